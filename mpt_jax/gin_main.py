@@ -1,0 +1,107 @@
+"""The native launcher: gin files and overrides in, one line out on errors."""
+
+import os
+
+from mpt_jax.errors import run_and_report
+
+USAGE = """\
+usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
+
+  --gin_file=FILE       a gin file; may be given several times, later ones win
+  --gin.NAME=VALUE      binds a macro (--gin.TRAIN_STEPS=100) or an argument
+                        (--gin.MixConfig.batch_size=16); strings need quotes
+                        of their own: --gin.MODEL_DIR=\\"/tmp/run\\"
+  --gin_search_paths=A,B  more folders in which gin files are looked for
+  --traceback           show where an error comes from
+
+The files in gin/ say which names there are.
+"""
+
+
+def parse_args(argv):
+  """Splits a command line.
+
+  Returns:
+    (gin files, bindings, search paths, show tracebacks).
+
+  Raises:
+    ValueError: an unknown argument, or no gin file.
+  """
+  files, bindings, paths, show = [], [], [], False
+  argv = list(argv)
+  while argv:
+    argument = argv.pop(0)
+    name, equals, value = argument.partition("=")
+    if name in ("--gin_file", "--gin_search_paths") and not equals:
+      if not argv:
+        raise ValueError(f"{name} needs a value")
+      value = argv.pop(0)
+    if name == "--gin_file":
+      files.append(value)
+    elif name == "--gin_search_paths":
+      paths += value.split(",")
+    elif name.startswith("--gin.") and equals:
+      bindings.append(f"{name.removeprefix('--gin.')} = {value}")
+    elif name == "--traceback":
+      show = True
+    else:
+      raise ValueError(f"unknown argument {argument!r}; see --help")
+  if not files:
+    raise ValueError("give at least one --gin_file, for instance"
+                     " --gin_file=gin/mpt_teacher.gin")
+  return files, bindings, paths, show
+
+
+def load_config(files, bindings, paths):
+  """Parses gin files and bindings.
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    ValueError: what gin says is wrong with them, in one line.
+  """
+  import gin
+
+  gin.clear_config()
+  here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  for path in [*paths, here]:
+    gin.add_config_file_search_path(path)
+  for file in files:
+    found = [os.path.join(p, file) for p in ["", *paths, here]]
+    if not any(os.path.isfile(p) for p in found):
+      raise FileNotFoundError(
+        f"no gin file {file!r} in {os.getcwd()} or the search paths. The gin/"
+        " folder is part of the repository, not of the installed package: run"
+        " from a clone of it, or give --gin_search_paths=CLONE"
+      )
+  try:
+    gin.parse_config_files_and_bindings(files, bindings)
+    # Resolves every reference: all settings are built here.
+    arguments = gin.get_bindings("train", resolve_references=True)
+  except Exception as error:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+      raise
+    raise ValueError(
+      "the gin configuration does not hold: " + _first_lines(error)
+    ) from error
+  return arguments, gin.operative_config_str()
+
+
+def _first_lines(error):
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  return f"{type(error).__name__}: " + " ".join(lines)[:600]
+
+
+def main(argv) -> int:
+  """Runs `train` with what the command line binds; returns the exit code."""
+  if not argv or "--help" in argv or "-h" in argv:
+    print(USAGE)
+    return 0 if argv else 2
+  from mpt_jax import train as trainer
+
+  return run_and_report(_run, trainer, argv, show="--traceback" in argv)
+
+
+def _run(trainer, argv):
+  files, bindings, paths, _ = parse_args(argv)
+  arguments, config_text = load_config(files, bindings, paths)
+  trainer.train(**arguments, config_text=config_text)

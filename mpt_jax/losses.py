@@ -1,0 +1,96 @@
+"""Token cross-entropy, distillation losses, and means that stay per group.
+
+Axis letters: B batch, T target_length, L length, D emb_dim, V vocab_size,
+G independent groups of the bank.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_entropy(logits, targets, label_smoothing=0.0, z_loss=0.0):
+  """Negative log-likelihood of each target token.
+
+  Args:
+    logits: [B, T, V] float.
+    targets: [B, T] int in [0, V).
+    label_smoothing: probability spread evenly over all V tokens, in [0, 1).
+    z_loss: weight of log(Z)², which keeps the logits near log-probabilities
+      (Mesh TensorFlow; T5 was pretrained with 1e-4).
+
+  Returns:
+    [B, T] float32, in nats.
+
+  >>> print(cross_entropy(jnp.zeros((1, 1, 4)), jnp.array([[2]])))
+  [[1.3862944]]
+  """
+  logits = logits.astype(jnp.float32)
+  log_z = jax.nn.logsumexp(logits, axis=-1)
+  target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)
+  loss = log_z - target_logits[..., 0]
+  if label_smoothing:
+    uniform = log_z - logits.mean(axis=-1)
+    loss = (1.0 - label_smoothing) * loss + label_smoothing * uniform
+  if z_loss:
+    loss = loss + z_loss * jnp.square(log_z)
+  return loss
+
+
+def kl_divergence(teacher_logits, student_logits, temperature=1.0):
+  """KL(teacher ‖ student) of each position, at a temperature.
+
+  Σ_v p_v (log p_v - log q_v) with p = softmax(teacher / T) and
+  q = softmax(student / T); Wang et al. (2023), section 3.2, and Hinton et al.
+  (2015) for the temperature. Not multiplied by T²: see `DistillConfig`.
+
+  Args:
+    teacher_logits: [B, T, V] float.
+    student_logits: [B, T, V] float.
+    temperature: above 0; higher is softer.
+
+  Returns:
+    [B, T] float32, in nats, zero (with a zero gradient) where both agree.
+  """
+  teacher = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
+  student = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
+  return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+
+
+def hidden_mse(teacher_hidden, student_hidden):
+  """Squared difference of hidden states, averaged over their width.
+
+  Args:
+    teacher_hidden: [B, L, D] float.
+    student_hidden: [B, L, D] float.
+
+  Returns:
+    [B, L] float32.
+  """
+  difference = teacher_hidden.astype(jnp.float32) - student_hidden.astype(
+    jnp.float32
+  )
+  return jnp.mean(jnp.square(difference), axis=-1)
+
+
+def sum_by(values, ids, num):
+  """Sums [B, T] values into [num] bins named by [B, T] ids."""
+  return jnp.zeros((num,), values.dtype).at[ids].add(values)
+
+
+def mean_weights(weights, group_ids, num_groups):
+  """Weights whose use as Σ values * weights gives a sum of means per group.
+
+  A group's mean is over its own weighted positions in the whole batch, so
+  neither packing, nor padding, nor the other groups, nor a split of the batch
+  over devices or micro-batches changes it. A group without weights gets 0.
+
+  Args:
+    weights: [B, T] float, 0 at padding.
+    group_ids: [B, T] int in [0, G).
+    num_groups: G.
+
+  Returns:
+    [B, T] float32 that sum to 1 within each group that occurs.
+  """
+  totals = sum_by(weights, group_ids, num_groups)
+  return weights / jnp.where(totals > 0, totals, 1.0)[group_ids]

@@ -1,0 +1,194 @@
+"""Metric functions as seqio wants them: (targets, predictions) -> values.
+
+Values are fractions in 0..1 (correlations in -1..1), but for BLEU, which is
+in 0..100 as sacrebleu reports it. Class ids are ints; -1 is a prediction
+outside the label list and counts as wrong.
+"""
+
+import re
+import string
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def _check_lengths(targets, predictions):
+  if len(targets) != len(predictions):
+    raise ValueError(
+      f"targets and predictions differ in length: {len(targets)} and"
+      f" {len(predictions)}"
+    )
+  if not len(targets):
+    raise ValueError("metrics need at least one example, got none")
+
+
+def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
+  """Share of predictions that equal their target.
+
+  >>> accuracy([0, 1, 1, 0], [0, 1, 0, -1])
+  {'accuracy': 0.5}
+  """
+  _check_lengths(targets, predictions)
+  hits = [t == p for t, p in zip(targets, predictions, strict=True)]
+  return {"accuracy": float(np.mean(hits))}
+
+
+def balanced_accuracy(
+  targets: Sequence[int], predictions: Sequence[int]
+) -> dict[str, float]:
+  """Mean over the classes among the targets of each class's recall.
+
+  >>> balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
+  {'balanced_accuracy': 0.5}
+  """
+  _check_lengths(targets, predictions)
+  targets, predictions = np.asarray(targets), np.asarray(predictions)
+  recalls = [
+    np.mean(predictions[targets == label] == label)
+    for label in np.unique(targets)
+  ]
+  return {"balanced_accuracy": float(np.mean(recalls))}
+
+
+def f1_macro(
+  targets: Sequence[int], predictions: Sequence[int]
+) -> dict[str, float]:
+  """Unweighted mean of the F1 of each class among the targets."""
+  from sklearn import metrics as sklearn_metrics
+
+  _check_lengths(targets, predictions)
+  score = sklearn_metrics.f1_score(
+    targets,
+    predictions,
+    labels=sorted(set(targets)),
+    average="macro",
+    zero_division=0,
+  )
+  return {"f1_macro": float(score)}
+
+
+def matthews(
+  targets: Sequence[int], predictions: Sequence[int]
+) -> dict[str, float]:
+  """Matthews correlation, as CoLA reports it; 0 where one side is constant."""
+  from sklearn import metrics as sklearn_metrics
+
+  _check_lengths(targets, predictions)
+  if len(set(targets) | set(predictions)) == 1:
+    return {"matthews": 0.0}
+  score = sklearn_metrics.matthews_corrcoef(targets, predictions)
+  return {"matthews": float(score)}
+
+
+def pearson_spearman(
+  targets: Sequence[float | str], predictions: Sequence[float | str]
+) -> dict[str, float]:
+  """Pearson and Spearman correlation of numbers, as STS-B reports them.
+
+  Texts are read as numbers; what is not a number counts as 0, the lower end
+  of the STS-B scale. A constant side has no correlation: 0.
+  """
+  from scipy import stats
+
+  _check_lengths(targets, predictions)
+  targets = np.array([_number(value) for value in targets])
+  predictions = np.array([_number(value) for value in predictions])
+  if np.ptp(targets) == 0 or np.ptp(predictions) == 0:
+    return {"pearson": 0.0, "spearman": 0.0}
+  return {
+    "pearson": float(stats.pearsonr(targets, predictions)[0]),
+    "spearman": float(stats.spearmanr(targets, predictions)[0]),
+  }
+
+
+def _number(value):
+  try:
+    number = float(value)
+  except ValueError:
+    return 0.0
+  return number if np.isfinite(number) else 0.0
+
+
+def exact_match(
+  targets: Sequence[str], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Share of predictions that equal their target but for outer spaces."""
+  _check_lengths(targets, predictions)
+  hits = [
+    str(target).strip() == str(prediction).strip()
+    for target, prediction in zip(targets, predictions, strict=True)
+  ]
+  return {"exact_match": float(np.mean(hits))}
+
+
+def squad(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """SQuAD's exact match and token F1, the best over each question's answers.
+
+  Texts are compared in lower case, without punctuation and articles
+  (Rajpurkar et al., 2016).
+
+  Args:
+    targets: for each question its answer, or its answers.
+    predictions: one text per question.
+  """
+  _check_lengths(targets, predictions)
+  matches, f1s = [], []
+  for answers, prediction in zip(targets, predictions, strict=True):
+    answers = [answers] if isinstance(answers, str) else list(answers)
+    words = _answer_words(prediction)
+    gold = [_answer_words(answer) for answer in answers] or [[]]
+    matches.append(max(words == answer for answer in gold))
+    f1s.append(max(_word_f1(answer, words) for answer in gold))
+  return {"em": float(np.mean(matches)), "f1": float(np.mean(f1s))}
+
+
+def _answer_words(text):
+  text = "".join(c for c in text.lower() if c not in string.punctuation)
+  return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def _word_f1(gold, words):
+  if not gold or not words:
+    return float(gold == words)
+  rest = list(gold)
+  common = 0
+  for word in words:
+    if word in rest:
+      rest.remove(word)
+      common += 1
+  # 2PR / (P + R) with P = common / words and R = common / gold.
+  return 2 * common / (len(gold) + len(words))
+
+
+def bleu(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Corpus BLEU by sacrebleu, in 0..100, with any number of references."""
+  import sacrebleu
+
+  _check_lengths(targets, predictions)
+  references = [
+    [target] if isinstance(target, str) else list(target) for target in targets
+  ]
+  most = max(len(group) for group in references)
+  # sacrebleu takes one stream per reference; None stands for a missing one.
+  streams = [
+    [group[i] if i < len(group) else None for group in references]
+    for i in range(most)
+  ]
+  score = sacrebleu.corpus_bleu(list(predictions), streams)
+  return {"bleu": float(score.score)}
+
+
+METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
+  "accuracy": accuracy,
+  "balanced_accuracy": balanced_accuracy,
+  "f1_macro": f1_macro,
+  "matthews": matthews,
+  "pearson_spearman": pearson_spearman,
+  "exact_match": exact_match,
+  "squad": squad,
+  "bleu": bleu,
+}

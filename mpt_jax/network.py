@@ -1,0 +1,460 @@
+"""T5 1.0 and 1.1 in Flax Linen, with prompts in the token stream.
+
+The parameter tree carries t5x's names, so that t5x checkpoints load by name;
+`prompt` is the only subtree that T5 does not have. Axis letters: B batch,
+L length, T target_length, D emb_dim, V vocab_size, H num_heads, K head_dim.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+from jax import lax
+
+from mpt_jax import layers
+from mpt_jax.prompts import Prompt, PromptConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+  """The shape of a T5.
+
+  Attributes:
+    vocab_size: V, rows of the embedding, padding rows included.
+    emb_dim: D.
+    num_heads: heads of each attention.
+    head_dim: width of one head.
+    mlp_dim: inner width of the feed-forward blocks.
+    num_encoder_layers: encoder blocks.
+    num_decoder_layers: decoder blocks.
+    mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1.
+    logits_via_embedding: tied logits, scaled by emb_dim**-0.5 (1.0).
+    dropout_rate: in [0, 1). Only drawn where a step asks for dropout.
+    dtype: "float32" or "bfloat16", of activations; parameters keep theirs.
+    num_relpos_buckets: rows of the relative position table.
+    max_relpos_distance: distances from here on share a bucket.
+  """
+
+  vocab_size: int
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  mlp_activations: tuple[str, ...] = ("relu",)
+  logits_via_embedding: bool = True
+  dropout_rate: float = 0.0
+  dtype: str = "float32"
+  num_relpos_buckets: int = 32
+  max_relpos_distance: int = 128
+
+  def __post_init__(self):
+    # JSON and gin give lists; a list would make the config unhashable.
+    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.type is int and (not isinstance(value, int) or value < 1):
+        raise ValueError(
+          f"T5Config.{field.name} must be a positive integer, got {value!r}"
+        )
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(
+        f"T5Config.dtype must be 'float32' or 'bfloat16', got {self.dtype!r}"
+      )
+    if not 0.0 <= self.dropout_rate < 1.0:
+      raise ValueError(
+        f"T5Config.dropout_rate must be in [0, 1), got {self.dropout_rate}"
+      )
+
+  @classmethod
+  def preset(cls, name: str, **changes) -> "T5Config":
+    """A published size: t5_{tiny,small,base,large,xl,xxl} or t5_1_1_*.
+
+    `xl` and `xxl` of version 1.0 are those published as 3B and 11B; `tiny` is
+    ours, for tests.
+
+    Raises:
+      ValueError: no such preset; the message lists them.
+    """
+    if name not in _PRESETS:
+      raise ValueError(
+        f"preset {name!r} is not one of {', '.join(sorted(_PRESETS))}"
+      )
+    emb_dim, num_heads, head_dim, mlp_dim, num_layers = _PRESETS[name]
+    version_1_1 = name.startswith("t5_1_1_")
+    values = dict(
+      vocab_size=32128,
+      emb_dim=emb_dim,
+      num_heads=num_heads,
+      head_dim=head_dim,
+      mlp_dim=mlp_dim,
+      num_encoder_layers=num_layers,
+      num_decoder_layers=num_layers,
+      mlp_activations=("gelu", "linear") if version_1_1 else ("relu",),
+      logits_via_embedding=not version_1_1,
+    )
+    return cls(**{**values, **changes})
+
+
+# emb_dim, num_heads, head_dim, mlp_dim, layers of each stack.
+_PRESETS = {
+  "t5_tiny": (64, 4, 16, 128, 2),
+  "t5_small": (512, 8, 64, 2048, 6),
+  "t5_base": (768, 12, 64, 3072, 12),
+  "t5_large": (1024, 16, 64, 4096, 24),
+  "t5_xl": (1024, 32, 128, 16384, 24),
+  "t5_xxl": (1024, 128, 128, 65536, 24),
+  "t5_1_1_tiny": (64, 4, 16, 128, 2),
+  "t5_1_1_small": (512, 6, 64, 1024, 8),
+  "t5_1_1_base": (768, 12, 64, 2048, 12),
+  "t5_1_1_large": (1024, 16, 64, 2816, 24),
+  "t5_1_1_xl": (2048, 32, 64, 5120, 24),
+  "t5_1_1_xxl": (4096, 64, 64, 10240, 24),
+}
+
+
+@flax.struct.dataclass
+class Output:
+  """What a forward pass returns.
+
+  Attributes:
+    logits: [B, T, V] float32.
+    encoder_hidden: tuple of [B, L, D]: the embeddings, the output of each
+      block, and in the place of the last block's the normed final states.
+      Only the final states unless all layers were asked for.
+    decoder_hidden: the same for the decoder, of [B, T, D].
+  """
+
+  logits: Any
+  encoder_hidden: tuple
+  decoder_hidden: tuple
+
+
+def _segment_bias(query_segments, key_segments):
+  """[B, T], [B, L] int -> [B, 1, T, L] float32: 0 where one may look."""
+  same = query_segments[:, :, None] == key_segments[:, None, :]
+  mask = same & (key_segments > 0)[:, None, :]
+  return jnp.where(mask, 0.0, layers.MASKED)[:, None]
+
+
+class _Block(nn.Module):
+  """What the blocks of both stacks share."""
+
+  config: T5Config
+
+  def _attention(self):
+    c = self.config
+    return layers.Attention(
+      c.num_heads, c.head_dim, c.emb_dim, c.dropout_rate, jnp.dtype(c.dtype)
+    )
+
+  def _norm(self):
+    return layers.RMSNorm(jnp.dtype(self.config.dtype))
+
+  def _mlp(self):
+    c = self.config
+    return layers.MlpBlock(
+      c.mlp_dim, c.mlp_activations, c.dropout_rate, jnp.dtype(c.dtype)
+    )
+
+  def _dropout(self):
+    return nn.Dropout(self.config.dropout_rate, broadcast_dims=(-2,))
+
+
+class EncoderLayer(_Block):
+  def setup(self):
+    self.pre_attention_layer_norm = self._norm()
+    self.attention = self._attention()
+    self.pre_mlp_layer_norm = self._norm()
+    self.mlp = self._mlp()
+    self.dropout = self._dropout()
+
+  def __call__(self, x, bias, deterministic):
+    y = self.pre_attention_layer_norm(x)
+    y = self.attention(y, *self.attention.keys_values(y), bias, deterministic)
+    x = x + self.dropout(y, deterministic=deterministic)
+    y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
+    return x + self.dropout(y, deterministic=deterministic)
+
+
+class DecoderLayer(_Block):
+  def setup(self):
+    self.pre_self_attention_layer_norm = self._norm()
+    self.self_attention = self._attention()
+    self.pre_cross_attention_layer_norm = self._norm()
+    self.encoder_decoder_attention = self._attention()
+    self.pre_mlp_layer_norm = self._norm()
+    self.mlp = self._mlp()
+    self.dropout = self._dropout()
+
+  def cross_keys_values(self, encoded):
+    return self.encoder_decoder_attention.keys_values(encoded)
+
+  def __call__(self, x, bias, cross, cross_bias, deterministic, cache=None):
+    """Runs the block on [B, T, D], or on [B, 1, D] with a cache.
+
+    Args:
+      x: [B, T, D].
+      bias: of the self-attention, broadcastable to [B, H, T, T].
+      cross: keys and values of the encoder's output, both [B, H, L, K].
+      cross_bias: broadcastable to [B, H, T, L].
+      deterministic: no dropout.
+      cache: (keys, values [B, H, T, K], index []) to write this position to.
+
+    Returns:
+      x [B, T, D] and the (updated) keys and values of the self-attention.
+    """
+    y = self.pre_self_attention_layer_norm(x)
+    keys, values = self.self_attention.keys_values(y)
+    if cache is not None:
+      cached_keys, cached_values, index = cache
+      keys = lax.dynamic_update_slice_in_dim(cached_keys, keys, index, 2)
+      values = lax.dynamic_update_slice_in_dim(cached_values, values, index, 2)
+    y = self.self_attention(y, keys, values, bias, deterministic)
+    x = x + self.dropout(y, deterministic=deterministic)
+    y = self.pre_cross_attention_layer_norm(x)
+    y = self.encoder_decoder_attention(y, *cross, cross_bias, deterministic)
+    x = x + self.dropout(y, deterministic=deterministic)
+    y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
+    x = x + self.dropout(y, deterministic=deterministic)
+    return x, (keys, values)
+
+
+class Encoder(nn.Module):
+  config: T5Config
+
+  def setup(self):
+    c = self.config
+    self.relpos_bias = layers.RelativePositionBias(
+      c.num_heads, True, c.num_relpos_buckets, c.max_relpos_distance
+    )
+    self.layers = [EncoderLayer(c) for _ in range(c.num_encoder_layers)]
+    self.encoder_norm = layers.RMSNorm(jnp.dtype(c.dtype))
+    self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
+
+  def __call__(self, x, segment_ids, deterministic):
+    """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
+    length = x.shape[1]
+    bias = self.relpos_bias(length, length)
+    bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, L, L]
+    x = self.dropout(x, deterministic=deterministic)
+    hidden = [x]
+    for layer in self.layers:
+      x = layer(x, bias, deterministic)
+      hidden.append(x)
+    hidden[-1] = self.dropout(self.encoder_norm(x), deterministic=deterministic)
+    return tuple(hidden)
+
+
+class Decoder(nn.Module):
+  config: T5Config
+
+  def setup(self):
+    c = self.config
+    self.relpos_bias = layers.RelativePositionBias(
+      c.num_heads, False, c.num_relpos_buckets, c.max_relpos_distance
+    )
+    self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+    self.decoder_norm = layers.RMSNorm(jnp.dtype(c.dtype))
+    self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
+    if not c.logits_via_embedding:
+      self.logits_dense = layers.Dense(
+        c.vocab_size, axes=("embed", "vocab"), dtype=jnp.dtype(c.dtype)
+      )
+
+  def __call__(
+    self,
+    x,
+    encoded,
+    encoder_segment_ids,
+    segment_ids,
+    cross_segment_ids,
+    deterministic,
+  ):
+    """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
+    length = x.shape[1]
+    causal = jnp.where(
+      jnp.tril(jnp.ones((length, length), bool)), 0.0, layers.MASKED
+    )
+    bias = self.relpos_bias(length, length) + causal[None, None]
+    bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
+    cross_bias = _segment_bias(cross_segment_ids, encoder_segment_ids)
+    x = self.dropout(x, deterministic=deterministic)
+    hidden = [x]
+    for layer in self.layers:
+      cross = layer.cross_keys_values(encoded)
+      x, _ = layer(x, bias, cross, cross_bias, deterministic)
+      hidden.append(x)
+    hidden[-1] = self.dropout(self.decoder_norm(x), deterministic=deterministic)
+    return tuple(hidden)
+
+  def init_cache(self, encoded, encoder_segment_ids, max_length):
+    """Prepares decoding one position at a time; see `T5.init_cache`."""
+    c = self.config
+    shape = (encoded.shape[0], c.num_heads, max_length, c.head_dim)
+    zeros = jnp.zeros(shape, jnp.dtype(c.dtype))
+    queries = jnp.ones((encoded.shape[0], 1), jnp.int32)
+    return {
+      "self": [(zeros, zeros) for _ in self.layers],
+      "cross": [layer.cross_keys_values(encoded) for layer in self.layers],
+      "cross_bias": _segment_bias(queries, encoder_segment_ids),
+    }
+
+  def step(self, x, cache, index):
+    """[B, 1, D] at position `index` -> final hidden state, new cache."""
+    length = cache["self"][0][0].shape[2]
+    bias = self.relpos_bias(length, length)  # [1, H, T, T]
+    bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
+    past = jnp.arange(length)[None, None, None, :] <= index
+    bias = bias + jnp.where(past, 0.0, layers.MASKED)  # [1, H, 1, T]
+    updated = []
+    for i, layer in enumerate(self.layers):
+      x, keys_values = layer(
+        x,
+        bias,
+        cache["cross"][i],
+        cache["cross_bias"],
+        True,
+        cache=(*cache["self"][i], index),
+      )
+      updated.append(keys_values)
+    return self.decoder_norm(x), {**cache, "self": updated}
+
+
+class T5(nn.Module):
+  """An encoder-decoder Transformer whose inputs may hold prompt slots.
+
+  Where `encoder_prompt_slots` is above 0, the embedding of the token is
+  replaced by row `slot - 1` of the prompt of task `encoder_task_ids`.
+
+  Attributes:
+    config: the shape of the T5.
+    prompt_config: the bank of prompts, or None for a T5 without prompts.
+  """
+
+  config: T5Config
+  prompt_config: PromptConfig | None = None
+
+  def setup(self):
+    c = self.config
+    self.token_embedder = layers.Embed(
+      c.vocab_size, c.emb_dim, jnp.dtype(c.dtype)
+    )
+    self.encoder = Encoder(c)
+    self.decoder = Decoder(c)
+    if self.prompt_config is not None:
+      self.prompt = Prompt(self.prompt_config, c.emb_dim)
+
+  def encode(
+    self,
+    encoder_input_tokens,
+    encoder_segment_ids,
+    encoder_prompt_slots=None,
+    encoder_task_ids=None,
+    deterministic=True,
+  ):
+    """Runs the encoder.
+
+    Args:
+      encoder_input_tokens: [B, L] int in [0, V); ignored at prompt slots.
+      encoder_segment_ids: [B, L] int: 0 is padding, equal positive numbers are
+        one example, which sees itself alone.
+      encoder_prompt_slots: [B, L] int in [0, P]; 0 is no slot.
+      encoder_task_ids: [B, L] int in [0, N), the slot's row of the bank.
+      deterministic: no dropout.
+
+    Returns:
+      A tuple of num_encoder_layers + 1 hidden states [B, L, D].
+    """
+    x = self.token_embedder(encoder_input_tokens)
+    if self.prompt_config is not None:
+      rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
+      x = jnp.where(
+        (encoder_prompt_slots > 0)[..., None], rows.astype(x.dtype), x
+      )
+    return self.encoder(x, encoder_segment_ids, deterministic)
+
+  def decode(
+    self,
+    encoded,
+    encoder_segment_ids,
+    decoder_input_tokens,
+    decoder_segment_ids,
+    decoder_cross_segment_ids=None,
+    deterministic=True,
+  ):
+    """Runs the decoder on whole targets (teacher forcing).
+
+    Args:
+      encoded: [B, L, D], the encoder's final states.
+      encoder_segment_ids: [B, L] int.
+      decoder_input_tokens: [B, T] int, targets shifted right.
+      decoder_segment_ids: [B, T] int for the decoder's self-attention.
+      decoder_cross_segment_ids: [B, T] int for the attention to the encoder;
+        the decoder's own by default. They differ where several candidate
+        targets are scored for one input.
+      deterministic: no dropout.
+
+    Returns:
+      logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
+    """
+    if decoder_cross_segment_ids is None:
+      decoder_cross_segment_ids = decoder_segment_ids
+    hidden = self.decoder(
+      self.token_embedder(decoder_input_tokens),
+      encoded,
+      encoder_segment_ids,
+      decoder_segment_ids,
+      decoder_cross_segment_ids,
+      deterministic,
+    )
+    return self.logits(hidden[-1]), hidden
+
+  def logits(self, x):
+    """Final decoder states [B, T, D] -> logits [B, T, V] float32."""
+    if self.config.logits_via_embedding:
+      return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
+    return self.decoder.logits_dense(x).astype(jnp.float32)
+
+  def init_cache(self, encoded, encoder_segment_ids, max_length):
+    """The cache of cached decoding for up to `max_length` positions.
+
+    Args:
+      encoded: [B, L, D].
+      encoder_segment_ids: [B, L]; one example a row, segment 1.
+      max_length: positions to make room for.
+
+    Returns:
+      A pytree of arrays whose first axis is B.
+    """
+    return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
+
+  def decode_step(self, tokens, cache, index):
+    """One position: tokens [B] at `index` -> logits [B, V], new cache."""
+    x = self.token_embedder(tokens[:, None])
+    x, cache = self.decoder.step(x, cache, index)
+    return self.logits(x)[:, 0], cache
+
+  def __call__(self, batch, deterministic=True, all_hidden=False) -> Output:
+    """Encoder and decoder on a batch; see `mpt_jax.batches` for its arrays."""
+    encoder_hidden = self.encode(
+      batch["encoder_input_tokens"],
+      batch["encoder_segment_ids"],
+      batch.get("encoder_prompt_slots"),
+      batch.get("encoder_task_ids"),
+      deterministic,
+    )
+    logits, decoder_hidden = self.decode(
+      encoder_hidden[-1],
+      batch["encoder_segment_ids"],
+      batch["decoder_input_tokens"],
+      batch["decoder_segment_ids"],
+      batch.get("decoder_cross_segment_ids"),
+      deterministic,
+    )
+    if not all_hidden:
+      encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]
+    return Output(logits, encoder_hidden, decoder_hidden)

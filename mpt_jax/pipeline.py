@@ -1,0 +1,161 @@
+"""seqio tasks in, batches of arrays out; resumable to the example."""
+
+import dataclasses
+import functools
+import zlib
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from mpt_jax import sampling
+
+MIXING = ("sampled", "all", "rates", "proportional", "temperature")
+
+
+@dataclasses.dataclass(frozen=True)
+class MixConfig:
+  """How the tasks of a bank share a batch.
+
+  Attributes:
+    batch_size: examples of a batch over all processes.
+    mixing: "sampled": K of the tasks in each batch, K ~ U[min_tasks,
+      max_tasks], as in the paper; "all": equal numbers of all tasks in each
+      batch, as independent slots of a bank want; "rates" (given), "proportional"
+      (to the tasks' sizes up to max_examples) and "temperature" (those to the power
+      of 1 / temperature) draw each example's task.
+    min_tasks: least K.
+    max_tasks: κ, most K; all tasks by default.
+    rates: a rate a task, of "rates" mixing; None for equal ones.
+    max_examples: the cap of proportional mixing.
+    temperature: of "temperature" mixing.
+    seed: of the order of tasks and examples.
+  """
+
+  batch_size: int = 32
+  mixing: str = "all"
+  min_tasks: int = 2
+  max_tasks: int | None = None
+  rates: tuple[float, ...] | None = None
+  max_examples: int | None = None
+  temperature: float = 1.0
+  seed: int = 0
+
+  def __post_init__(self):
+    if self.mixing not in MIXING:
+      raise ValueError(
+        f"MixConfig.mixing must be one of {MIXING}, got {self.mixing!r}"
+      )
+    if self.batch_size < 1:
+      raise ValueError(
+        f"MixConfig.batch_size must be at least 1, got {self.batch_size}"
+      )
+
+
+def _mixing_rates(tasks, config):
+  if config.mixing == "rates":
+    rates = config.rates or [1.0] * len(tasks)
+    if len(rates) != len(tasks):
+      raise ValueError(
+        f"MixConfig.rates needs one rate per task ({len(tasks)}), got"
+        f" {len(rates)}"
+      )
+    return rates
+  rate = functools.partial(
+    seqio.mixing_rate_num_examples, maximum=config.max_examples
+  )
+  if config.mixing == "temperature":
+    rate = functools.partial(rate, temperature=config.temperature)
+  return [rate(task) for task in tasks]
+
+
+def stream_seed(seed, name):
+  """The seed of one slot's examples, the same in every bank it is part of."""
+  return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
+
+
+class ExampleStream:
+  """An endless stream of batches of tokenised examples, with a position.
+
+  Args:
+    tasks: seqio tasks, one a slot of the bank, in the bank's order.
+    names: the slots' names, which seed their examples' order.
+    config: batch size, mixing and seed.
+    process: (index, count) of this process. Every process reads its own share
+      of each task and draws the same tasks.
+
+  Raises:
+    ValueError: batch_size that the processes or the tasks do not divide.
+  """
+
+  def __init__(self, tasks, names, config: MixConfig, process=(0, 1)):
+    index, count = process
+    if config.batch_size % count:
+      raise ValueError(
+        f"batch_size={config.batch_size} is not a multiple of the {count}"
+        " processes"
+      )
+    self._batch_size = config.batch_size // count
+    if config.mixing == "all" and self._batch_size % len(tasks):
+      raise ValueError(
+        f"batch_size={config.batch_size} (on {count} processes) is not a"
+        f" multiple of the {len(tasks)} slots that share it equally"
+      )
+    self._names = list(names)
+    datasets = []
+    for task, name in zip(tasks, names, strict=True):
+      ds = task.get_dataset(
+        sequence_length=None,
+        split="train",
+        shuffle=True,
+        seed=stream_seed(config.seed, name),
+        shard_info=seqio.ShardInfo(index, count) if count > 1 else None,
+        num_epochs=None,
+      )
+      datasets.append(
+        ds.map(lambda ex: {k: ex[k] for k in ("inputs", "targets")})
+      )
+    if config.mixing in ("sampled", "all"):
+      num = len(tasks)
+      ds = sampling.sample_tasks(
+        datasets,
+        None,
+        config.seed,
+        batch_size=self._batch_size,
+        min_tasks=num if config.mixing == "all" else config.min_tasks,
+        max_tasks=num if config.mixing == "all" else config.max_tasks,
+      )
+    else:
+      rates = _mixing_rates(tasks, config)
+      ds = sampling.sample_by_rate(datasets, rates, config.seed)
+    ds = ds.padded_batch(self._batch_size)
+    self._iterator = iter(ds.prefetch(2))
+    self._checkpoint = tf.train.Checkpoint(iterator=self._iterator)
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    """The next batch: a list of {"inputs", "targets", "task_id"}."""
+    block = {k: v.numpy() for k, v in next(self._iterator).items()}
+    examples = []
+    for inputs, targets, task_id in zip(
+      block["inputs"], block["targets"], block["task_ids"], strict=True
+    ):
+      if task_id != sampling.BLANK_TASK_ID:
+        examples.append(
+          {
+            "inputs": inputs[: np.count_nonzero(inputs)],
+            "targets": targets[: np.count_nonzero(targets)],
+            "task_id": int(task_id),
+          }
+        )
+    return examples
+
+  def save(self, path):
+    """Writes the position to files that start with `path`."""
+    self._checkpoint.write(str(path))
+
+  def restore(self, path):
+    """Goes to a position that `save` wrote."""
+    self._checkpoint.read(str(path)).assert_consumed()

@@ -1,0 +1,103 @@
+"""The training step: pure, jitted over a mesh, blind to what is frozen."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpt_jax.model import Model
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that a step changes.
+
+  Attributes:
+    step: [] int32, steps done.
+    params: the trainable tree alone.
+    opt_state: optimizer state of the trainable tree alone.
+  """
+
+  step: Any
+  params: Any
+  opt_state: Any
+
+
+def init_train_state(optimizer, params) -> TrainState:
+  """The state before the first step."""
+  # A step donates its state, and the caller may still hold these arrays.
+  params = jax.tree.map(jnp.array, params)
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def make_train_step(
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  num_microbatches: int = 1,
+):
+  """Builds the step.
+
+  Args:
+    model: gives the loss.
+    optimizer: for the trainable tree.
+    num_microbatches: parts of a batch whose gradients are accumulated before
+      the update; the rows of a batch must be a multiple of it.
+
+  Returns:
+    A jitted function (state, frozen, batch, base_key) -> (state, metrics) that
+    donates `state`. Metrics are those of `Model.loss` and "grad_norm" []. The
+    only randomness is dropout, from fold_in(base_key, state.step).
+  """
+  use_dropout = model.config.dropout_rate > 0
+
+  def gradients(params, frozen, batch, key):
+    loss = lambda params: model.loss(params, frozen, batch, key)
+    grads, metrics = jax.grad(loss, has_aux=True)(params)
+    return grads, metrics
+
+  def accumulated(params, frozen, batch, key):
+    rows = batch["encoder_input_tokens"].shape[0]
+    if rows % num_microbatches:
+      raise ValueError(
+        f"the batch's {rows} rows are not a multiple of"
+        f" num_microbatches={num_microbatches}; set row_multiple accordingly"
+      )
+    # Row i goes to part i % num_microbatches, so that each device keeps rows
+    # of its own.
+    parts = jax.tree.map(
+      lambda x: jnp.swapaxes(
+        x.reshape(rows // num_microbatches, num_microbatches, *x.shape[1:]),
+        0,
+        1,
+      ),
+      batch,
+    )
+
+    def body(total, part):
+      index, part = part
+      part_key = None if key is None else jax.random.fold_in(key, index)
+      new = gradients(params, frozen, part, part_key)
+      return jax.tree.map(jnp.add, total, new), None
+
+    first = jax.tree.map(lambda x: x[0], parts)
+    shapes = jax.eval_shape(gradients, params, frozen, first, key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    indices = jnp.arange(num_microbatches)
+    return jax.lax.scan(body, zeros, (indices, parts))[0]
+
+  def train_step(state, frozen, batch, base_key):
+    key = jax.random.fold_in(base_key, state.step) if use_dropout else None
+    # Weights of the whole batch, so that parts of it still sum to its means.
+    batch = {**batch, **model.mean_weights(batch)}
+    if num_microbatches == 1:
+      grads, metrics = gradients(state.params, frozen, batch, key)
+    else:
+      grads, metrics = accumulated(state.params, frozen, batch, key)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  return jax.jit(train_step, donate_argnums=0)

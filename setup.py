@@ -1,0 +1,45 @@
+"""Installs mpt_jax: `pip install -e .`, or `pip install -e '.[test]'`."""
+
+import setuptools
+
+setuptools.setup(
+  name="mpt_jax",
+  version="0.1.0",
+  description="Multitask Prompt Tuning for T5 in JAX and Flax",
+  license="Apache-2.0",
+  python_requires=">=3.11,<3.14",
+  packages=setuptools.find_packages(
+    include=["mpt_jax", "mpt_jax.*", "tasks", "tasks.*"]
+  ),
+  package_data={"mpt_jax": ["default_t5/*"]},
+  install_requires=[
+    "clu>=0.0.12",
+    "etils[epath]>=1.15",
+    "flax>=0.12",
+    "gin-config>=0.5",
+    "jax>=0.10",
+    "ml_dtypes>=0.6",
+    "numpy>=2.4",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12",
+    "rich>=15.0",
+    "sacrebleu>=2.6",
+    "safetensors>=0.8",
+    "scikit-learn>=1.9",
+    "scipy>=1.17",
+    "sentencepiece>=0.2.3",
+    "seqio>=0.0.20",
+    "tensorflow>=2.21",
+  ],
+  extras_require={
+    # Parity with Hugging Face's T5 and PEFT is tested against PyTorch.
+    "test": [
+      "peft>=0.21",
+      "pytest>=9.2",
+      "ruff>=0.17",
+      "torch>=2.13",
+      "transformers>=5.23",
+    ],
+  },
+  entry_points={"console_scripts": ["mpt = mpt_jax.cli:main"]},
+)

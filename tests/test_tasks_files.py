@@ -1,0 +1,142 @@
+"""The user's own files: formats, templates, labels and every bad input."""
+
+import itertools
+import json
+
+import pytest
+import seqio
+
+import tasks
+from tasks import files
+
+_names = (f"file_task_{i}" for i in itertools.count())
+
+
+def register(path, **kwargs):
+  kwargs = {
+    "template": "review: {text}",
+    "label_names": ("bad", "good"),
+    "vocabulary": seqio.ByteVocabulary(),
+    **kwargs,
+  }
+  return files.register_file_task(next(_names), {"train": path}, **kwargs)
+
+
+def write(tmp_path, text, name="rows.jsonl"):
+  path = tmp_path / name
+  path.write_text(text, encoding="utf-8")
+  return path
+
+
+ROWS = [{"text": "fine", "label": "good"}, {"text": "awful", "label": "bad"}]
+EXPECTED = [("review: fine", "good"), ("review: awful", "bad")]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv"])
+def test_formats_give_the_same_examples(tmp_path, suffix):
+  if suffix == "jsonl":
+    text = "\n".join(map(json.dumps, ROWS)) + "\n\n"
+  else:
+    mark = {"csv": ",", "tsv": "\t"}[suffix]
+    text = "".join(
+      f"{mark.join(row)}\n" for row in (ROWS[0], *map(dict.values, ROWS))
+    )
+  task = register(write(tmp_path, text, f"rows.{suffix}"))
+  assert task.source.examples("train") == EXPECTED
+  (first, _) = task.get_dataset(
+    None, "train", shuffle=False
+  ).as_numpy_iterator()
+  assert first["targets_pretokenized"] == b"good"
+  # EOS, id 1, ends both features.
+  assert first["inputs"][-1] == 1 and first["targets"][-1] == 1
+
+
+@pytest.mark.parametrize(
+  "label_names",
+  [("bad", "good"), {0: "bad", 1: "good"}, {"0": "bad", "1": "good"}],
+)
+@pytest.mark.parametrize("value", [1, "1", True])
+def test_labels_as_ids(tmp_path, label_names, value):
+  path = write(tmp_path, json.dumps({"text": "x", "label": value}))
+  task = register(path, label_names=label_names)
+  assert task.source.examples("train") == [("review: x", "good")]
+  assert task.postprocessor.label_names == ("bad", "good")
+
+
+def test_generation_target_template(tmp_path):
+  path = write(tmp_path, '{"text": "long", "summary": "short"}')
+  task = register(path, target="so: {summary}", label_names=None)
+  assert task.source.examples("train") == [("review: long", "so: short")]
+  assert task.postprocessor is None
+  assert task.metric_fns[0].__name__ == "exact_match"
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ('{"text": "a", "label": "bad"}\n{"text": "b",', "line 2: not valid JSON"),
+    ('{"text": "a", "label": "bad"}\n[1]', "line 2: expected a JSON object"),
+    ('{"txt": "a", "label": "bad"}', "line 1: no field 'text'.*mean txt"),
+    ('{"text": "a"}', "line 1: no field 'label'"),
+    ('{"text": null, "label": "bad"}', "line 1: no field 'text'"),
+    (
+      '{"text": "a", "label": "goood"}',
+      "'goood' is not one of bad, good.*mean",
+    ),
+    ('{"text": "a", "label": 2}', "label '2' is not one of"),
+    ("\n", "is empty"),
+  ],
+)
+def test_bad_jsonl_names_file_and_line(tmp_path, text, message):
+  task = register(write(tmp_path, text))
+  with pytest.raises(ValueError, match=message) as error:
+    task.source.examples("train")
+  assert "rows.jsonl" in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+def test_bad_table_rows(tmp_path):
+  task = register(write(tmp_path, "text,label\na,bad\nb\n", "rows.csv"))
+  with pytest.raises(ValueError, match="rows.csv, line 3: expected 2 columns"):
+    task.source.examples("train")
+  path = tmp_path / "latin.csv"
+  path.write_bytes("text,label\né,bad\n".encode("latin-1"))
+  with pytest.raises(ValueError, match="not UTF-8"):
+    register(path).source.examples("train")
+
+
+def test_empty_target_is_an_error(tmp_path):
+  path = write(tmp_path, '{"text": "a", "label": " "}')
+  with pytest.raises(ValueError, match="line 1: the target text is empty"):
+    register(path, label_names=None).source.examples("train")
+
+
+def test_missing_file_is_told_when_checked(tmp_path):
+  path = tmp_path / "none.jsonl"
+  register(path)  # Files are read lazily.
+  with pytest.raises(FileNotFoundError, match="none.jsonl"):
+    register(path, check=True)
+
+
+def test_bad_arguments(tmp_path):
+  path = write(tmp_path, json.dumps(ROWS[0]))
+  with pytest.raises(ValueError, match="unknown extension '.txt'"):
+    register(tmp_path / "rows.txt")
+  with pytest.raises(ValueError, match="malformed"):
+    register(path, template="review: {text")
+  with pytest.raises(ValueError, match="at least one field"):
+    register(path, template="review")
+  with pytest.raises(ValueError, match="unknown metric.*accuracy"):
+    register(path, metric_fns=("acuracy",))
+  with pytest.raises(ValueError, match="different words"):
+    register(path, label_names=("good", "good"))
+  with pytest.raises(ValueError, match="at least one split"):
+    files.register_file_task("nothing", {}, template="{text}")
+
+
+def test_name_can_be_used_once(tmp_path):
+  path = write(tmp_path, json.dumps(ROWS[0]))
+  task = register(path)
+  assert seqio.TaskRegistry.get(task.name) is task
+  with pytest.raises(ValueError, match="registered already"):
+    tasks.register_file_task(task.name, {"train": path}, template="{text}")
