@@ -41,7 +41,8 @@ class Tokenizer:
 
     # Protocol buffers merge by concatenation: these are further `pieces`.
     model = pathlib.Path(path).read_bytes() + b"".join(
-      _user_defined_piece(f"▁<extra_id_{i}>") for i in reversed(range(extra_ids))
+      _user_defined_piece(f"▁<extra_id_{i}>")
+      for i in reversed(range(extra_ids))
     )
     self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
@@ -189,6 +190,10 @@ class Predictor:
       functools.partial(decoding.greedy_decode, network),
       static_argnames="max_length",
     )
+
+  @property
+  def inputs_length(self) -> int:
+    return self._config.inputs_length
 
   def _with_eos(self, text):
     return np.array([*self._tokenizer.encode(text), EOS_ID], np.int32)

@@ -282,12 +282,12 @@ def factor_matrix(columns, rows, rank):
   left, values, right = jnp.linalg.svd(mean, full_matrices=False)
   pad = max(0, rank - values.shape[0])
   root = jnp.sqrt(values[:rank])
-  columns = jnp.pad(left[:, :rank] * root, ((0, 0), (0, pad)))
+  columns = jnp.pad(left[:, :rank] * root[None], ((0, 0), (0, pad)))
   rows = jnp.pad(root[:, None] * right[:rank], ((0, pad), (0, 0)))
   # A singular pair is free in its sign: choose the one that keeps the columns
   # positive on average, as factors that started at one are.
   sign = jnp.where(columns.sum(0) < 0, -1.0, 1.0)
-  return columns * sign, rows * sign[:, None]
+  return columns * sign[None], rows * sign[:, None]
 
 
 TARGET_INITS = ("mean_matrix", "mean_factors", "shared_only", "task:<name>")

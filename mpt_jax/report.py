@@ -1,41 +1,16 @@
 """The quickstart's results as one self-contained HTML page."""
 
 import html
-import io
-import json
 import os
 import pathlib
-import re
+import string
 
 import numpy as np
 
-from mpt_jax import results as results_lib
-from mpt_jax.results import print_tables, summarize, tables
+from mpt_jax.learning_curves import learning_curves
+from mpt_jax.results import METRIC, print_tables, summarize, tables
 
 __all__ = ["print_tables", "similarity", "summarize", "write_report"]
-
-STAGES = {
-  "teach": "1. Teach: one plain prompt per source task",
-  "distill": "2. Distill: one shared prompt and rank-limited factors",
-  "adapt": "3. Adapt: target tasks from a few examples",
-}
-# Colours of the figures, which the page replaces by its style's variables so
-# that they follow the reader's light or dark theme.
-INK, MUTED, GRID, PLAIN = "#010203", "#010204", "#010205", "#010206"
-METHOD_COLORS = {
-  "prompt_tuning": "#010207",
-  "spot": "#010208",
-  "mpt": "#010209",
-}
-VARIABLES = {
-  INK: "--ink",
-  MUTED: "--muted",
-  GRID: "--grid",
-  PLAIN: "--mpt",
-  METHOD_COLORS["prompt_tuning"]: "--prompt-tuning",
-  METHOD_COLORS["spot"]: "--spot",
-  METHOD_COLORS["mpt"]: "--mpt",
-}
 
 
 def similarity(prompts, centred: bool = True) -> np.ndarray:
@@ -74,173 +49,6 @@ def similarity(prompts, centred: bool = True) -> np.ndarray:
   return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
-def read_metrics(run) -> list[dict]:
-  """Lines of a run folder's metrics.jsonl; none where there is no file."""
-  path = pathlib.Path(run) / "metrics.jsonl"
-  if not path.is_file():
-    return []
-  lines = []
-  for line in path.read_text(encoding="utf-8").splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue  # A line that a killed run did not finish.
-  return lines
-
-
-def _curves(lines, kind, name):
-  """(mean curve, {slot: curve}); a curve is a list of (step, value)."""
-  mean, slots = [], {}
-  for line in lines:
-    if line.get("kind") != kind:
-      continue
-    for key, value in line.items():
-      if key == name:
-        mean.append((line["step"], value))
-      elif key.startswith(f"{name}/"):
-        slot = key.removeprefix(f"{name}/")
-        slots.setdefault(slot, []).append((line["step"], value))
-  return mean, slots
-
-
-def _mean_curve(curves):
-  """Mean at the steps that all curves have."""
-  points = [dict(curve) for curve in curves]
-  steps = sorted(set.intersection(*(set(p) for p in points)))
-  return [(step, float(np.mean([p[step] for p in points]))) for step in steps]
-
-
-def _method_of(slot):
-  for method in results_lib.PROMPT_METHODS:
-    if slot == method or slot.endswith(f"_{method}"):
-      return method
-  return None
-
-
-def _figure(draw, label, number) -> str:
-  """An inline SVG, drawn by `draw(axes)` in the page's colours."""
-  import matplotlib
-  from matplotlib.figure import Figure
-
-  settings = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mpt_jax",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "legend.frameon": False,
-    "path.simplify": True,
-  }
-  with matplotlib.rc_context(settings):
-    figure = Figure(figsize=(4.6, 2.8), layout="constrained")
-    draw(figure.add_subplot())
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True)
-  svg = buffer.getvalue()
-  svg = svg[svg.index("<svg") :]
-  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-  # Several figures stand in one page, so their ids must differ.
-  svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
-  for color, variable in VARIABLES.items():
-    svg = svg.replace(color, f"var({variable})")
-  view_box = re.search(r'viewBox="[^"]*"', svg)[0]
-  opening = f'<svg role="img" aria-label="{html.escape(label)}" {view_box}>'
-  return opening + svg[svg.index(">") + 1 :]
-
-
-def _draw_curves(axes, mean, slots, ylabel, percent, by_method):
-  scale = 100 if percent else 1
-  plot = lambda curve, **style: axes.plot(
-    [step for step, _ in curve], [scale * v for _, v in curve], **style
-  )
-  methods = {}
-  for slot, curve in slots.items():
-    method = _method_of(slot) if by_method else None
-    methods.setdefault(method, []).append(curve)
-    color = METHOD_COLORS.get(method, MUTED)
-    plot(curve, color=color, linewidth=0.7, alpha=0.45)
-  thick = dict(linewidth=2.2, solid_capstyle="round")
-  if not any(methods):
-    plot(mean, color=PLAIN, label="mean", **thick)
-  for method, color in METHOD_COLORS.items():
-    if method in methods:
-      label = results_lib.METHODS[method]
-      plot(_mean_curve(methods[method]), color=color, label=label, **thick)
-  axes.set_xlabel("step")
-  axes.set_ylabel(ylabel)
-  axes.margins(x=0.02)
-  axes.set_axisbelow(True)
-  if axes.get_legend_handles_labels()[0]:
-    axes.legend(
-      loc="lower left",
-      bbox_to_anchor=(0, 1),
-      ncols=3,
-      borderaxespad=0.2,
-      labelcolor=INK,
-    )
-
-
-def _ends(curve, percent):
-  form = (lambda v: f"{100 * v:.1f} %") if percent else (lambda v: f"{v:.3g}")
-  return (
-    f"from {form(curve[0][1])} at step {curve[0][0]} to"
-    f" {form(curve[-1][1])} at step {curve[-1][0]}"
-  )
-
-
-def _learning_curves(runs, metric) -> str:
-  parts, number = [], 0
-  for stage, title in STAGES.items():
-    if stage not in runs:
-      continue
-    lines = read_metrics(runs[stage])
-    figures = []
-    scored = metric if any(metric in line for line in lines) else "accuracy"
-    for kind, name in (("train", "loss"), ("eval", scored)):
-      mean, slots = _curves(lines, kind, name)
-      if not mean:
-        continue
-      number += 1
-      percent = kind == "eval"
-      shown = name.replace("_", " ") + (", %" if percent else "")
-      words = "Training loss" if kind == "train" else name.replace("_", " ")
-      label = (
-        f"{words.capitalize()} by step; mean over slots"
-        f" {_ends(mean, percent)}."
-      )
-      svg = _figure(
-        lambda axes, mean=mean, slots=slots, shown=shown, percent=percent: (
-          _draw_curves(axes, mean, slots, shown, percent, stage == "adapt")
-        ),
-        f"Line chart. {title}. {label}",
-        number,
-      )
-      caption = f"<figcaption>{html.escape(label)}</figcaption>"
-      figures.append(f"<figure>{svg}{caption}</figure>")
-    content = "".join(figures) or "<p>No measurements were recorded.</p>"
-    parts.append(
-      f"<h3>{html.escape(title)}</h3><div class='figures'>{content}</div>"
-    )
-  if not parts:
-    return ""
-  note = (
-    "<p>Thin: one line per slot of the bank. Thick: their mean; in stage 3 one"
-    " mean per method. Loss is on training batches, the score on the held-out"
-    " examples that a run is evaluated on while it trains.</p>"
-  )
-  return f"<h2>Learning curves</h2>{note}{''.join(parts)}"
-
-
 def _scrolling(label, content) -> str:
   label = html.escape(label)
   return (
@@ -268,36 +76,174 @@ def _html_table(table) -> str:
   return _scrolling(table.title, content) + notes
 
 
+def _heat_cell(value) -> str:
+  color = "--warm" if value > 0 else "--cold"
+  text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+  return (
+    f'<td style="background:rgba(var({color}),{0.7 * abs(value):.2f})">'
+    f"{text}</td>"
+  )
+
+
 def _heat_map(bank) -> str:
   if bank is None or len(bank.names) < 2:
     return ""
   num = len(bank.names)
-  values = similarity(bank.composed)
-  raw = similarity(bank.composed, centred=False)
-  between = raw[~np.eye(num, dtype=bool)]
-  head = "".join(
-    f"<th scope='col'><span>{html.escape(n)}</span></th>" for n in bank.names
+  prompts = bank.composed
+  plain = similarity(prompts, centred=False)[~np.eye(num, dtype=bool)]
+  names = [html.escape(name) for name in bank.names]
+  head = "".join(f"<th scope='col'><span>{n}</span></th>" for n in names)
+  body = "".join(
+    f"<tr><th scope='row'>{name}</th>{''.join(map(_heat_cell, row))}</tr>"
+    for name, row in zip(names, similarity(prompts), strict=True)
   )
-  body = ""
-  for name, row in zip(bank.names, values, strict=True):
-    cells = "".join(
-      f"<td style='background:rgb(var({'--warm' if v > 0 else '--cold'})/"
-      f"{0.75 * abs(v):.2f})'>{v + 0.0:.2f}</td>".replace("-", "−")
-      if False
-      else _heat_cell(v)
-      for v in row
-    )
-    body += f"<tr><th scope='row'>{html.escape(name)}</th>{cells}</tr>"
-  caption = "Similarity of the students' prompts"
+  title = "Similarity of the task prompts"
+  table = (
+    "<table class='heat'><caption>1 (orange): same direction; −1 (blue):"
+    f" opposite</caption><thead><tr><td></td>{head}</tr></thead>"
+    f"<tbody>{body}</tbody></table>"
+  )
   return (
-    f"<h2>{caption}</h2><p>Cosine of the flattened prompts after their mean is"
-    " taken off: with a shared P* the plain cosines are all alike (here"
-    f" {between.min():.2f} to {between.max():.2f}). Centred prompts of"
-    f" {num} unrelated tasks would be at {-1 / (num - 1):.2f}, not at 0.</p>"
-    + _scrolling(
-      caption,
-      f"<table class='heat'><caption>1 (orange): the same direction; −1"
-      f" (blue): opposite</caption><thead><tr><td></td>{head}</tr></thead>"
-      f"<tbody>{body}</tbody></table>",
-    )
+    f"<h2>{title}</h2><p>Cosine between the students’ prompts, flattened,"
+    " after their mean is taken off: they share P*, so the plain cosines are"
+    f" alike (here {plain.min():.2f} to {plain.max():.2f}). Unrelated"
+    f" prompts would be near −{1 / (num - 1):.2f} each, not 0.</p>"
+    f"{_scrolling(title, table)}"
   )
+
+
+def _plain(value) -> str:
+  """A value of the meta data in words."""
+  if isinstance(value, dict):
+    return ", ".join(
+      f"{k.replace('_', ' ')} {_plain(v)}" for k, v in value.items()
+    )
+  if isinstance(value, (list, tuple)):
+    return ", ".join(map(_plain, value))
+  if isinstance(value, float):
+    return f"{value:,.1f}"
+  if isinstance(value, int) and not isinstance(value, bool):
+    return f"{value:,}"
+  return str(value)
+
+
+def _what_was_run(meta) -> str:
+  items = []
+  for key, value in meta.items():
+    if key == "title":
+      continue
+    text = _plain(value)
+    if key == "seconds" and isinstance(value, dict):
+      text += f"; {sum(value.values()):,.0f} in total"
+    name = html.escape(key.replace("_", " ").capitalize())
+    items.append(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>")
+  return f"<h2>What was run</h2><dl>{''.join(items)}</dl>" if items else ""
+
+
+def write_report(path, results, runs, bank, metric=METRIC):
+  """Writes one HTML file that needs neither network nor scripts.
+
+  Args:
+    path: the file, replaced in one move.
+    results: {"rows": see `mpt_jax.results`, "meta": {"title", ...}}; all of
+      meta is shown.
+    runs: {"teach" | "distill" | "adapt": model_dir with metrics.jsonl};
+      stages that did not run may be left out.
+    bank: PromptBank of the students, or None.
+    metric: the one in the tables and curves; curves fall back to "accuracy".
+  """
+  path = pathlib.Path(path)
+  meta = results.get("meta", {})
+  found = tables(results.get("rows", []), metric)
+  page = PAGE.substitute(
+    title=html.escape(str(meta.get("title", "Multitask prompt tuning"))),
+    tables="".join(_html_table(table) for table in found)
+    or f"<p>No results of metric {html.escape(metric)}.</p>",
+    curves=learning_curves(runs or {}, metric),
+    heat_map=_heat_map(bank),
+    run=_what_was_run(meta),
+  )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(page, encoding="utf-8")
+  os.replace(temporary, path)
+
+
+PAGE = string.Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+:root {
+  --page: #fcfcfb; --ink: #14140f; --muted: #5c5b56; --grid: #d9d8d2;
+  --prompt-tuning: #1a936a; --spot: #d9591f; --mpt: #2a6fd0;
+  --warm: 236, 131, 60; --cold: 70, 140, 225;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #1a1a19; --ink: #f3f2ec; --muted: #b5b4ac; --grid: #43423e;
+    --prompt-tuning: #35b487; --spot: #ee7d43; --mpt: #6aa5f2;
+    --warm: 190, 90, 25; --cold: 35, 100, 185;
+  }
+}
+body {
+  background: var(--page); color: var(--ink); margin: 0 auto;
+  max-width: 60rem; padding: 1.5rem 1rem 4rem;
+  font: 1rem/1.5 system-ui, "DejaVu Sans", sans-serif;
+}
+h1 { line-height: 1.2; margin: 0 0 1rem; }
+h2 { margin: 2.5rem 0 0.5rem; }
+h3 { margin: 1.5rem 0 0.5rem; font-size: 1rem; }
+.equation { font: italic 1.5rem/1.4 Georgia, "DejaVu Serif", serif;
+  text-align: center; margin: 1rem 0; }
+.equation sub { line-height: 0; }
+.scroll { overflow-x: auto; margin: 1.25rem 0 0.75rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums;
+  font-size: 0.9rem; }
+caption { text-align: left; color: var(--muted); padding-bottom: 0.4rem; }
+th, td { padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--grid); }
+thead th { white-space: normal; vertical-align: bottom;
+  color: var(--muted); font-weight: 600; }
+tbody th, thead th:first-child { text-align: left; font-weight: 500; }
+.mean > * { border-bottom: 2px solid var(--muted); font-style: italic; }
+.heat td { text-align: center; border: 2px solid var(--page); }
+.heat th { border: 0; }
+.heat thead th { vertical-align: bottom; text-align: left; }
+.heat thead span { writing-mode: vertical-rl; transform: rotate(180deg);
+  white-space: nowrap; }
+.figures { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+figure { margin: 0; }
+figure svg { display: block; width: 100%; height: auto; }
+figure svg text { font-family: inherit !important; }
+figcaption { color: var(--muted); font-size: 0.85rem; }
+dl { display: grid; grid-template-columns: max-content 1fr;
+  gap: 0.3rem 1rem; }
+dt { color: var(--muted); }
+dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 30rem) { dl { display: block; } }
+</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+<p class="equation" role="math"
+aria-label="P hat k equals P star times, entry by entry, u k v k transposed">
+P̂<sub>k</sub> = P* ∘ (u<sub>k</sub> v<sub>k</sub><sup>⊤</sup>)</p>
+<p>Multitask prompt tuning: the T5 is frozen. All tasks share one soft prompt
+P*; task k scales its entries by the product of two small factors. P* and the
+factors are distilled from one teacher prompt per source task, and are the
+start for the targets.</p>
+<h2>Results</h2>
+$tables
+$curves
+$heat_map
+$run
+</main>
+</body>
+</html>
+""")

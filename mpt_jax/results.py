@@ -6,7 +6,7 @@ A row of results is a dict {"stage": "teach" | "distill" | "adapt", "method",
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,12 @@ METHODS = {
   "prompt_tuning": "prompt tuning",
   "spot": "SPoT",
   "mpt": "MPT",
+}
+NARROW = {
+  "majority": "major-\nity",
+  "tf-idf + LR": "tf-idf\n+ LR",
+  "examples per class": "exam-\nples\nper\nclass",
+  "test examples": "test\nexam-\nples",
 }
 PROMPT_METHODS = ("prompt_tuning", "spot", "mpt")
 # These learn nothing from a target's examples, so that one value of theirs
@@ -75,14 +81,13 @@ class Table(NamedTuple):
   headers: list[str]
   rows: list[list[tuple[str, bool]]]
   notes: list[str]
-  num_label_columns: int = 1
 
 
 def _std(values) -> float | None:
   return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _values(rows: Iterable[dict], metric: str) -> dict:
+def _values(rows: Sequence[dict], metric: str) -> dict:
   """{(stage, task, shots): {method: {seed: (value, num_examples)}}}."""
   found = {}
   for row in rows:
@@ -105,7 +110,7 @@ def _summary(seeds: dict) -> Summary:
   return Summary(float(np.mean(values)), _std(values), len(values), smallest)
 
 
-def summarize(rows: Iterable[dict], metric: str = METRIC) -> dict:
+def summarize(rows: Sequence[dict], metric: str = METRIC) -> dict:
   """Means and sample standard deviations over seeds.
 
   >>> row = dict(stage="adapt", task="sms", shots=16, method="mpt",
@@ -132,7 +137,7 @@ def summarize(rows: Iterable[dict], metric: str = METRIC) -> dict:
 
 
 def paired_difference(
-  rows: Iterable[dict], method: str, baseline: str, metric: str = METRIC
+  rows: Sequence[dict], method: str, baseline: str, metric: str = METRIC
 ) -> Difference | None:
   """`method` minus `baseline` over the (task, shots, seed) that both have.
 
@@ -165,7 +170,7 @@ def paired_difference(
 
 
 def verdict(
-  rows: Iterable[dict], baseline: str = "prompt_tuning", metric: str = METRIC
+  rows: Sequence[dict], baseline: str = "prompt_tuning", metric: str = METRIC
 ) -> str:
   """One sentence on MPT against a baseline, no stronger than the numbers."""
   name = METHODS.get(baseline, baseline)
@@ -226,7 +231,7 @@ def _columns(summaries, left_out=()) -> list[str]:
   return [m for m in METHODS if m in found] + sorted(found - METHODS.keys())
 
 
-def source_table(rows: Iterable[dict], metric: str = METRIC) -> Table | None:
+def source_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
   """Teachers and students of the source tasks; None without such rows."""
   tasks = {}
   for (stage, task, _), methods in summarize(rows, metric).items():
@@ -280,7 +285,7 @@ def _mean_over_tasks(tasks: list[dict], method: str) -> Summary | None:
   return Summary(mean, _std(by_seed), len(by_seed), 0)
 
 
-def target_table(rows: Iterable[dict], metric: str = METRIC) -> Table | None:
+def target_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
   """Methods on the target tasks, a mean row per shots; None without rows."""
   rows = [row for row in rows if row["stage"] == "adapt"]
   values = {
@@ -326,20 +331,22 @@ def target_table(rows: Iterable[dict], metric: str = METRIC) -> Table | None:
     + [
       "Mean ± sample standard deviation over seeds. Bold: ahead of each other"
       " prompt method by more than one standard error of the paired"
-      " difference, which by itself proves little."
+      " difference, which by itself proves little. Standard errors are over"
+      " these seeds and tasks; other tasks and other test examples would add"
+      " to them."
     ],
-    num_label_columns=2,
   )
 
 
-def tables(rows: Iterable[dict], metric: str = METRIC) -> list[Table]:
+def tables(rows: Sequence[dict], metric: str = METRIC) -> list[Table]:
   """The tables that there are rows for."""
   found = [source_table(rows, metric), target_table(rows, metric)]
   return [table for table in found if table is not None]
 
 
-def print_tables(rows: Iterable[dict], console, metric: str = METRIC):
+def print_tables(rows: Sequence[dict], console, metric: str = METRIC):
   """Prints the tables and what follows from them on a rich console."""
+  from rich import box
   from rich.table import Table as RichTable
   from rich.text import Text
 
@@ -347,20 +354,31 @@ def print_tables(rows: Iterable[dict], console, metric: str = METRIC):
   if not shown:
     console.print(f"no results of metric {metric}", highlight=False)
   for table in shown:
-    drawn = RichTable(title=table.title, title_justify="left")
+    # As narrow as it gets: ten columns are to fit in 80 characters.
+    drawn = RichTable(
+      title=table.title,
+      title_justify="left",
+      box=box.SIMPLE_HEAD,
+      padding=0,
+      pad_edge=False,
+      show_edge=False,
+    )
     for i, header in enumerate(table.headers):
-      # Names may be long; numbers must not be torn apart.
-      is_label = i < table.num_label_columns
       drawn.add_column(
-        header,
+        NARROW.get(header, header.replace(" ", "\n")),
         justify="left" if i == 0 else "right",
+        vertical="bottom",
         overflow="fold",
-        no_wrap=not is_label and i < len(table.headers) - 1,
+        # A name may be torn apart, a number must not.
+        no_wrap=i > 0,
       )
     for i, row in enumerate(table.rows):
       is_last = i + 1 == len(table.rows)
       drawn.add_row(
-        *[Text(text, style="bold" if bold else "") for text, bold in row],
+        *[
+          Text(text.replace(" ± ", "±"), style="bold" if bold else "")
+          for text, bold in row
+        ],
         end_section=row[0][0] == "mean"
         or (not is_last and table.rows[i + 1][0][0] == "mean"),
       )

@@ -19,6 +19,8 @@ import pytest
 from mpt_jax.network import T5Config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# The tests compile many tiny programs and run each but a few times.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,7 @@ def make_config():
       head_dim=4,
       mlp_dim=24,
       num_encoder_layers=2,
-      num_decoder_layers=3,
+      num_decoder_layers=2,
     )
     return T5Config.preset(preset, **{**values, **changes})
 

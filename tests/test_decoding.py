@@ -30,11 +30,12 @@ score_candidates = jax.jit(
 def case(request, make_config, make_params, make_examples):
   """(network, params, batch of plain rows) over a vocabulary of five."""
   config = make_config(
-    request.param, vocab_size=VOCAB, num_decoder_layers=2, emb_dim=8
+    request.param, vocab_size=VOCAB, num_encoder_layers=1, emb_dim=8
   )
   model = Model(config, PromptConfig(2, 3))
-  # Softer logits than make_params', so that sequences compete.
-  params = jax.tree.map(lambda x: 0.8 * x, make_params(model, seed=3))
+  # Seeds and scale under which the outputs differ, some ended, some cut.
+  params = make_params(model, seed={"1.0": 6, "1.1": 8}[request.param])
+  params = jax.tree.map(lambda x: 1.5 * x, params)
   examples = make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
   settings = BatchConfig(10, 6, 3, 2, pack=False, row_multiple=6)
   return model.network, params, make_batch(examples, settings)[0]
@@ -86,7 +87,8 @@ def test_greedy_equals_uncached(case, next_log_probs):
     while len(prefix) < 6 and prefix[-1:] != [EOS_ID]:
       prefix.append(int(next_log_probs(row, prefix).argmax()))
     expected[row] = _padded(prefix, 6)
-  assert len({tuple(t) for t in expected}) > 2, "a test on one output is none"
+  assert len({tuple(t) for t in expected[:5]}) > 1
+  assert 0 < (expected == EOS_ID).any(-1).sum() < 5
   np.testing.assert_array_equal(tokens, expected)
   # The last row is padding.
   assert len(_rows(batch)) == 5 and not tokens[5].any()

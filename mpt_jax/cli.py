@@ -1,0 +1,310 @@
+"""The `mpt` command. Each subcommand imports what it needs when it runs."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from mpt_jax.errors import run_and_report
+
+METHODS = ("auto", "rank", "decode")
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser whose errors are one line."""
+
+  def error(self, message):
+    print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+    sys.exit(2)
+
+
+def make_parser() -> argparse.ArgumentParser:
+  parser = _Parser(
+    prog="mpt",
+    description="Multitask Prompt Tuning for T5 in JAX.",
+    epilog="mpt COMMAND --help says more about a command.",
+  )
+  commands = parser.add_subparsers(
+    dest="command", metavar="COMMAND", required=True
+  )
+
+  def command(name, function, text, **kwargs):
+    added = commands.add_parser(name, help=text, description=text, **kwargs)
+    added.set_defaults(function=function)
+    added.add_argument(
+      "--traceback",
+      action="store_true",
+      help="show where an error comes from",
+    )
+    return added
+
+  sub = command(
+    "quickstart", _quickstart, "All three stages on real text, in minutes."
+  )
+  sub.add_argument(
+    "--out",
+    default="mpt_quickstart",
+    metavar="DIR",
+    help="folder of the runs and results (default: %(default)s)",
+  )
+  sub.add_argument(
+    "--short", action="store_true", help="few steps: only shows that it works"
+  )
+
+  command(
+    "train",
+    _train,
+    "Trains an experiment: --gin_file=FILE [--gin.NAME=VALUE ...].",
+    add_help=False,
+  )
+
+  sub = command(
+    "eval", _evaluate, "Evaluates every prompt of a bank on its task."
+  )
+  where = sub.add_mutually_exclusive_group()
+  where.add_argument("--run", metavar="DIR", help="a run folder")
+  where.add_argument("--prompts", metavar="FILE", help="a prompt file")
+  _add_backbone(sub)
+  sub.add_argument(
+    "--task",
+    nargs="+",
+    action="extend",
+    metavar="NAME",
+    help="only these prompts or tasks; without prompts, tasks for the T5 alone",
+  )
+  sub.add_argument("--split", default="test", help="default: %(default)s")
+  sub.add_argument(
+    "--max-examples", type=_count, metavar="N", help="of each task, the first"
+  )
+  _add_method(sub)
+  sub.add_argument(
+    "--num-beams", type=_count, default=1, metavar="N", help="of decoding"
+  )
+  sub.add_argument(
+    "--module",
+    action="append",
+    default=[],
+    metavar="NAME",
+    help="import this first: a Python module that registers tasks",
+  )
+  sub.add_argument("--out", metavar="FILE", help="write the results as JSON")
+
+  sub = command(
+    "predict", _predict, "Text in, text out; tasks may be mixed in a file."
+  )
+  sub.add_argument(
+    "--prompts",
+    required=True,
+    metavar="FILE|DIR",
+    help="a prompt file or run folder",
+  )
+  _add_backbone(sub)
+  sub.add_argument(
+    "--task", metavar="NAME", help="prompt or task of lines that name none"
+  )
+  sub.add_argument(
+    "--input",
+    default="-",
+    metavar="FILE",
+    help='lines of {"text": ..., "task": ...}, or of plain text; default: -',
+  )
+  sub.add_argument(
+    "--output", default="-", metavar="FILE", help="JSON lines; default: -"
+  )
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace the output file"
+  )
+  sub.add_argument(
+    "--batch-size", type=_count, default=32, metavar="N", help="default: 32"
+  )
+  _add_method(sub)
+  sub.add_argument(
+    "--raw",
+    action="store_true",
+    help='take "text" as the finished input, past the template',
+  )
+
+  sub = command(
+    "inspect", _inspect, "What prompts or a T5 hold, and what they cost."
+  )
+  sub.add_argument(
+    "path",
+    nargs="?",
+    help="prompt file, run folder, or folder of a T5 ('default')",
+  )
+  _add_backbone(sub)
+  sub.add_argument(
+    "--config", metavar="PRESET", help="count for a size such as t5_base"
+  )
+  for name, default in (("prompt-length", 100), ("rank", 1), ("num-tasks", 1)):
+    sub.add_argument(
+      f"--{name}",
+      type=int,
+      default=default,
+      metavar="N",
+      help=f"with --config (default: {default})",
+    )
+  return parser
+
+
+def _add_backbone(parser):
+  parser.add_argument(
+    "--backbone",
+    metavar="DIR",
+    help="the T5's folder, or 'default'; by default what the run used",
+  )
+
+
+def _add_method(parser):
+  parser.add_argument(
+    "--method",
+    choices=METHODS,
+    default="auto",
+    help="rank label strings, or decode; auto ranks where there are labels",
+  )
+
+
+def _count(text):
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+  return value
+
+
+def main(argv=None) -> int:
+  """Runs a command; returns its exit code."""
+  argv = list(sys.argv[1:] if argv is None else argv)
+  parser = make_parser()
+  arguments, rest = parser.parse_known_args(argv)
+  if arguments.command == "train":
+    # The gin launcher reads its own command line.
+    arguments.rest = argv[1:]
+  elif rest:
+    parser.error(f"unrecognized arguments: {' '.join(rest)}")
+  # TensorFlow tells of the CPU's instructions on import.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  return run_and_report(arguments.function, arguments, show=arguments.traceback)
+
+
+def _quickstart(arguments):
+  from mpt_jax import quickstart
+
+  config = quickstart.QuickstartConfig()
+  quickstart.main(
+    arguments.out, quickstart.SHORT if arguments.short else config
+  )
+
+
+def _train(arguments):
+  import runpy
+
+  # gin files name their launcher by `import __main__ as launcher`.
+  sys.argv = ["mpt train", *arguments.rest]
+  runpy.run_module("mpt_jax.train", run_name="__main__", alter_sys=True)
+
+
+def _evaluate(arguments):
+  import importlib
+
+  prompts = arguments.run or arguments.prompts
+  if prompts is None and not (arguments.backbone and arguments.task):
+    raise ValueError(
+      "give --run DIR or --prompts FILE, or --backbone and --task for a T5"
+      " without prompts"
+    )
+  # The command's own folder is what Python puts first.
+  sys.path.insert(0, os.getcwd())
+  for name in arguments.module:
+    try:
+      importlib.import_module(name)
+    except ModuleNotFoundError as error:
+      if error.name != name.partition(".")[0]:
+        raise
+      raise ValueError(
+        f"--module {name}: no such Python module in {os.getcwd()} or installed"
+      ) from error
+  import rich.console
+  import rich.progress
+
+  from mpt_jax import evaluate_bank
+  from mpt_jax.evaluation import EvalConfig
+
+  config = EvalConfig(
+    split=arguments.split,
+    max_examples=arguments.max_examples,
+    method=arguments.method,
+    num_beams=arguments.num_beams,
+  )
+  console = rich.console.Console(stderr=True)
+  with rich.progress.Progress(
+    console=console, transient=True, disable=not console.is_terminal
+  ) as bar:
+    task = bar.add_task("evaluate", total=None)
+    rows = evaluate_bank.evaluate(
+      prompts,
+      arguments.task,
+      config,
+      arguments.backbone,
+      lambda done, total: bar.update(task, completed=done, total=total),
+    )
+  rich.console.Console().print(evaluate_bank.table(rows))
+  if arguments.out:
+    evaluate_bank.write_rows(arguments.out, rows, config)
+
+
+def _predict(arguments):
+  output = pathlib.Path(arguments.output)
+  if arguments.output != "-" and output.exists() and not arguments.overwrite:
+    raise ValueError(f"{output} exists; give --overwrite, or another --output")
+  source = arguments.input
+  if source != "-" and not pathlib.Path(source).is_file():
+    raise FileNotFoundError(f"no file {source} to predict for")
+
+  from mpt_jax import predict, predict_files
+
+  predictor = predict.Predictor(
+    arguments.prompts,
+    arguments.backbone,
+    method=arguments.method,
+    batch_size=arguments.batch_size,
+    raw=arguments.raw,
+  )
+  predict_files.predict_file(
+    predictor,
+    source,
+    arguments.output,
+    task=arguments.task,
+    batch_size=arguments.batch_size,
+  )
+  if predictor.num_truncated:
+    print(
+      f"{predictor.num_truncated} inputs were longer than"
+      f" {predictor.inputs_length} tokens and were cut",
+      file=sys.stderr,
+    )
+
+
+def _inspect(arguments):
+  if (arguments.path is None) == (arguments.config is None):
+    raise ValueError(
+      "give either a path, or --config with a size such as t5_base"
+    )
+  import rich.console
+
+  from mpt_jax import describe
+
+  console = rich.console.Console()
+  if arguments.path is not None:
+    describe.describe_path(arguments.path, arguments.backbone, console)
+  else:
+    describe.describe_preset(
+      arguments.config,
+      arguments.prompt_length,
+      arguments.rank,
+      arguments.num_tasks,
+      console,
+    )
+
+
+if __name__ == "__main__":
+  sys.exit(main())

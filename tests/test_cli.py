@@ -1,0 +1,312 @@
+"""The `mpt` command: what it prints, writes, refuses and imports."""
+
+import errno
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from train_fixtures import LABELS, save_tiny_backbone, write_rows
+
+from mpt_jax import backbones, cli, predict_files
+from mpt_jax.bank import PromptBank
+from mpt_jax.prompts import PromptConfig
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory):
+  return save_tiny_backbone(tmp_path_factory.mktemp("cli") / "t5")
+
+
+@pytest.fixture(scope="session")
+def prompts(backbone, tmp_path_factory):
+  """A file of two plain prompts, `cli_a` and `cli_b`, of length 2."""
+  slot = lambda t: {"task": t, "label_names": LABELS, "template": "is: {text}"}
+  path = tmp_path_factory.mktemp("cli_bank") / "prompts.safetensors"
+  rng = np.random.default_rng(0)
+  PromptBank(
+    {"shared_prompt": rng.normal(0.0, 1.0, (2, 2, 32)).astype(np.float32)},
+    ("cli_a", "cli_b"),
+    (0, 1),
+    backbones.load_backbone(backbone).fingerprint,
+    (slot("cli_a"), {**slot("cli_b"), "metrics": {"accuracy": 0.5}}),
+  ).save(path)
+  return str(path)
+
+
+def run(*argv):
+  return cli.main([str(a) for a in argv])
+
+
+def fails(capsys, message, *argv):
+  """Runs a command that must fail with one line and exit code 2."""
+  try:
+    code = run(*argv)
+  except SystemExit as error:  # argparse's own
+    code = error.code
+  assert code == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: ")
+  assert message in lines[0], lines[0]
+
+
+def test_help_is_fast_and_light():
+  code = (
+    "import sys; from mpt_jax import cli\n"
+    "try: cli.main(['--help'])\n"
+    "except SystemExit: pass\n"
+    "heavy = {'jax', 'numpy', 'flax', 'rich', 'tensorflow', 'seqio'}\n"
+    "sys.exit(' '.join(heavy & set(sys.modules)))"
+  )
+  seconds = []
+  for _ in range(3):
+    start = time.monotonic()
+    result = subprocess.run(
+      [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    seconds.append(time.monotonic() - start)
+    assert result.stderr.strip() == ""
+  for name in ("quickstart", "train", "eval", "predict", "inspect"):
+    assert name in result.stdout
+  assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize(
+  "argv, message",
+  [
+    ([], "COMMAND"),
+    (["predcit"], "invalid choice: 'predcit'"),
+    (["inspect", "--config", "t5_base", "--what"], "--what"),
+    (["inspect"], "give either a path, or --config"),
+    (["inspect", "--config", "t5_huge"], "'t5_huge' is not one of"),
+    (["inspect", "nowhere"], "no prompt file at nowhere"),
+    (["inspect", "--config", "t5_base", "--rank", "-1"], "rank"),
+    (["predict", "--prompts", "x", "--batch-size", "0"], "at least 1"),
+    (["predict", "--prompts", "x", "--batch-size", "a"], "invalid"),
+    (["predict", "--prompts", "x", "--input", "none.txt"], "none.txt"),
+    (["eval"], "give --run DIR or --prompts FILE"),
+    (["eval", "--run", "nowhere"], "no prompt file at nowhere"),
+    (["eval", "--run", "x", "--module", "no_such_one"], "no_such_one"),
+  ],
+)
+def test_bad_arguments(capsys, argv, message):
+  fails(capsys, message, *argv)
+
+
+def test_traceback_is_shown_when_asked_for(capsys):
+  assert run("inspect", "nowhere", "--traceback") == 2
+  assert "Traceback" in capsys.readouterr().err
+
+
+def test_train_hands_its_arguments_on(tmp_path):
+  command = [sys.executable, "-m", "mpt_jax.cli", "train"]
+  result = subprocess.run(
+    [*command, "--gin_file=none.gin"],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": _root()},
+  )
+  assert result.returncode == 2
+  assert "no gin file 'none.gin'" in result.stderr
+  assert "run from a clone" in result.stderr
+
+
+def _root():
+  return str(pathlib.Path(__file__).parent.parent)
+
+
+# -------------------------------------------------------------- inspect
+
+
+def test_inspect_counts_as_the_paper(capsys):
+  assert run("inspect", "--config", "t5_base") == 0
+  # (l·d) + (l + d) = 100·768 + 868 = 76,800 + 868.
+  assert "77,668" in capsys.readouterr().out
+  assert run("inspect", "--config", "t5_base", "--num-tasks", "8") == 0
+  out = capsys.readouterr().out
+  # (l·d) + (l + d)·8 = 76,800 + 6,944, an eighth of which is 10,468.
+  assert "83,744" in out and "10,468" in out
+  # T5-base has 222,903,552 parameters (Hugging Face's count of t5-base);
+  # 77,668 of them are 0.0348 %.
+  assert "222,903,552" in out and "0.0348 %" in out
+
+
+def test_inspect_rank():
+  from mpt_jax.describe import counts
+
+  rows = dict(counts(PromptConfig(2, 10, 3, (0, 1)), None, 16))
+  # Two groups: 2·10·16 = 320; two tasks: 2·3·(10 + 16) = 156.
+  assert rows["in all"] == "476 = 10·16·2 + (10+16)·3·2"
+  assert rows["one task"] == "238 = 10·16 + (10+16)·3"
+  assert rows["bytes in float32"] == "1,904"
+
+
+def test_inspect_prompts(capsys, prompts, backbone):
+  assert run("inspect", prompts, "--backbone", backbone) == 0
+  out = capsys.readouterr().out
+  for text in ("cli_a", "cli_b", "2 × 2 × 32", "accuracy 0.5", "yes, no"):
+    assert text in out
+  # 2 prompts of 2·32 parameters.
+  assert "128 = 2·32·2" in out
+
+
+def test_inspect_backbone(capsys, backbone):
+  assert run("inspect", backbone) == 0
+  out = capsys.readouterr().out
+  assert backbones.load_backbone(backbone).fingerprint in out
+  assert "emb_dim" in out
+
+
+def test_inspect_other_backbone(capsys, prompts, tmp_path):
+  other = save_tiny_backbone(tmp_path / "other", seed=5)
+  fails(capsys, "another T5", "inspect", prompts, "--backbone", other)
+
+
+# -------------------------------------------------------------- predict
+
+
+def predict(prompts, backbone, *argv):
+  return ("predict", "--prompts", prompts, "--backbone", backbone, *argv)
+
+
+def test_predict_files(capsys, tmp_path, prompts, backbone, monkeypatch):
+  monkeypatch.setattr(predict_files, "CHUNK_BATCHES", 1)
+  rows = [
+    {"text": f"text {i}" + " more" * i, "task": f"cli_{'ab'[i % 2]}", "id": i}
+    for i in range(11)
+  ]
+  source, target = tmp_path / "in.jsonl", tmp_path / "deep" / "out.jsonl"
+  source.write_text("\ufeff" + "\n\n".join(map(json.dumps, rows)), "utf-8")
+  files = ("--input", source, "--output", target)
+  command = predict(prompts, backbone, *files, "--batch-size", "4")
+  assert run(*command) == 0
+  made = [json.loads(line) for line in target.read_text().splitlines()]
+  assert [m["id"] for m in made] == list(range(11))
+  assert all(m["prediction"] in LABELS for m in made)
+  assert all(set(m["scores"]) == set(LABELS) for m in made)
+  assert [p.name for p in target.parent.iterdir()] == ["out.jsonl"]
+
+  before = target.read_text()
+  fails(capsys, "out.jsonl exists", *command)
+  assert target.read_text() == before
+  assert run(*command, "--overwrite") == 0
+
+
+def test_predict_plain_lines(capsys, tmp_path, prompts, backbone):
+  source = tmp_path / "in.txt"
+  source.write_text("one\n\n{three\n", "utf-8")
+  files = ("--input", source)
+  assert run(*predict(prompts, backbone, *files, "--task", "cli_b")) == 0
+  made = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
+  assert [m["text"] for m in made] == ["one", "", "{three"]
+  assert {m["task"] for m in made} == {"cli_b"}
+  fails(
+    capsys, "in.txt, line 1: no 'task'", *predict(prompts, backbone, *files)
+  )
+
+
+def test_predict_standard_input(capsys, prompts, backbone, monkeypatch):
+  stdin = io.TextIOWrapper(
+    io.BytesIO('{"text": "é", "task": "cli_a"}'.encode())
+  )
+  monkeypatch.setattr(sys, "stdin", stdin)
+  assert run(*predict(prompts, backbone)) == 0
+  out = capsys.readouterr()
+  assert json.loads(out.out)["text"] == "é" and out.err == ""
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ('{"text": "a"}\n{"text": ', "line 2: not valid JSON"),
+    ('{"text": "a"}\n[1]', "line 2: expected a JSON object"),
+    ('{"text": "a"}\n{"txt": "b"}', "line 2: no field 'text'"),
+    ('{"text": "a"}\n{"text": "b", "task": "c"}', "line 2: the bank has no"),
+    ('{"text": "a"}\n\udcff', "line 2: not UTF-8"),
+    ("\n\n", "is empty"),
+  ],
+)
+def test_predict_broken_files(
+  capsys, tmp_path, prompts, backbone, text, message
+):
+  source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+  source.write_bytes(text.encode("utf-8", "surrogateescape"))
+  files = ("--input", source, "--output", target, "--task", "cli_a")
+  fails(capsys, message, *predict(prompts, backbone, *files))
+  assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_predict_disk_full(capsys, tmp_path, prompts, backbone, monkeypatch):
+  def full(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+  source.write_text("a")
+  target.write_text("old")
+  monkeypatch.setattr(predict_files.os, "replace", full)
+  files = ("--input", source, "--output", target, "--task", "cli_a")
+  command = predict(prompts, backbone, *files, "--overwrite")
+  fails(capsys, "No space left on device", *command)
+  assert target.read_text() == "old"
+  assert {p.name for p in tmp_path.iterdir()} == {"in.txt", "out.jsonl"}
+
+
+# -------------------------------------------------------------- eval
+
+MODULE = """
+import tasks
+for name in ("cli_a", "cli_b"):
+  tasks.register_file_task(
+    name,
+    {{"test": {path!r}}},
+    template="is: {{text}}",
+    label_names={labels},
+  )
+"""
+
+
+def test_eval(capsys, tmp_path, prompts, backbone, monkeypatch):
+  path = str(write_rows(tmp_path / "rows.jsonl", 12))
+  module = MODULE.format(path=path, labels=LABELS)
+  (tmp_path / "cli_test_tasks.py").write_text(module)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  command = ("eval", "--prompts", prompts, "--backbone", backbone)
+  fails(capsys, "unknown task 'cli_a'", *command)
+  # A module's tasks stay registered for the calls that follow.
+  module = ("--module", "cli_test_tasks")
+  assert run(*command, *module, "--out", "a/r.json") == 0
+  out = capsys.readouterr().out
+  assert "cli_a" in out and "accuracy" in out
+  rows = json.loads((tmp_path / "a" / "r.json").read_text())["rows"]
+  assert {(r["prompt"], r["num_examples"]) for r in rows} == {
+    ("cli_a", 12),
+    ("cli_b", 12),
+  }
+  value = {(r["prompt"], r["metric"]): r["value"] for r in rows}
+
+  # The same from mpt predict.
+  capsys.readouterr()
+  for name in ("cli_a", "cli_b"):
+    files = ("--input", path, "--task", name)
+    assert run(*predict(prompts, backbone, *files)) == 0
+    made = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
+    accuracy = np.mean([m["prediction"] == m["label"] for m in made])
+    np.testing.assert_allclose(value[name, "accuracy"], accuracy)
+
+  # One prompt only, and the T5 alone.
+  assert run(*command, "--task", "cli_b", "--max-examples", "5") == 0
+  out = capsys.readouterr().out
+  assert "cli_a" not in out and "5" in out
+  alone = ("eval", "--backbone", backbone, "--task", "cli_a")
+  assert run(*alone, "--max-examples", "5") == 0
+  assert "accuracy" in capsys.readouterr().out
+  fails(capsys, "no split 'dev'", *alone, "--split", "dev")
+  fails(capsys, "has no prompt 'cli_c'", *command, "--task", "cli_c")

@@ -1,0 +1,292 @@
+"""Prediction: equal to evaluation, in any mix and order, without seqio."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from train_fixtures import save_tiny_backbone, write_rows
+
+import tasks
+from mpt_jax import backbones, batches, evaluate_bank, predict, vocabularies
+from mpt_jax.bank import PromptBank
+from mpt_jax.evaluation import EvalConfig
+
+LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
+TEMPLATES = ("text: {text}", "{text} and {label}?", None)
+NAMES = ("predict_a", "predict_b", "predict_c")
+LENGTH = 3
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory, make_params):
+  """A T5 of large random weights, so that its answers differ."""
+  from mpt_jax.model import Model
+
+  folder = tmp_path_factory.mktemp("predict") / "t5"
+  save_tiny_backbone(folder)
+  config = backbones.load_backbone(folder).config
+  params = make_params(Model(config, trainable="everything"), seed=3)
+  backbones.save_backbone(
+    folder, config, params, vocabularies.default_vocabulary_path()
+  )
+  return str(folder)
+
+
+@pytest.fixture(scope="session")
+def bank(backbone):
+  """Three prompts: two to rank labels, of one P*, and one to decode."""
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: rng.normal(0.0, 1.0, shape).astype(np.float32)
+  return PromptBank(
+    {
+      "shared_prompt": draw(2, LENGTH, 32),
+      "task_columns": draw(3, LENGTH, 1),
+      "task_rows": draw(3, 1, 32),
+    },
+    NAMES,
+    (0, 0, 1),
+    backbones.load_backbone(backbone).fingerprint,
+    tuple(
+      {"task": task, "label_names": labels, "template": template}
+      for task, labels, template in zip(NAMES, LABELS, TEMPLATES, strict=True)
+    ),
+  )
+
+
+@pytest.fixture(scope="session")
+def prompts(bank, tmp_path_factory):
+  path = tmp_path_factory.mktemp("bank") / "prompts.safetensors"
+  bank.save(path)
+  return str(path)
+
+
+@pytest.fixture(scope="session")
+def predictor(prompts, backbone):
+  return predict.Predictor(prompts, backbone, batch_size=4, targets_length=5)
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory):
+  """Thirty rows, the tasks in turn, of 3 to 40 words."""
+  path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+  made = [json.loads(x) for x in write_rows(path, 30).read_text().splitlines()]
+  for i, row in enumerate(made):
+    row["task"] = NAMES[i % 3]
+    row["text"] = " ".join([row["text"]] * (1 + i % 5))
+  return made
+
+
+@pytest.fixture(scope="session")
+def predictions(predictor, rows):
+  return predictor.predict(rows)
+
+
+TEXTS = [
+  "",
+  " ",
+  "plain words, and 123 ünïcode ☃",
+  "two  spaces\tand\na line",
+  "<extra_id_0> first <extra_id_1>ly glued<extra_id_99>",
+  "▁ literal </s> <pad> <unk>",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_tokenizer_is_seqios(text):
+  path = vocabularies.default_vocabulary_path()
+  ours, theirs = predict.Tokenizer(path), vocabularies.default_vocabulary()
+  ids = list(theirs.encode(text))
+  assert ours.encode(text) == ids
+  for tokens in (ids, [*ids, 1, 7, 8], [0, *ids, 0], [*ids, 8_500]):
+    assert ours.decode(tokens) == theirs.decode(tokens)
+
+
+def test_tokenizer_sentinels():
+  path = vocabularies.default_vocabulary_path()
+  # 7,900 pieces, then the sentinels from the hundredth down to the first.
+  assert predict.Tokenizer(path).encode("<extra_id_0>") == [7999]
+  assert predict.Tokenizer(path).encode("<extra_id_99>") == [7900]
+
+
+def test_rows_come_back_in_order(predictions, rows):
+  assert len(predictions) == len(rows)
+  for row, result in zip(rows, predictions, strict=True):
+    assert {k: result[k] for k in row} == row
+    labels = LABELS[NAMES.index(row["task"])]
+    if labels is None:
+      assert "scores" not in result
+    else:
+      assert tuple(result["scores"]) == labels
+      assert result["prediction"] == max(labels, key=result["scores"].get)
+  # The random T5 is no constant, or equal results would mean nothing.
+  for task in NAMES:
+    assert len({r["prediction"] for r in predictions if r["task"] == task}) > 1
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_mixed_batch_is_single_tasks(predictor, predictions, rows, task):
+  chosen = [i for i, row in enumerate(rows) if row["task"] == task]
+  alone = predictor.predict([rows[i] for i in chosen])
+  for i, result in zip(chosen, alone, strict=True):
+    assert result["prediction"] == predictions[i]["prediction"]
+    for label, score in result.get("scores", {}).items():
+      np.testing.assert_allclose(
+        score, predictions[i]["scores"][label], rtol=1e-4
+      )
+
+
+def test_reversed_rows(predictor, predictions, rows):
+  made = predictor.predict(rows[::-1])[::-1]
+  assert [r["prediction"] for r in made] == [
+    r["prediction"] for r in predictions
+  ]
+
+
+def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
+  seen = {}
+
+  def metric(name):
+    def record(targets, predictions):
+      seen[name] = predictions
+      return {"count": len(targets)}
+
+    return record
+
+  for name, labels, template in zip(NAMES, LABELS, TEMPLATES, strict=True):
+    path = tmp_path / f"{name}.jsonl"
+    own = [row for row in rows if row["task"] == name]
+    # The target is not what is looked at; the template takes "label" too.
+    own = [{**row, "target": (labels or ["x"])[0]} for row in own]
+    path.write_text("".join(json.dumps(row) + "\n" for row in own))
+    tasks.register_file_task(
+      name,
+      {"test": path},
+      template=template or "{text}",
+      target="target",
+      label_names=labels,
+      metric_fns=[metric(name)],
+    )
+  config = EvalConfig(split="test", num_rows=8)
+  made = evaluate_bank.evaluate(prompts, None, config, backbone)
+  assert [(r["prompt"], r["value"]) for r in made] == [(n, 10) for n in NAMES]
+  for name, labels in zip(NAMES, LABELS, strict=True):
+    mine = [p["prediction"] for p in predictions if p["task"] == name]
+    if labels is None:
+      # Evaluation decodes further than these five tokens.
+      assert all(
+        long.startswith(short)
+        for long, short in zip(seen[name], mine, strict=True)
+      )
+    else:
+      assert [labels[i] for i in seen[name]] == mine
+
+
+def test_few_shapes_are_compiled(prompts, backbone):
+  fresh = predict.Predictor(prompts, backbone, batch_size=4)
+  fresh.predict(
+    [{"text": "tree " * n, "task": "predict_a"} for n in range(1, 200)]
+  )
+  # L of 32, 64, 128 and 256.
+  assert fresh._score._cache_size() == 4
+
+
+def test_decoding_labels(predictor, prompts, backbone, rows):
+  decoding = predict.Predictor(
+    prompts, backbone, method="decode", targets_length=5
+  )
+  assert "scores" not in decoding.predict(rows[:1])[0]
+
+
+def test_template_and_raw(bank, backbone):
+  ids = lambda p, row: list(p.prepare(row).ids)
+  filled = predict.Predictor(bank, backbone)
+  raw = predict.Predictor(bank, backbone, raw=True)
+  a = {"text": "text: fine", "task": "predict_a"}
+  assert ids(filled, {**a, "text": "fine"}) == ids(raw, a)
+  b = {"task": "predict_b", "text": "fine", "label": True}
+  assert ids(filled, b) == ids(raw, {**b, "text": "fine and 1?"})
+  assert ids(raw, a)[-1] == batches.EOS_ID
+
+
+def test_long_inputs_are_counted(bank, backbone):
+  short = predict.Predictor(bank, backbone, inputs_length=4)
+  short.predict([{"text": "a b c d e f g h", "task": "predict_a"}])
+  assert short.num_truncated == 1
+
+
+@pytest.mark.parametrize(
+  "row, message",
+  [
+    ({"text": "a", "task": "predict"}, "no prompt 'predict'; it has predict_a"),
+    ({"text": "a"}, "row 0: no 'task' is given.*predict_a, predict_b"),
+    ({"txt": "a", "task": "predict_a"}, "no field 'text' for the template"),
+    ({"text": "a", "task": "predict_b"}, "no field 'label' for the template"),
+    ({"txt": "a", "task": "predict_c"}, "no field 'text'; the row has txt"),
+  ],
+)
+def test_rows_that_do_not_fit(predictor, row, message):
+  with pytest.raises(ValueError, match=message):
+    predictor.predict([row])
+
+
+def test_rows_must_be_dicts(predictor):
+  with pytest.raises(TypeError, match="row 1: a row must be an object"):
+    predictor.predict([{"text": "a", "task": "predict_a"}, "b"])
+
+
+def test_other_t5(prompts, bank, tmp_path):
+  other = save_tiny_backbone(tmp_path / "other", seed=1)
+  for given in (prompts, bank):
+    with pytest.raises(ValueError, match="trained on another T5"):
+      predict.Predictor(given, other)
+
+
+def test_ranking_needs_labels(bank, backbone):
+  ranking = predict.Predictor(bank, backbone, method="rank")
+  with pytest.raises(ValueError, match="'predict_c' has no label names"):
+    ranking.predict([{"text": "a", "task": "predict_c"}])
+  with pytest.raises(ValueError, match="method must be one of"):
+    predict.Predictor(bank, backbone, method="guess")
+
+
+def test_run_settings(tmp_path):
+  batch = {"inputs_length": 96, "targets_length": 8}
+  settings = {"backbone": "some/t5", "batch": batch}
+  (tmp_path / "prompts").mkdir()
+  (tmp_path / "experiment.json").write_text(json.dumps(settings))
+  for path in (tmp_path, tmp_path / "prompts" / "best.safetensors"):
+    found = predict.run_settings(path)
+    assert predict.run_backbone(found) == "some/t5"
+    assert predict.run_lengths(found) == (96, 8)
+  assert predict.run_settings(tmp_path / "a" / "b" / "c") == {}
+  assert predict.run_backbone({"backbone": {"emb_dim": 8}}) == "default"
+
+
+def test_needs_no_tensorflow(prompts, backbone):
+  code = (
+    "import sys; from mpt_jax import predict;"
+    f"p = predict.Predictor({prompts!r}, {backbone!r}, targets_length=2);"
+    "rows = [{'text': 'a', 'task': t} for t in ('predict_a', 'predict_c')];"
+    "print([r['prediction'] for r in p.predict(rows)]);"
+    "bad = {'tensorflow', 'seqio', 'tensorflow_text'} & set(sys.modules);"
+    "sys.exit(f'imported {bad}' if bad else 0)"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=False
+  )
+  assert result.returncode == 0, result.stderr
+
+
+def test_composed_prompts_are_the_banks(predictor, bank):
+  # P_k = P* ∘ (u_k v_kᵀ), of the group of the task.
+  prompt = jax.device_get(predictor._params["prompt"]["shared_prompt"])
+  for k, group in enumerate((0, 0, 1)):
+    expected = (
+      bank.params["shared_prompt"][group]
+      * bank.params["task_columns"][k]
+      * bank.params["task_rows"][k]
+    )
+    np.testing.assert_allclose(prompt[k], expected, rtol=1e-6)

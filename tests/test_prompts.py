@@ -1,0 +1,233 @@
+"""The bank of prompts, its composition, its counts and its initial values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpt_jax import prompts
+from mpt_jax.prompts import Prompt, PromptConfig
+
+
+def _random(seed, *shape):
+  rng = np.random.default_rng(seed)
+  return rng.normal(size=shape).astype(np.float32)
+
+
+def test_compose_by_hand():
+  # P* = [[1, 2], [3, 4]]. Task 0: u = (1, 2), v = (10, 1), so u vᵀ is
+  # [[10, 1], [20, 2]] and P_0 = [[10, 2], [60, 8]]. Task 1: u = (0, -1),
+  # v = (1, 5): [[0, 0], [-1, -5]] and P_1 = [[0, 0], [-3, -20]].
+  found = prompts.compose_task_prompts(
+    jnp.array([[1.0, 2.0], [3.0, 4.0]])[None],
+    jnp.array([[[1.0], [2.0]], [[0.0], [-1.0]]]),
+    jnp.array([[[10.0, 1.0]], [[1.0, 5.0]]]),
+    jnp.array([1, 0, 1]),
+  )
+  first, second = [[10.0, 2.0], [60.0, 8.0]], [[0.0, 0.0], [-3.0, -20.0]]
+  assert found.tolist() == [second, first, second]
+
+
+def test_rank_two_is_the_sum_of_two_products():
+  shared, columns, rows = _random(0, 4, 6), _random(1, 3, 4, 2), None
+  rows = _random(2, 3, 2, 6)
+  found = prompts.compose_task_prompts(
+    shared[None], columns, rows, jnp.arange(3)
+  )
+  for k in range(3):
+    matrix = sum(np.outer(columns[k, :, r], rows[k, r]) for r in range(2))
+    np.testing.assert_allclose(found[k], shared * matrix, atol=1e-6)
+
+
+def test_factors_of_ones_give_the_shared_prompt():
+  shared = _random(0, 4, 6)
+  found = prompts.compose_task_prompts(
+    shared[None], np.ones((2, 4, 1)), np.ones((2, 1, 6)), jnp.array([0, 1])
+  )
+  np.testing.assert_array_equal(found, np.stack([shared, shared]))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_initial_factors_keep_the_shared_prompt(rank):
+  columns, rows = prompts.init_factors(5, rank, 7)
+  assert columns.shape == (5, rank) and rows.shape == (rank, 7)
+  np.testing.assert_array_equal(columns @ rows, np.ones((5, 7)))
+  # Ranks must be able to part: the gradients of no two are equal.
+  loss = lambda c, r: jnp.sum(jnp.sin(c @ r * _random(0, 5, 7)))
+  column_grads, row_grads = jax.grad(loss, (0, 1))(columns, rows)
+  both = np.concatenate([column_grads, row_grads.T])
+  assert len({tuple(g) for g in both.T.tolist()}) == rank
+
+
+def test_bank_with_groups_of_shared_prompts():
+  # Tasks 0 and 2 share prompt 1, task 1 has prompt 0.
+  params = {
+    "shared_prompt": _random(0, 2, 3, 4),
+    "task_columns": _random(1, 3, 3, 1),
+    "task_rows": _random(2, 3, 1, 4),
+  }
+  bank = prompts.compose_bank(params, (1, 0, 1))
+  for task, group in enumerate((1, 0, 1)):
+    expected = params["shared_prompt"][group] * np.outer(
+      params["task_columns"][task, :, 0], params["task_rows"][task, 0]
+    )
+    np.testing.assert_allclose(bank[task], expected, atol=1e-6)
+  plain = {"shared_prompt": params["shared_prompt"]}
+  np.testing.assert_array_equal(
+    prompts.compose_bank(plain, (1, 0, 1)), params["shared_prompt"][[1, 0, 1]]
+  )
+
+
+def test_module_looks_up_rows_by_slot_and_task():
+  module = Prompt(PromptConfig(2, 3, rank=0), 4)
+  bank = _random(0, 2, 3, 4)
+  slots = jnp.array([[1, 2, 3, 0, 1]])
+  tasks = jnp.array([[1, 1, 1, 0, 0]])
+  found = module.apply({"params": {"shared_prompt": bank}}, slots, tasks)
+  np.testing.assert_array_equal(found[0, :3], bank[1])
+  np.testing.assert_array_equal(found[0, 4], bank[0, 0])
+
+
+def test_defaults_of_groups():
+  assert PromptConfig(3, rank=1).groups == (0, 0, 0)
+  assert PromptConfig(3, rank=0).groups == (0, 1, 2)
+  assert PromptConfig(3, rank=1, groups=[0, 1, 0]).num_groups == 2
+
+
+def test_parameter_counts_are_those_of_the_paper():
+  # Wang et al. (2023): one target (l·d) + (l + d) = 76,800 + 868, a group of
+  # τ targets (l·d) + (l + d)·τ; l = 100, d = 768.
+  assert PromptConfig(1).num_parameters(768) == 76_800 + 868
+  assert PromptConfig(6).num_parameters(768) == 76_800 + 6 * 868
+  # Each target with a P* of its own, and plain prompts.
+  own = PromptConfig(6, groups=tuple(range(6)))
+  assert own.num_parameters(768) == 6 * (76_800 + 868)
+  assert PromptConfig(6, rank=0).num_parameters(768) == 6 * 76_800
+  # The formula is the size of what is really there.
+  config = PromptConfig(3, 5, rank=2, groups=(0, 1, 1))
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  variables = Prompt(config, 8).init(jax.random.key(0), tokens, tokens)
+  count = sum(x.size for x in jax.tree.leaves(variables["params"]))
+  assert count == config.num_parameters(8)
+
+
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
+    (dict(num_tasks=0), "num_tasks.*at least 1.*0"),
+    (dict(num_tasks=2, prompt_length=0), "prompt_length"),
+    (dict(num_tasks=2, rank=-1), "rank"),
+    (dict(num_tasks=2, groups=(0, 2)), "groups"),
+    (dict(num_tasks=2, groups=(0,)), "groups"),
+  ],
+)
+def test_config_is_checked(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    PromptConfig(**arguments)
+
+
+# ----------------------------------------------------------------- values
+
+
+def test_random_rows_have_the_scale_asked_for():
+  rows = prompts.random_rows(jax.random.key(0), 100, 64, scale=0.5)
+  # The standard error of the deviation of 6,400 draws is 0.5 / √12,800.
+  assert rows.shape == (100, 64)
+  assert float(rows.std()) == pytest.approx(0.5, abs=5 * 0.5 / 12_800**0.5)
+
+
+def test_vocabulary_rows_are_distinct_frequent_pieces():
+  embedding = np.arange(20.0)[:, None] * np.ones((1, 2))
+  draw = lambda seed, **kwargs: prompts.vocabulary_rows(
+    jax.random.key(seed), embedding, 6, **kwargs
+  )[:, 0].tolist()
+  ids = draw(0, num_most_frequent=8)
+  assert len(set(ids)) == 6 and set(ids) <= set(range(3, 11))
+  assert ids == draw(0, num_most_frequent=8) != draw(1, num_most_frequent=8)
+  assert set(sum((draw(s) for s in range(20)), [])) == set(range(3, 20))
+  longer = prompts.vocabulary_rows(jax.random.key(0), embedding, 30)
+  assert longer.shape == (30, 2)
+
+
+def test_text_rows_repeat_and_cut():
+  embedding = np.arange(10.0)[:, None]
+  rows = lambda *args: prompts.text_rows(embedding, *args)[:, 0].tolist()
+  assert rows([4, 7], 5) == [4, 7, 4, 7, 4]
+  assert rows([4, 7, 9], 2) == [4, 7]
+  with pytest.raises(ValueError, match="no tokens"):
+    rows([], 2)
+
+
+def _source(num_tasks=3, length=5, rank=1, emb_dim=6):
+  return {
+    "task_columns": _random(1, num_tasks, length, rank),
+    "task_rows": _random(2, num_tasks, rank, emb_dim),
+  }
+
+
+def _mean_matrix(source):
+  products = [
+    c @ r
+    for c, r in zip(source["task_columns"], source["task_rows"], strict=True)
+  ]
+  return sum(products) / len(products)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_mean_matrix_is_exact_where_the_rank_allows_it(rank):
+  source = _source()
+  columns, rows = prompts.init_target_factors(source, "mean_matrix", rank, 6)
+  assert columns.shape == (5, rank) and rows.shape == (rank, 6)
+  np.testing.assert_allclose(columns @ rows, _mean_matrix(source), atol=1e-5)
+
+
+def test_mean_matrix_of_rank_one_is_the_closest():
+  source = _source()
+  mean = _mean_matrix(source)
+  columns, rows = prompts.init_target_factors(source, "mean_matrix", 1, 6)
+  # Eckart and Young: the rest's squared norm is that of the singular values
+  # left out.
+  left_out = np.linalg.svd(mean, compute_uv=False)[1:]
+  np.testing.assert_allclose(
+    np.sum((mean - columns @ rows) ** 2), np.sum(left_out**2), rtol=1e-4
+  )
+
+
+def test_mean_matrix_of_equal_tasks_keeps_them():
+  columns, rows = np.ones((4, 5, 1)), np.ones((4, 1, 6))
+  found = prompts.init_target_factors(
+    {"task_columns": columns, "task_rows": rows}, "mean_matrix", 1, 6
+  )
+  np.testing.assert_allclose(found[0] @ found[1], np.ones((5, 6)), atol=1e-6)
+  assert np.all(found[0] > 0) and np.all(found[1] > 0)
+
+
+def test_mean_matrix_with_a_rank_above_every_dimension():
+  # The mean of a bank with D = 2 has at most two singular values.
+  source = _source(length=5, emb_dim=2)
+  columns, rows = prompts.init_target_factors(source, "mean_matrix", 4, 2)
+  assert columns.shape == (5, 4) and rows.shape == (4, 2)
+  np.testing.assert_allclose(columns @ rows, _mean_matrix(source), atol=1e-5)
+
+
+def test_other_target_inits():
+  source = _source(rank=2)
+  init = lambda how, rank=2: prompts.init_target_factors(
+    source, how, rank, 6, task_names=("nli", "qa", "sst")
+  )
+  columns, rows = init("mean_factors")
+  np.testing.assert_allclose(
+    columns, sum(source["task_columns"]) / 3, atol=1e-6
+  )
+  np.testing.assert_allclose(rows, sum(source["task_rows"]) / 3, atol=1e-6)
+  columns, rows = init("task:qa")
+  np.testing.assert_array_equal(columns, source["task_columns"][1])
+  np.testing.assert_array_equal(rows, source["task_rows"][1])
+  columns, rows = init("shared_only", rank=3)
+  np.testing.assert_array_equal(columns @ rows, np.ones((5, 6)))
+  with pytest.raises(ValueError, match="task:squad.*nli, qa, sst"):
+    init("task:squad")
+  with pytest.raises(ValueError, match="mean.*mean_matrix"):
+    init("mean")
+  with pytest.raises(ValueError, match="rank 2.*rank=1"):
+    init("mean_factors", rank=1)
