@@ -18,6 +18,7 @@ setuptools.setup(
     "flax>=0.12",
     "gin-config>=0.5",
     "jax>=0.10",
+    "matplotlib>=3.11",
     "ml_dtypes>=0.6",
     "numpy>=2.4",
     "optax>=0.2.8",
@@ -29,6 +30,7 @@ setuptools.setup(
     "scipy>=1.17",
     "sentencepiece>=0.2.3",
     "seqio>=0.0.20",
+    "tensorboard>=2.21",
     "tensorflow>=2.21",
   ],
   extras_require={

@@ -128,14 +128,25 @@ def prompt_config(slots, prompt_length, rank) -> PromptConfig:
 
 
 def optimizer_scales(slots, groups):
-  """(group_scales, task_scales) of `OptimizerConfig` for these slots."""
-  group_scales = [0.0] * (max(groups) + 1)
+  """(group_scales, task_scales) of `OptimizerConfig` for these slots.
+
+  Raises:
+    ValueError: slots of one group differ in learning_rate_scale.
+  """
+  group_scales = {}
   for slot, group in zip(slots, groups, strict=True):
-    group_scales[group] = slot.learning_rate_scale
+    scale = group_scales.setdefault(group, slot.learning_rate_scale)
+    if scale != slot.learning_rate_scale:
+      raise ValueError(
+        f"slot {slot.name!r} has learning_rate_scale"
+        f" {slot.learning_rate_scale}, another slot of its group {scale}; they"
+        " train one P*, so the scales must be equal"
+      )
   task_scales = [
     slot.learning_rate_scale if slot.train_factors else 0.0 for slot in slots
   ]
-  return tuple(group_scales), tuple(task_scales)
+  scales = tuple(group_scales[g] for g in range(len(group_scales)))
+  return scales, tuple(task_scales)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,17 +204,24 @@ class PromptBank:
     """Writes a safetensors file, in one move."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {
-      "format": FORMAT,
-      "names": json.dumps(self.names),
-      "groups": json.dumps(self.groups),
+    fields = {
+      "names": self.names,
+      "groups": self.groups,
       "backbone": self.backbone,
-      "slots": json.dumps(self.slots),
+      "slots": self.slots,
     }
+    # One entry: the library writes several in any order, and equal banks
+    # should be equal files.
+    metadata = {FORMAT: json.dumps(fields)}
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
     temporary = path.with_name(path.name + ".tmp")
-    safetensors.numpy.save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    try:
+      safetensors.numpy.save_file(tensors, temporary, metadata)
+      os.replace(temporary, path)
+    except safetensors.SafetensorError as error:
+      raise OSError(f"cannot write {temporary}: {error}") from error
+    finally:
+      temporary.unlink(missing_ok=True)
 
 
 def load_bank(path, backbone: str | None = None) -> PromptBank:
@@ -235,17 +253,18 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
       params = {name: file.get_tensor(name) for name in file.keys()}
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a safetensors file: {error}") from error
-  if metadata.get("format") != FORMAT:
+  if FORMAT not in metadata:
     raise ValueError(
-      f"{path} is a safetensors file, but not one of prompts"
-      f" (format {metadata.get('format')!r})"
+      f"{path} is a safetensors file, but not one of prompts: its metadata has"
+      f" no {FORMAT!r}"
     )
+  fields = json.loads(metadata[FORMAT])
   bank = PromptBank(
     params,
-    tuple(json.loads(metadata["names"])),
-    tuple(json.loads(metadata["groups"])),
-    metadata["backbone"],
-    tuple(json.loads(metadata["slots"])),
+    tuple(fields["names"]),
+    tuple(fields["groups"]),
+    fields["backbone"],
+    tuple(fields["slots"]),
   )
   if backbone is not None and bank.backbone != backbone:
     raise ValueError(

@@ -74,7 +74,6 @@ class BatchConfig:
         f" targets_length={self.targets_length}"
       )
 
-
   @property
   def packed_lengths(self) -> tuple[int, int]:
     """(L, T) of a packed row."""
@@ -82,8 +81,8 @@ class BatchConfig:
     length = self.row_length or longest
     target_length = self.target_row_length
     if target_length is None:
-      target_length = self.targets_length * _round_up(2 * length, longest) // (
-        longest
+      target_length = (
+        self.targets_length * _round_up(2 * length, longest) // (longest)
       )
     return length, target_length
 
@@ -160,7 +159,7 @@ def _first_fit(sizes, capacity):
   """
   rows, free = [], []
   for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], i)):
-    for row, space in zip(rows, free, strict=True):
+    for row, space in zip(rows, free, strict=True):  # noqa: B007  Used below.
       if sizes[i][0] <= space[0] and sizes[i][1] <= space[1]:
         break
     else:

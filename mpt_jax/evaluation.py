@@ -90,9 +90,7 @@ class EvalTask:
     self.vocabulary = vocabulary
 
   def postprocess(self, text, example, is_target):
-    return self.task.postprocess_fn(
-      text, example=example, is_target=is_target
-    )
+    return self.task.postprocess_fn(text, example=example, is_target=is_target)
 
   def candidates(self):
     """Token ids of each label string, end of sequence included."""
@@ -106,9 +104,7 @@ class EvalTask:
     result = {}
     for metric_fn in self.task.metric_fns:
       result.update(metric_fn(self.targets, predictions))
-    result = {
-      k: float(getattr(v, "value", v)) for k, v in result.items()
-    }
+    result = {k: float(getattr(v, "value", v)) for k, v in result.items()}
     return {**result, "num_examples": len(self.inputs)}
 
 
@@ -118,7 +114,7 @@ def _fill_rows(examples, config: BatchConfig, num_rows):
   The list must be sorted by falling length, so that `batches.make_batch`
   packs each run as it is tried here.
   """
-  run, start = [], 0
+  start = 0
   length = config.row_length
   free = []
   for i, example in enumerate(examples):
@@ -160,8 +156,8 @@ class Evaluator:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
     self._tasks = [by_name[task.name] for task in tasks]
     self._batch_config = batch_config
-    self._num_rows = -(-config.num_rows // mesh.shape["data"]) * (
-      mesh.shape["data"]
+    self._num_rows = (
+      -(-config.num_rows // mesh.shape["data"]) * (mesh.shape["data"])
     )
     self._score = jax.jit(
       functools.partial(decoding.score_candidates, network),
@@ -193,9 +189,7 @@ class Evaluator:
     done = 0
     for task, slots in groups.values():
       work = [
-        (slot, i, ids)
-        for slot in slots
-        for i, ids in enumerate(task.inputs)
+        (slot, i, ids) for slot in slots for i, ids in enumerate(task.inputs)
       ]
       rank = self._config.method == "rank" or (
         self._config.method == "auto" and task.labels is not None
@@ -221,7 +215,9 @@ class Evaluator:
     c = self._batch_config
     length = c.row_length or c.inputs_length + c.prompt_length
     longest = max(len(ids) for _, _, ids in work)
-    per_row = max(1, length // (c.prompt_length + min(longest, c.inputs_length)))
+    per_row = max(
+      1, length // (c.prompt_length + min(longest, c.inputs_length))
+    )
     config = dataclasses.replace(
       c,
       pack=True,

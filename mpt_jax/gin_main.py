@@ -47,8 +47,10 @@ def parse_args(argv):
     else:
       raise ValueError(f"unknown argument {argument!r}; see --help")
   if not files:
-    raise ValueError("give at least one --gin_file, for instance"
-                     " --gin_file=gin/mpt_teacher.gin")
+    raise ValueError(
+      "give at least one --gin_file, for instance"
+      " --gin_file=gin/mpt_teacher.gin"
+    )
   return files, bindings, paths, show
 
 

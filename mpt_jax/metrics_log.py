@@ -1,6 +1,7 @@
 """What a run reports: terminal, JSONL file and TensorBoard."""
 
 import json
+import os
 import pathlib
 import sys
 import time
@@ -60,7 +61,9 @@ class MetricsLog:
           kept.append(line)
       except (json.JSONDecodeError, KeyError):
         continue  # A line that a killed run did not finish.
-    self._path.write_text("".join(f"{k}\n" for k in kept), encoding="utf-8")
+    temporary = self._path.with_name(self._path.name + ".tmp")
+    temporary.write_text("".join(f"{k}\n" for k in kept), encoding="utf-8")
+    os.replace(temporary, self._path)
 
   def __enter__(self):
     self._bar.start()

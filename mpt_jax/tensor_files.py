@@ -1,6 +1,7 @@
 """Safetensors files read tensor by tensor, and what a T5's should hold."""
 
 import collections.abc
+import functools
 import json
 
 import jax
@@ -18,6 +19,7 @@ DTYPES = {
 }
 
 
+@functools.cache
 def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
   """Shapes of all tensors of a T5, by flat t5x name, sorted."""
   model = Model(config, trainable="everything")

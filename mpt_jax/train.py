@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -11,7 +12,12 @@ import jax
 import numpy as np
 
 from mpt_jax import bank as banks
-from mpt_jax import batches, evaluation, partitioning
+from mpt_jax import (
+  batches,
+  evaluation,
+  partitioning,
+  tensorflow_quietly,  # noqa: F401  Before all that import TensorFlow.
+)
 from mpt_jax.checkpoints import Checkpoints
 from mpt_jax.errors import TrainingDiverged
 from mpt_jax.experiment import Experiment
@@ -19,7 +25,13 @@ from mpt_jax.metrics_log import MetricsLog
 from mpt_jax.optimizers import make_optimizer
 from mpt_jax.pipeline import ExampleStream
 from mpt_jax.setup_run import Setup, set_up
-from mpt_jax.train_step import init_train_state, make_train_step
+from mpt_jax.train_step import (
+  init_train_state,
+  make_train_step,
+  state_shardings,
+)
+
+SETTINGS = "experiment.json"
 
 
 @dataclasses.dataclass
@@ -77,10 +89,11 @@ def train(
     TrainingDiverged: the loss became NaN or infinite.
   """
   model_dir = pathlib.Path(model_dir)
-  check_model_dir(model_dir, experiment)
-  if config_text is not None:
-    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
+  settings = experiment.to_json()
+  check_model_dir(model_dir, settings)
   setup = set_up(experiment, num_model_partitions)
+  settings["backbone_fingerprint"] = setup.backbone.fingerprint
+  check_model_dir(model_dir, settings)
   experiment, model, mesh = setup.experiment, setup.model, setup.mesh
   slots = experiment.slots
 
@@ -96,13 +109,20 @@ def train(
     model.groups,
     experiment.trainable,
   )
-  train_step = make_train_step(model, optimizer, experiment.num_microbatches)
-  state = init_train_state(optimizer, setup.trainable)
+  state = init_train_state(optimizer, setup.trainable, mesh)
+  train_step = make_train_step(
+    model,
+    optimizer,
+    experiment.num_microbatches,
+    state_shardings(state, mesh),
+  )
   best = init_best(model, state.params)
+  # Only now: what cannot start must not occupy the folder.
+  write_settings(model_dir, settings, config_text)
   checkpoints = Checkpoints(model_dir, keep_checkpoints)
   if checkpoints.latest_step is not None:
     state, best = checkpoints.restore(state, best, stream)
-  step = first_step = int(state.step)
+  step = int(state.step)
   base_key = jax.random.key(experiment.seed)
   evaluator = None
   metrics = []
@@ -138,7 +158,8 @@ def train(
       if step % log_period == 0 or evaluate or save:
         window.add(*previous)
         previous = None
-        if step % log_period == 0 or last:
+        # At checkpoints too, so that the lines of a resumed run are the same.
+        if step % log_period == 0 or save:
           scalars = window.flush()
           log.write(step, "train", scalars, SHOWN)
       if evaluate:
@@ -153,8 +174,9 @@ def train(
         log.write(step, "eval", scalars, [experiment.eval.metric])
         window.restart_clock()
       if save:
+        check_finite(state.params, slots, model.groups, step)
         checkpoints.save(step, state, best, stream)
-        write_prompts(model_dir, setup, state.params, best, evaluator, step)
+        write_prompts(model_dir, setup, state.params, best)
         saved = step
         window.restart_clock()
     if evaluator is not None and evaluated != step:
@@ -162,15 +184,16 @@ def train(
       params.pop("teacher_prompt", None)
       metrics = evaluator(params)
     if saved != step:
-      write_prompts(model_dir, setup, state.params, best, evaluator, step)
+      write_prompts(model_dir, setup, state.params, best)
   checkpoints.close()
-  del first_step
   params = {**setup.frozen, **state.params}
   params.pop("teacher_prompt", None)
   best_bank = last_bank = None
   if model.prompt_config is not None:
     last_bank = make_bank(setup, state.params["prompt"])
-    best_bank = make_bank(setup, best["prompt"]) if evaluator else last_bank
+    best_bank = last_bank
+    if best["step"].all():
+      best_bank = make_bank(setup, best["prompt"])
   return Result(best_bank, last_bank, metrics, setup, params)
 
 
@@ -228,6 +251,26 @@ class Window:
     self._sums, self._stats = {}, batches.BatchStats()
     self.restart_clock()
     return scalars
+
+
+def check_finite(trainable, slots, groups, step):
+  """Refuses to save what is lost already.
+
+  Raises:
+    TrainingDiverged: a parameter is not finite.
+  """
+  bad = set()
+  rows = {"shared_prompt": groups}
+  for name, value in trainable.get("prompt", {}).items():
+    finite = np.isfinite(np.asarray(value)).all(axis=(1, 2))
+    finite = finite[np.asarray(rows.get(name, range(len(slots))))]
+    bad |= {s.name for s, ok in zip(slots, finite, strict=True) if not ok}
+  if bad:
+    raise TrainingDiverged(
+      f"the prompts are not finite after step {step}, on"
+      f" {', '.join(sorted(bad))}; the run stopped at its last checkpoint. Try"
+      " a lower learning_rate"
+    )
 
 
 def eval_scalars(slots, metrics):
@@ -298,14 +341,14 @@ def make_bank(setup: Setup, prompt) -> banks.PromptBank:
   )
 
 
-def write_prompts(model_dir, setup, trainable, best, evaluator, step):
+def write_prompts(model_dir, setup, trainable, best):
   """Writes the run's prompt files, or its backbone where everything trains."""
   if jax.process_index() != 0:
     return
   if setup.model.prompt_config is not None:
     last = make_bank(setup, trainable["prompt"])
     last.save(model_dir / "prompts" / "last.safetensors")
-    chosen = make_bank(setup, best["prompt"]) if evaluator else last
+    chosen = make_bank(setup, best["prompt"]) if best["step"].all() else last
     chosen.save(model_dir / "prompts" / "best.safetensors")
   if setup.model.trainable == "everything":
     from mpt_jax.backbones import save_backbone
@@ -319,33 +362,51 @@ def write_prompts(model_dir, setup, trainable, best, evaluator, step):
     )
 
 
-def check_model_dir(model_dir, experiment):
-  """Refuses a folder of another experiment, and writes experiment.json.
+def check_model_dir(model_dir, settings):
+  """Refuses a folder of another experiment.
+
+  Args:
+    model_dir: the run's folder.
+    settings: the experiment as JSON; what is compared are the keys that both
+      it and the folder's experiment.json have.
 
   Raises:
     ValueError: the folder holds something else; the message names the
       settings that differ.
   """
-  path = model_dir / "experiment.json"
-  settings = experiment.to_json()
+  path = model_dir / SETTINGS
   if path.exists():
-    old = json.loads(path.read_text(encoding="utf-8"))
+    try:
+      old = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+      raise ValueError(f"{path} is damaged: {error}") from error
     differ = sorted(
-      k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k)
+      k for k in old.keys() & settings.keys() if old[k] != settings[k]
     )
     if differ:
       raise ValueError(
         f"{model_dir} holds another experiment: {', '.join(differ)} differ"
         f" (see {path}); use another folder"
       )
-    return
-  if model_dir.exists() and any(model_dir.iterdir()):
+  elif model_dir.is_dir() and any(
+    p.name != SETTINGS + ".tmp" for p in model_dir.iterdir()
+  ):
     raise ValueError(
-      f"{model_dir} is not empty and holds no experiment.json, so it is not a"
-      " run of ours; use another folder"
+      f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
+      " ours; use another folder"
     )
+
+
+def write_settings(model_dir, settings, config_text):
+  """Writes experiment.json, in one move, and the launcher's configuration."""
+  if jax.process_index() != 0:
+    return
   model_dir.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+  temporary = model_dir / (SETTINGS + ".tmp")
+  temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+  os.replace(temporary, model_dir / SETTINGS)
+  if config_text is not None:
+    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
 
 
 if __name__ == "__main__":

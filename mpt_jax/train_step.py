@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mpt_jax import partitioning
 from mpt_jax.model import Model
 
 
@@ -25,17 +26,38 @@ class TrainState:
   opt_state: Any
 
 
-def init_train_state(optimizer, params) -> TrainState:
-  """The state before the first step."""
+def init_train_state(optimizer, params, mesh=None) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    optimizer: for the trainable tree.
+    params: the trainable tree.
+    mesh: where the state lies: arrays that no sharding is known of are
+      replicated over it. None leaves everything on one device.
+  """
   # A step donates its state, and the caller may still hold these arrays.
   params = jax.tree.map(jnp.array, params)
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  if mesh is None:
+    return state
+  # Not left to JAX: the step would be compiled again for what it made of the
+  # first state, and a resumed run would run another program.
+  return jax.device_put(state, state_shardings(state, mesh))
+
+
+def state_shardings(state, mesh):
+  """The sharding of each array; those on no mesh are replicated over `mesh`."""
+  named = lambda x: isinstance(x.sharding, jax.sharding.NamedSharding)
+  return jax.tree.map(
+    lambda x: x.sharding if named(x) else partitioning.replicated(mesh), state
+  )
 
 
 def make_train_step(
   model: Model,
   optimizer: optax.GradientTransformation,
   num_microbatches: int = 1,
+  shardings: TrainState | None = None,
 ):
   """Builds the step.
 
@@ -44,6 +66,7 @@ def make_train_step(
     optimizer: for the trainable tree.
     num_microbatches: parts of a batch whose gradients are accumulated before
       the update; the rows of a batch must be a multiple of it.
+    shardings: `state_shardings`, which the state keeps; None leaves it to JAX.
 
   Returns:
     A jitted function (state, frozen, batch, base_key) -> (state, metrics) that
@@ -100,4 +123,8 @@ def make_train_step(
     metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
     return TrainState(state.step + 1, params, opt_state), metrics
 
-  return jax.jit(train_step, donate_argnums=0)
+  return jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=None if shardings is None else (shardings, None),
+  )

@@ -20,9 +20,7 @@ def test_cross_entropy_by_hand():
   # softmax(log 1, log 2, log 5) = (1, 2, 5) / 8.
   logits = jnp.log(jnp.array([[[1.0, 2.0, 5.0]] * 2]))
   found = losses.cross_entropy(logits, jnp.array([[2, 0]]))
-  np.testing.assert_allclose(
-    found, [[math.log(8 / 5), math.log(8)]], rtol=1e-6
-  )
+  np.testing.assert_allclose(found, [[math.log(8 / 5), math.log(8)]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -138,11 +138,8 @@ def test_presets_and_fields_are_checked():
   assert hash(config) == hash(T5Config.preset("t5_tiny"))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_padding_changes_nothing(
-  version, make_config, make_params, make_examples
-):
-  model = _model(make_config(version))
+def test_padding_changes_nothing(make_config, make_params, make_examples):
+  model = _model(make_config("1.1"))
   params = make_params(model)
   example = make_examples(1)[0]
   outputs = []
@@ -300,7 +297,8 @@ def test_bfloat16_is_near_float32(make_config, make_params, make_examples):
 
 
 def test_dropout_draws_only_when_asked(make_config, make_params, make_examples):
-  model = _model(make_config(dropout_rate=0.5))
+  config = make_config(num_encoder_layers=1, num_decoder_layers=1)
+  model = _model(dataclasses.replace(config, dropout_rate=0.5))
   params = make_params(model)
   batch = _batch(make_examples(2, 2), pack=False)
   apply = lambda **kwargs: (

@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import pathlib
 
 import jax
 import numpy as np
 import pytest
-import tasks
 
+import tasks
 from mpt_jax import backbones, vocabularies
 from mpt_jax.batches import BatchConfig
 from mpt_jax.evaluation import EvalConfig
@@ -17,6 +18,12 @@ from mpt_jax.network import T5Config
 from mpt_jax.optimizers import OptimizerConfig
 from mpt_jax.pipeline import MixConfig
 from mpt_jax.prompts import PromptConfig
+
+# Runs of one experiment compile the same programs: let them share those.
+CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 LABELS = ("yes", "no")
 WORDS = ("red", "green", "blue", "good", "bad", "house", "tree", "water")

@@ -1,0 +1,166 @@
+"""The gin files as a user runs them, and what a wrong one says."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from train_fixtures import CACHE, LABELS, save_tiny_backbone, write_rows
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = (
+  "PROMPT_LENGTH=3",
+  "INPUTS_LENGTH=16",
+  "TARGETS_LENGTH=4",
+  "BATCH_SIZE=8",
+  "TRAIN_STEPS=2",
+  "EvalConfig.num_rows=8",
+)
+TASKS = """
+import pathlib
+import tasks
+folder = pathlib.Path(__file__).parent
+for name in ("first", "second", "third"):
+  tasks.register_file_task(
+    name,
+    {{s: folder / f"{{name}}_{{s}}.jsonl" for s in ("train", "validation")}},
+    template="text: {{text}}",
+    label_names={labels!r},
+  )
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A backbone, three tasks and the module that registers them."""
+  folder = tmp_path_factory.mktemp("gin")
+  save_tiny_backbone(folder / "t5")
+  for i, name in enumerate(("first", "second", "third")):
+    for split in ("train", "validation"):
+      write_rows(folder / f"{name}_{split}.jsonl", 8, seed=i)
+  (folder / "gin_test_tasks.py").write_text(TASKS.format(labels=LABELS))
+  (folder / "own.gin").write_text(
+    "from __gin__ import dynamic_registration\nimport gin_test_tasks\n"
+  )
+  return folder
+
+
+def launch(folder, *arguments, bindings=(), small=True):
+  """Runs the launcher; (exit code, standard error)."""
+  values = [*(SMALL if small else ()), *bindings]
+  command = [
+    sys.executable,
+    "-m",
+    "mpt_jax.train",
+    *arguments,
+    *(f"--gin.{value}" for value in values),
+  ]
+  environment = {
+    **os.environ,
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
+    "XLA_FLAGS": "",
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
+  made = subprocess.run(
+    command, cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+  return made.returncode, made.stderr
+
+
+def quoted(value):
+  return f'"{value}"'
+
+
+def run_stage(folder, stage, *bindings):
+  code, errors = launch(
+    folder,
+    f"--gin_file={folder}/own.gin",
+    f"--gin_file=gin/mpt_{stage}.gin",
+    bindings=[
+      f"MODEL_DIR={quoted(folder / stage)}",
+      f"BACKBONE={quoted(folder / 't5')}",
+      *bindings,
+    ],
+  )
+  assert code == 0, errors[-3000:]
+  return errors
+
+
+def test_the_three_stages_run_from_their_files(folder):
+  sources = 'TASKS=("first","second")'
+  errors = run_stage(folder, "teacher", sources)
+  # Nothing but the run's own lines: no noise of the libraries.
+  for line in errors.splitlines():
+    assert line.startswith("train "), errors
+  run_stage(
+    folder, "distill", sources, f"TEACHERS={quoted(folder / 'teacher')}"
+  )
+  run_stage(
+    folder,
+    "adapt",
+    'TARGETS=("third",)',
+    "SHOTS=(2,)",
+    "SEEDS=(0,1)",
+    f"SOURCE={quoted(folder / 'distill')}",
+  )
+  lines = (folder / "distill" / "metrics.jsonl").read_text().splitlines()
+  assert {"loss", "kl", "hidden"} <= json.loads(lines[0]).keys()
+  assert (folder / "adapt" / "prompts" / "best.safetensors").is_file()
+  assert "BACKBONE" in (folder / "adapt" / "config.gin").read_text()
+
+
+WRONG = {
+  "malformed value": (["BATCH_SIZE=[8"], "BATCH_SIZE"),
+  "unknown macro's argument": (["MixConfig.batch_siz=8"], "batch_siz"),
+  "unknown name": (["NoSuchThing.value=8"], "NoSuchThing"),
+  "value out of range": (['MixConfig.mixing="mixed"'], "mixing must be one of"),
+  "no MODEL_DIR": ([], "MODEL_DIR"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_values_give_one_line(what, capfd):
+  from mpt_jax import gin_main
+
+  bindings, expected = WRONG[what]
+  if bindings:
+    bindings = [*bindings, 'MODEL_DIR="/nonexistent/run"']
+  # In this process `__main__` is pytest: let it have a launcher to bind.
+  import __main__
+  from mpt_jax import train as trainer
+
+  __main__.train = trainer.train
+  try:
+    code = gin_main.main(
+      [
+        "--gin_file=gin/mpt_teacher.gin",
+        *(f"--gin.{b}" for b in bindings),
+      ]
+    )
+  finally:
+    del __main__.train
+  errors = capfd.readouterr().err
+  assert code == 2
+  assert errors.startswith("error: ") and errors.count("\n") == 1
+  assert expected in errors
+
+
+@pytest.mark.parametrize(
+  ("arguments", "expected"),
+  [
+    (["--gin_file=gin/mpt_teach.gin"], "no gin file 'gin/mpt_teach.gin'"),
+    (["--gin_fil=x"], "unknown argument '--gin_fil=x'"),
+    (["--gin.SEED=1"], "at least one --gin_file"),
+    (["--gin_file"], "--gin_file needs a value"),
+  ],
+)
+def test_wrong_arguments_give_one_line(arguments, expected, capfd):
+  from mpt_jax import gin_main
+
+  assert gin_main.main(arguments) == 2
+  errors = capfd.readouterr().err
+  assert errors.startswith("error: ") and errors.count("\n") == 1
+  assert expected in errors

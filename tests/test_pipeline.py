@@ -1,0 +1,117 @@
+"""The stream of examples: its position, its order, its shards."""
+
+import pytest
+import seqio
+from train_fixtures import register_tiny_task
+
+from mpt_jax.pipeline import ExampleStream, MixConfig
+
+NUM = 12
+
+
+@pytest.fixture(scope="module")
+def three_tasks(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("three")
+  names = [register_tiny_task(folder, num=NUM, seed=s) for s in range(3)]
+  return [seqio.TaskRegistry.get(name) for name in names]
+
+
+def stream(tasks, process=(0, 1), **settings):
+  names = [task.name for task in tasks]
+  values = dict(batch_size=2 * len(tasks), seed=5)
+  return ExampleStream(
+    tasks, names, MixConfig(**{**values, **settings}), process
+  )
+
+
+def take(examples, num):
+  """The next batches as comparable values."""
+  return [
+    [
+      (x["task_id"], tuple(x["inputs"].tolist()), tuple(x["targets"].tolist()))
+      for x in next(examples)
+    ]
+    for _ in range(num)
+  ]
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    dict(mixing="all"),
+    dict(mixing="sampled", min_tasks=2, batch_size=7),
+    dict(mixing="proportional"),
+  ],
+  ids=lambda s: s["mixing"],
+)
+def test_a_restored_stream_goes_on_exactly(three_tasks, settings, tmp_path):
+  first = stream(three_tasks, **settings)
+  # Epochs have 12 examples of a task: the position is within the second one,
+  # and the batches after it reach into later ones.
+  take(first, 8)
+  first.save(tmp_path / "position")
+  expected = take(first, 15)
+  second = stream(three_tasks, **settings)
+  take(second, 3)
+  second.restore(tmp_path / "position")
+  assert take(second, 15) == expected
+
+
+def test_an_epoch_has_every_example_once_and_epochs_differ(three_tasks):
+  batches = take(stream(three_tasks[:1], batch_size=4), 6)
+  first = [x for batch in batches[:3] for x in batch]
+  second = [x for batch in batches[3:] for x in batch]
+  everything = [
+    (0, tuple(x["inputs"].tolist()), tuple(x["targets"].tolist()))
+    for x in three_tasks[0]
+    .get_dataset(sequence_length=None, split="train", shuffle=False)
+    .as_numpy_iterator()
+  ]
+  assert sorted(first) == sorted(second) == sorted(everything)
+  assert first != second
+
+
+def test_a_slot_has_the_same_examples_alone_and_in_a_bank(three_tasks):
+  together = take(stream(three_tasks), 9)
+  for index, task in enumerate(three_tasks):
+    alone = take(stream([task]), 9)
+    share = [[x[1:] for x in batch if x[0] == index] for batch in together]
+    assert share == [[x[1:] for x in batch] for batch in alone]
+
+
+def test_two_processes_have_disjoint_halves(three_tasks):
+  # 6 batches of 2 examples of each task: both processes see their 6 of each
+  # task's 12 examples once, one of a task in each batch.
+  halves = [take(stream(three_tasks, (i, 2)), 6) for i in range(2)]
+  sets = [[x for batch in half for x in batch] for half in halves]
+  everything = take(stream(three_tasks), 6)
+  assert sorted(sets[0] + sets[1]) == sorted(
+    x for batch in everything for x in batch
+  )
+  # The tasks of a batch are the same on both.
+  tasks = lambda half: [[x[0] for x in batch] for batch in half]
+  assert tasks(halves[0]) == tasks(halves[1])
+
+
+@pytest.mark.parametrize(
+  ("settings", "process", "message"),
+  [
+    (dict(batch_size=7), (0, 1), "not a multiple of the 3 slots"),
+    (dict(batch_size=9), (0, 2), "not a multiple of the 2 processes"),
+  ],
+)
+def test_batch_sizes_that_do_not_fit(three_tasks, settings, process, message):
+  with pytest.raises(ValueError, match=message):
+    stream(three_tasks, process, **settings)
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    (dict(mixing="mixed"), "mixing must be one of"),
+    (dict(batch_size=0), "batch_size must be at least 1"),
+  ],
+)
+def test_config_errors(settings, message):
+  with pytest.raises(ValueError, match=message):
+    MixConfig(**settings)

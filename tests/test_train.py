@@ -1,0 +1,358 @@
+"""Whole runs: three stages, kills and resumes, and what stops a run."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from train_fixtures import (
+  register_tiny_task,
+  save_tiny_backbone,
+  tiny_backbone,
+  tiny_experiment,
+  tiny_tasks,
+)
+
+from mpt_jax import bank, checkpoints, metrics_log
+from mpt_jax import train as trainer
+from mpt_jax.batches import BatchConfig
+from mpt_jax.errors import TrainingDiverged
+from mpt_jax.model import DistillConfig, LossConfig
+from mpt_jax.optimizers import OptimizerConfig
+from mpt_jax.pipeline import MixConfig
+
+__all__ = ["tiny_backbone", "tiny_tasks"]
+
+
+def run(experiment, folder, **changes):
+  values = dict(checkpoint_period=2, log_period=3, tensorboard=False)
+  return trainer.train(experiment, model_dir=folder, **{**values, **changes})
+
+
+def read_metrics(folder):
+  """The lines, without what depends on the clock."""
+  lines = [json.loads(x) for x in (folder / "metrics.jsonl").open()]
+  for line in lines:
+    line.pop("seconds")
+    line.pop("tokens_per_second", None)
+  return lines
+
+
+def read_checkpoint(folder):
+  """All arrays of the newest checkpoint, and the prompt files' bytes."""
+  import orbax.checkpoint as ocp
+
+  newest = max((folder / "checkpoints").iterdir(), key=lambda p: int(p.name))
+  arrays = {
+    item: ocp.StandardCheckpointer().restore(newest.absolute() / item)
+    for item in ("state", "best")
+  }
+  files = sorted((folder / "prompts").iterdir())
+  return newest.name, arrays, {f.name: f.read_bytes() for f in files}
+
+
+def assert_same_run(first, second):
+  assert read_metrics(first) == read_metrics(second)
+  step, arrays, files = read_checkpoint(first)
+  other_step, other_arrays, other_files = read_checkpoint(second)
+  assert step == other_step
+  jax.tree.map(np.testing.assert_array_equal, arrays, other_arrays)
+  assert files == other_files
+
+
+@pytest.fixture(scope="module")
+def teacher_run(tiny_backbone, tiny_tasks, tmp_path_factory):
+  """(experiment, folder, result) of an uninterrupted teacher stage."""
+  folder = tmp_path_factory.mktemp("teacher") / "run"
+  slots = bank.make_slots(tiny_tasks[:2])
+  experiment = tiny_experiment(slots, tiny_backbone, total_steps=8)
+  return experiment, folder, run(experiment, folder)
+
+
+@pytest.fixture(scope="module")
+def distill_run(teacher_run, tiny_backbone, tiny_tasks, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("distill") / "run"
+  experiment = tiny_experiment(
+    bank.make_slots(tiny_tasks[:2], share="all"),
+    tiny_backbone,
+    rank=1,
+    teachers=str(teacher_run[1]),
+    loss=LossConfig(distill=DistillConfig()),
+    mix=MixConfig(batch_size=8, mixing="sampled"),
+  )
+  return experiment, folder, run(experiment, folder)
+
+
+def test_teachers_are_saved_and_reported(teacher_run, tiny_tasks):
+  experiment, folder, result = teacher_run
+  lines = read_metrics(folder)
+  # Train lines at multiples of 3 and at checkpoints (multiples of 2);
+  # evaluations at multiples of 3 and after the last step.
+  steps = lambda kind: [x["step"] for x in lines if x["kind"] == kind]
+  assert steps("train") == [2, 3, 4, 6, 8]
+  assert steps("eval") == [3, 6, 8]
+  for name in tiny_tasks[:2]:
+    assert f"loss/{name}" in lines[0]
+  assert {"loss", "grad_norm", "padding_fraction"} <= lines[0].keys()
+  evals = [x for x in lines if x["kind"] == "eval"]
+  bests = [max(x[f"accuracy/{n}"] for x in evals) for n in tiny_tasks[:2]]
+  loaded = bank.load_bank(folder)
+  assert loaded.names == tuple(tiny_tasks[:2])
+  np.testing.assert_array_equal(loaded.composed, result.best.composed)
+  best = read_checkpoint(folder)[1]["best"]
+  np.testing.assert_allclose(best["metric"], bests)
+  # Each slot keeps its own best step: the first of those with that accuracy.
+  for i, name in enumerate(tiny_tasks[:2]):
+    first = next(x["step"] for x in evals if x[f"accuracy/{name}"] == bests[i])
+    assert best["step"][i] == first
+
+
+def test_a_second_run_is_the_same(teacher_run, tmp_path):
+  experiment, folder, _ = teacher_run
+  run(experiment, tmp_path / "again")
+  assert_same_run(folder, tmp_path / "again")
+
+
+def test_distillation_reports_its_terms(distill_run):
+  _, folder, result = distill_run
+  line = read_metrics(folder)[0]
+  assert {"loss", "kl", "hidden"} <= line.keys()
+  assert line["kl"] > 0 and line["hidden"] > 0
+  assert result.best.params["shared_prompt"].shape == (1, 3, 32)
+  assert result.best.params["task_rows"].shape == (2, 1, 32)
+
+
+def test_adaptation_starts_from_the_source_and_moves(
+  distill_run, tiny_backbone, tiny_tasks, tmp_path
+):
+  _, source_folder, source = distill_run
+  slots = bank.make_slots(
+    tiny_tasks[2:3],
+    shots=(2,),
+    seeds=(0, 1),
+    init="mean_factors",
+    source=str(source_folder),
+  )
+  experiment = tiny_experiment(slots, tiny_backbone, rank=1, total_steps=2)
+  result = run(experiment, tmp_path / "adapt")
+  assert result.best.groups == (0, 1)
+  start = source.best.params
+  for i in range(2):
+    # Two steps of AdamW at 0.1 move no entry by more than about 0.2.
+    moved = result.last.params["shared_prompt"][i] - start["shared_prompt"][0]
+    assert 0 < np.abs(moved).max() < 0.25
+    factors = result.last.params["task_rows"][i] - start["task_rows"].mean(0)
+    assert 0 < np.abs(factors).max() < 0.15
+
+
+class Killed(BaseException):
+  """Nothing in a run catches this."""
+
+
+# What is interrupted, and the call of it in the process that is killed.
+# Steps 0 to 8, checkpoints at multiples of 2, so each later process starts
+# from where the last checkpoint left it.
+KILLS = (
+  (metrics_log.MetricsLog, "advance", 1),
+  (checkpoints.StreamHandler, "save", 2),
+  (trainer, "write_prompts", 1),
+  (metrics_log.MetricsLog, "write", 2),
+  (trainer, "update_best", 1),
+  (checkpoints.StreamHandler, "save", 1),
+)
+
+
+def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(
+  teacher_run, tmp_path, monkeypatch
+):
+  experiment, folder, _ = teacher_run
+  for owner, name, call in KILLS:
+    calls = 0
+    original = getattr(owner, name)
+
+    def stop(*args, original=original, call=call, **kwargs):
+      nonlocal calls
+      calls += 1
+      if calls == call:
+        raise Killed
+      return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(owner, name, stop)
+      with pytest.raises(Killed):
+        run(experiment, tmp_path / "killed")
+  run(experiment, tmp_path / "killed")
+  assert_same_run(folder, tmp_path / "killed")
+
+
+CHILD = """
+import os, pickle, signal, sys
+sys.path[:0] = {paths!r}
+import conftest
+import train_fixtures
+from mpt_jax import checkpoints, train
+experiment, task_files, kill_at = pickle.load(open(sys.argv[1], "rb"))
+for name, files in task_files:
+  train_fixtures.tasks.register_file_task(
+    name, files, template="text: {{text}}", label_names=train_fixtures.LABELS)
+original, calls = checkpoints.StreamHandler.save, 0
+def save(self, directory, args):
+  global calls
+  calls += 1
+  original(self, directory, args)
+  if calls == kill_at:
+    os.kill(os.getpid(), signal.SIGKILL)
+checkpoints.StreamHandler.save = save
+train.train(experiment, model_dir=sys.argv[2], checkpoint_period=2,
+            log_period=3, tensorboard=False)
+"""
+
+
+def test_a_process_killed_while_it_saves_resumes(
+  teacher_run, tiny_tasks, tmp_path
+):
+  import pickle
+
+  import seqio
+
+  experiment, folder, _ = teacher_run
+  task_files = []
+  for name in tiny_tasks[:2]:
+    source = seqio.TaskRegistry.get(name).source
+    files = {
+      split: tmp_path / f"{name}_{split}.jsonl" for split in source.splits
+    }
+    for split, path in files.items():
+      rows = [
+        {"text": text.removeprefix("text: "), "label": label}
+        for text, label in source.examples(split)
+      ]
+      path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task_files.append((name, files))
+  job = tmp_path / "job.pickle"
+  job.write_bytes(pickle.dumps((experiment, task_files, 2)))
+  here = os.path.dirname(os.path.abspath(__file__))
+  script = CHILD.format(paths=[here, os.path.dirname(here)])
+  made = subprocess.run(
+    [sys.executable, "-c", script, str(job), str(tmp_path / "run")],
+    capture_output=True,
+    text=True,
+  )
+  assert made.returncode == -signal.SIGKILL, made.stderr[-2000:]
+  # The second save, at step 4, was under way: the first one counts.
+  assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 2
+  run(experiment, tmp_path / "run")
+  assert_same_run(folder, tmp_path / "run")
+
+
+def test_a_finished_run_does_nothing_more(teacher_run):
+  experiment, folder, result = teacher_run
+  before = read_metrics(folder), read_checkpoint(folder)
+  again = run(experiment, folder)
+  assert again.metrics == result.metrics
+  after = read_metrics(folder), read_checkpoint(folder)
+  assert before[0] == after[0] and before[1][2] == after[1][2]
+
+
+def test_another_experiment_in_the_folder_is_refused(teacher_run):
+  experiment, folder, _ = teacher_run
+  files = lambda: {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+  before = files()
+  other = dataclasses.replace(experiment, seed=1, prompt_length=4)
+  with pytest.raises(ValueError, match="prompt_length, seed differ"):
+    run(other, folder)
+  assert files() == before
+
+
+def test_another_backbone_under_the_same_name_is_refused(tiny_tasks, tmp_path):
+  backbone = save_tiny_backbone(tmp_path / "t5", seed=0)
+  slots = bank.make_slots(tiny_tasks[:1])
+  experiment = tiny_experiment(slots, backbone, total_steps=1, eval=None)
+  run(experiment, tmp_path / "run")
+  save_tiny_backbone(tmp_path / "t5", seed=1)
+  with pytest.raises(ValueError, match="backbone_fingerprint differ"):
+    run(experiment, tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_refused(teacher_run, tmp_path):
+  (tmp_path / "thesis.tex").write_text("dear")
+  with pytest.raises(ValueError, match="not empty and holds no experiment"):
+    run(teacher_run[0], tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_that_cannot_start_leaves_the_folder_free(teacher_run, tmp_path):
+  experiment, _, _ = teacher_run
+  slots = (bank.Slot("tiny_nowhere"),)
+  with pytest.raises(ValueError, match="unknown task 'tiny_nowhere'"):
+    run(dataclasses.replace(experiment, slots=slots), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_nan_stops_with_step_and_task_and_keeps_the_checkpoint(
+  teacher_run, tmp_path, monkeypatch
+):
+  experiment, _, _ = teacher_run
+  poisoned_step = 6
+  name = experiment.slots[1].name
+  original = trainer.make_train_step
+
+  def make(*args):
+    step = original(*args)
+
+    def poisoned(state, frozen, batch, key):
+      if int(state.step) + 1 == poisoned_step:
+        prompt = state.params["prompt"]["shared_prompt"]
+        state.params["prompt"]["shared_prompt"] = jax.device_put(
+          np.array(prompt) * np.array([1.0, np.nan], np.float32)[:, None, None],
+          prompt.sharding,
+        )
+      return step(state, frozen, batch, key)
+
+    return poisoned
+
+  monkeypatch.setattr(trainer, "make_train_step", make)
+  with pytest.raises(TrainingDiverged) as stopped:
+    run(experiment, tmp_path / "run")
+  assert f"step {poisoned_step}" in str(stopped.value)
+  assert name in str(stopped.value)
+  assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 4
+  monkeypatch.undo()
+  # The last checkpoint is intact: the run goes on from it to its end.
+  run(experiment, tmp_path / "run")
+  assert_same_run(teacher_run[1], tmp_path / "run")
+
+
+def test_a_huge_learning_rate_stops_the_run(teacher_run, tmp_path):
+  experiment = dataclasses.replace(
+    teacher_run[0],
+    optimizer=OptimizerConfig(learning_rate=1e38, warmup_fraction=0.0),
+  )
+  with pytest.raises(TrainingDiverged, match="step [12]"):
+    run(experiment, tmp_path / "run")
+  assert not list((tmp_path / "run").glob("prompts/*"))
+
+
+def test_everything_can_learn_eight_examples(tiny_backbone, tmp_path):
+  name = register_tiny_task(tmp_path, num=8)
+  experiment = tiny_experiment(
+    bank.make_slots((name,)),
+    tiny_backbone,
+    total_steps=150,
+    trainable="everything",
+    prompt_length=0,
+    eval=None,
+    batch=BatchConfig(inputs_length=16, targets_length=4, row_multiple=8),
+    optimizer=OptimizerConfig(learning_rate=0.01, weight_decay=0.0),
+  )
+  run(experiment, tmp_path / "run", checkpoint_period=150, log_period=25)
+  losses = [x["loss"] for x in read_metrics(tmp_path / "run")]
+  assert losses[0] > 1.0
+  # Each token has more than nine tenths of the probability.
+  assert losses[-1] < 0.1
+  assert (tmp_path / "run" / "backbone" / "params.safetensors").is_file()

@@ -1,0 +1,250 @@
+"""Properties of the step: what moves, what does not, and independence."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import train_fixtures  # noqa: F401  Sets the compilation cache.
+
+from mpt_jax import batches, partitioning
+from mpt_jax.batches import BatchConfig
+from mpt_jax.model import DistillConfig, LossConfig, Model
+from mpt_jax.optimizers import OptimizerConfig, make_optimizer
+from mpt_jax.prompts import PromptConfig
+from mpt_jax.train_step import (
+  init_train_state,
+  make_train_step,
+  state_shardings,
+)
+
+NUM_STEPS = 3
+OPTIMIZER = OptimizerConfig("adamw", 0.1, 0.05, clip_norm=0.5)
+
+
+@pytest.fixture(scope="module")
+def config(make_config):
+  return make_config(num_encoder_layers=1, num_decoder_layers=1)
+
+
+@pytest.fixture(scope="module")
+def bank_of_three(config):
+  """A model of three tasks in two groups, rank 1."""
+  return Model(config, PromptConfig(3, 2, 1, (0, 1, 1)))
+
+
+def batch_config(**changes):
+  values = dict(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=2,
+    num_tasks=3,
+    row_multiple=8,
+  )
+  return BatchConfig(**{**values, **changes})
+
+
+def run(
+  model,
+  params,
+  example_lists,
+  num_microbatches=1,
+  optimizer=OPTIMIZER,
+  mesh=None,
+  teacher=None,
+  **changes,
+):
+  """(state, list of metrics, frozen tree) after a step on each list."""
+  trainable, frozen = model.split_params(params)
+  if teacher is not None:
+    frozen["teacher_prompt"] = teacher
+  made = make_optimizer(optimizer, NUM_STEPS, model.groups, model.trainable)
+  state = init_train_state(made, trainable, mesh)
+  shardings = None if mesh is None else state_shardings(state, mesh)
+  step = make_train_step(model, made, num_microbatches, shardings)
+  metrics = []
+  for examples in example_lists:
+    batch, _ = batches.make_batch(
+      examples, batch_config(num_tasks=model.num_tasks, **changes)
+    )
+    if mesh is not None:
+      batch = partitioning.put_batch(mesh, batch)
+    state, new = step(state, frozen, batch, jax.random.key(0))
+    metrics.append(jax.device_get(new))
+  return state, metrics, frozen
+
+
+def assert_close(first, second, rtol=1e-5, atol=2e-6):
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol),
+    jax.device_get(first),
+    jax.device_get(second),
+  )
+
+
+@pytest.fixture(scope="module")
+def lists(make_examples):
+  """Three batches of four examples of each of three tasks."""
+  return [make_examples(12, num_tasks=3, seed=seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def params(bank_of_three, make_params):
+  return make_params(bank_of_three)
+
+
+@pytest.fixture(scope="module")
+def plain_run(bank_of_three, params, lists):
+  return run(bank_of_three, params, lists)
+
+
+def test_what_is_frozen_stays_to_the_bit(params, plain_run):
+  state, _, frozen = plain_run
+  expected = {k: v for k, v in params.items() if k != "prompt"}
+  jax.tree.map(np.testing.assert_array_equal, frozen, expected)
+  assert state.params.keys() == {"prompt"}
+  for name, value in state.params["prompt"].items():
+    assert not np.array_equal(value, params["prompt"][name])
+
+
+def test_the_optimizer_knows_the_prompt_alone(params, plain_run):
+  shapes = {x.shape for x in jax.tree.leaves(params["prompt"])} | {()}
+  assert {x.shape for x in jax.tree.leaves(plain_run[0].opt_state)} == shapes
+
+
+def test_a_task_outside_the_batch_gets_no_gradient(
+  bank_of_three, params, make_examples
+):
+  examples = make_examples(6, num_tasks=2)
+  batch, _ = batches.make_batch(examples, batch_config())
+  trainable, frozen = bank_of_three.split_params(params)
+  grads, _ = jax.jit(jax.grad(bank_of_three.loss, has_aux=True))(
+    trainable, frozen, batch
+  )
+  for name in ("task_columns", "task_rows"):
+    grad = np.asarray(grads["prompt"][name])
+    np.testing.assert_array_equal(grad[2], 0.0)
+    assert np.abs(grad[:2]).min(axis=(1, 2)).max() > 0.0
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_bank_equals_separate_runs(config, make_params, lists, rank):
+  together = Model(config, PromptConfig(3, 2, rank, (0, 1, 2)))
+  params = make_params(together)
+  state, metrics, _ = run(together, params, lists)
+  alone = Model(config, PromptConfig(1, 2, rank))
+  for task in range(3):
+    own = {k: v[task : task + 1] for k, v in params["prompt"].items()}
+    own_lists = [
+      [{**x, "task_id": 0} for x in examples if x["task_id"] == task]
+      for examples in lists
+    ]
+    own_state, own_metrics, _ = run(alone, {**params, "prompt": own}, own_lists)
+    assert_close(
+      {k: v[task : task + 1] for k, v in state.params["prompt"].items()},
+      own_state.params["prompt"],
+    )
+    for new, own_new in zip(metrics, own_metrics, strict=True):
+      assert_close([x[task] for x in new["loss"]], [x[0] for x in own_new["loss"]])  # fmt: skip
+
+
+def test_microbatches_change_nothing(bank_of_three, params, lists, plain_run):
+  state, metrics, _ = run(bank_of_three, params, lists, num_microbatches=4)
+  assert_close(state.params, plain_run[0].params)
+  assert_close(metrics, plain_run[1])
+
+
+def test_microbatches_must_divide_the_rows(bank_of_three, params, lists):
+  with pytest.raises(ValueError, match="8 rows are not a multiple of .*=3"):
+    run(bank_of_three, params, lists[:1], num_microbatches=3)
+
+
+def test_packed_and_plain_rows_train_alike(
+  bank_of_three, params, lists, plain_run
+):
+  state, metrics, _ = run(bank_of_three, params, lists, pack=False)
+  assert_close(state.params, plain_run[0].params)
+  assert_close(metrics, plain_run[1])
+
+
+@pytest.mark.parametrize("num_model_partitions", [1, 2])
+def test_eight_devices_equal_one(
+  bank_of_three, params, lists, plain_run, num_model_partitions
+):
+  mesh = partitioning.make_mesh(num_model_partitions)
+  assert mesh.size == 8
+  variables = jax.eval_shape(bank_of_three.init_variables, jax.random.key(0))
+  shardings = partitioning.param_shardings(mesh, variables)
+  if num_model_partitions == 2:
+    mlp = shardings["encoder"]["layers_0"]["mlp"]["wi"]["kernel"]
+    assert mlp.spec == jax.sharding.PartitionSpec(None, "model")
+  placed = jax.device_put(params, shardings)
+  state, metrics, _ = run(bank_of_three, placed, lists, mesh=mesh)
+  assert_close(state.params, plain_run[0].params, rtol=1e-4, atol=1e-5)
+  assert_close(metrics, plain_run[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_step_is_compiled_once(bank_of_three, params, lists):
+  mesh = partitioning.make_mesh()
+  trainable, frozen = bank_of_three.split_params(
+    jax.device_put(params, partitioning.replicated(mesh))
+  )
+  optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, bank_of_three.groups)
+  state = init_train_state(optimizer, trainable, mesh)
+  step = make_train_step(
+    bank_of_three, optimizer, shardings=state_shardings(state, mesh)
+  )
+  batch, _ = batches.make_batch(lists[0], batch_config())
+  batch = partitioning.put_batch(mesh, batch)
+  for _ in range(3):
+    state, _ = step(state, frozen, batch, jax.random.key(0))
+  assert step._cache_size() == 1
+  assert int(state.step) == 3
+
+
+def test_a_model_partition_that_does_not_divide_the_devices():
+  with pytest.raises(ValueError, match="=3 does not divide the 8 devices"):
+    partitioning.make_mesh(3)
+
+
+def test_distillation_of_equal_prompts_leaves_the_task_loss(
+  config, make_params, lists
+):
+  prompt_config = PromptConfig(3, 2, 0)
+  students = Model(
+    config,
+    prompt_config,
+    prompt_config,
+    LossConfig(distill=DistillConfig(weight=10.0, temperature=2.0)),
+  )
+  params = make_params(students)
+  state, metrics, _ = run(students, params, lists[:1], teacher=params["prompt"])
+  alone = Model(config, prompt_config)
+  expected, expected_metrics, _ = run(alone, params, lists[:1])
+  np.testing.assert_allclose(metrics[0]["kl"][0], 0.0, atol=1e-6)
+  np.testing.assert_allclose(metrics[0]["hidden"][0], 0.0, atol=1e-6)
+  assert_close(metrics[0]["loss"], expected_metrics[0]["loss"])
+  assert_close(metrics[0]["grad_norm"], expected_metrics[0]["grad_norm"], 1e-4)
+
+
+def test_dropout_follows_the_base_key_and_the_step(
+  make_config, make_params, lists
+):
+  model = Model(
+    make_config(num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.3),
+    PromptConfig(3, 2, 0),
+  )
+  params = make_params(model)
+  still = OptimizerConfig(learning_rate=0.0, factor_learning_rate=0.0)
+  losses = [
+    [
+      m["loss"][0].sum()
+      for m in run(model, params, 2 * lists[:1], optimizer=still)[1]
+    ]  # fmt: skip
+    for _ in range(2)
+  ]
+  assert losses[0] == losses[1]
+  # The same batch and parameters, another step: other units are dropped.
+  assert losses[0][0] != losses[0][1]
+  assert jnp.isfinite(jnp.asarray(losses)).all()
