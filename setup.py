@@ -34,12 +34,13 @@ setuptools.setup(
     "tensorflow>=2.21",
   ],
   extras_require={
-    # Parity with Hugging Face's T5 and PEFT is tested against PyTorch.
+    # Parity with Hugging Face's T5 and PEFT is tested against PyTorch, pinned so
+    # that a CPU build installed before is kept.
     "test": [
       "peft>=0.21",
       "pytest>=9.2",
       "ruff>=0.17",
-      "torch>=2.13",
+      "torch==2.13.0",
       "transformers>=5.23",
     ],
   },

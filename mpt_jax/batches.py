@@ -135,9 +135,10 @@ def _checked_targets(example, index):
   candidates = targets if isinstance(targets, list | tuple) else [targets]
   for candidate in candidates:
     if not np.any(np.asarray(candidate) != EOS_ID):
+      name = f", {example['name']!r}" if "name" in example else ""
       raise ValueError(
         f"the targets of example {index} of the batch (task_id"
-        f" {example.get('task_id', 0)}) have no token but the end of sequence:"
+        f" {example.get('task_id', 0)}{name}) have no token but the end of sequence:"
         " an empty label or summary, or text that the vocabulary drops"
       )
   return candidates
@@ -179,7 +180,7 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     examples: list of {"inputs": ids, "targets": ids, "task_id": int}, ids
       being 1-D ints that end in the end-of-sequence token. `targets` may be a
       list of such ids: candidates, each scored for the same input.
-      `task_id` is 0 where it is missing.
+      `task_id` is 0 where it is missing; "name" is the task's, for errors.
     config: lengths and packing.
     num_rows: number of rows; by default as few as are needed, rounded up to
       `config.row_multiple`.

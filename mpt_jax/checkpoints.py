@@ -6,6 +6,7 @@ and the place in the data that belong together.
 
 import dataclasses
 import pathlib
+import warnings
 
 import etils.epath
 import jax
@@ -73,14 +74,22 @@ class Checkpoints:
       best: tree of NumPy arrays.
       stream: a `pipeline.ExampleStream`.
     """
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        best=ocp.args.StandardSave(best),
-        stream=StreamSave(stream),
-      ),
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(state),
+      best=ocp.args.StandardSave(best),
+      stream=StreamSave(stream),
     )
+    try:
+      self._manager.save(step, args=args)
+    except OSError as error:
+      # Where one item fails, orbax drops the others' coroutines, and Python
+      # would print a warning about each below the one line that matters. They
+      # hang on the traceback, which goes so that they do.
+      warnings.filterwarnings(
+        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
+      )
+      error.__traceback__ = None
+      raise error
 
   def restore(self, state, best, stream):
     """Reads the latest step.

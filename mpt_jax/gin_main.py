@@ -1,6 +1,7 @@
 """The native launcher: gin files and overrides in, one line out on errors."""
 
 import os
+import tokenize
 
 from mpt_jax.errors import run_and_report
 
@@ -75,17 +76,38 @@ def load_config(files, bindings, paths):
         " folder is part of the repository, not of the installed package: run"
         " from a clone of it, or give --gin_search_paths=CLONE"
       )
+  for binding in bindings:
+    _check_syntax(binding)
   try:
     gin.parse_config_files_and_bindings(files, bindings)
     # Resolves every reference: all settings are built here.
     arguments = gin.get_bindings("train", resolve_references=True)
+    # Not called through gin, so not in the operative configuration.
+    bound = gin.get_bindings("train", resolve_references=False)
   except Exception as error:
     if isinstance(error, KeyboardInterrupt | SystemExit):
       raise
     raise ValueError(
       "the gin configuration does not hold: " + _first_lines(error)
     ) from error
-  return arguments, gin.operative_config_str()
+  lines = [f"launcher.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
+  return arguments, gin.operative_config_str() + "\n" + "".join(lines)
+
+
+def _check_syntax(binding):
+  """Names the binding that is malformed; gin would tell a line alone."""
+  import gin.config
+
+  name, _, value = binding.partition(" = ")
+  try:
+    gin.config.parse_value(value)
+  except (SyntaxError, tokenize.TokenError) as error:
+    raise ValueError(
+      f"--gin.{name}={value} is malformed: {error.args[0]}. Values are Python"
+      f" literals, and strings need quotes: --gin.{name}='\"text\"'"
+    ) from error
+  except ValueError:
+    return  # A reference, which only a whole configuration resolves.
 
 
 def _first_lines(error):

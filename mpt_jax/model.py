@@ -61,7 +61,13 @@ class DistillConfig:
           "DistillConfig.hidden_layers must be 'last', 'all' or a tuple of"
           f" integers, got {self.hidden_layers!r}"
         )
-      object.__setattr__(self, "hidden_layers", tuple(self.hidden_layers))
+      layers = tuple(self.hidden_layers)
+      if not layers or min(layers) < 0:
+        raise ValueError(
+          "DistillConfig.hidden_layers must name states from 0 on, got"
+          f" {self.hidden_layers!r}"
+        )
+      object.__setattr__(self, "hidden_layers", layers)
 
 
 @dataclasses.dataclass(frozen=True)

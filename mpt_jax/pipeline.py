@@ -136,7 +136,7 @@ class ExampleStream:
     return self
 
   def __next__(self):
-    """The next batch: a list of {"inputs", "targets", "task_id"}."""
+    """The next batch: a list of {"inputs", "targets", "task_id", "name"}."""
     block = {k: v.numpy() for k, v in next(self._iterator).items()}
     examples = []
     for inputs, targets, task_id in zip(
@@ -148,6 +148,7 @@ class ExampleStream:
             "inputs": inputs[: np.count_nonzero(inputs)],
             "targets": targets[: np.count_nonzero(targets)],
             "task_id": int(task_id),
+            "name": self._names[task_id],
           }
         )
     return examples

@@ -91,7 +91,9 @@ def write_supervised(
     maker.weights = [source.weight for source in maker.sources]
     for source in maker.sources:
       maker.restrict(source)
-  examples = itertools.islice(maker.examples(seed), num_examples)
+  # Some articles have no headline to ask for.
+  examples = (pair for pair in maker.examples(seed) if pair[1].strip())
+  examples = itertools.islice(examples, num_examples)
   return _write_lines(
     path or supervised_path(split),
     ({"inputs": inputs, "targets": targets} for inputs, targets in examples),

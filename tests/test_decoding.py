@@ -33,9 +33,12 @@ def case(request, make_config, make_params, make_examples):
     request.param, vocab_size=VOCAB, num_encoder_layers=1, emb_dim=8
   )
   model = Model(config, PromptConfig(2, 3))
-  # Seeds and scale under which the outputs differ, some ended, some cut.
-  params = make_params(model, seed={"1.0": 6, "1.1": 8}[request.param])
-  params = jax.tree.map(lambda x: 1.5 * x, params)
+  # A seed and a scale under which the outputs differ, some ended, some cut,
+  # and depend on the tokens before: a wrong cache must show.
+  params = jax.tree.map(lambda x: 1.5 * x, make_params(model, seed=8))
+  for layer in ("layers_0", "layers_1"):
+    out = params["decoder"][layer]["self_attention"]["out"]
+    out["kernel"] = 4 * out["kernel"]
   examples = make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
   settings = BatchConfig(10, 6, 3, 2, pack=False, row_multiple=6)
   return model.network, params, make_batch(examples, settings)[0]
@@ -180,7 +183,7 @@ def _beam_in_python(log_probs_of, length, num_beams, alpha):
   return max(done)
 
 
-@pytest.mark.parametrize("num_beams, alpha", [(2, 0.6), (3, 0.0), (4, 1.5)])
+@pytest.mark.parametrize("num_beams, alpha", [(2, 3.0), (3, 0.0), (4, 1.5)])
 def test_narrow_beam_equals_python(case, next_log_probs, num_beams, alpha):
   network, params, batch = case
   tokens, scores = beam_decode(network, params, batch, 6, num_beams, alpha)

@@ -374,6 +374,8 @@ def test_models_are_checked(student, changes, message):
     (dict(hidden_stacks=("both",)), "hidden_stacks.*both"),
     (dict(hidden_stacks=()), "hidden_stacks"),
     (dict(hidden_layers="first"), "hidden_layers.*first"),
+    (dict(hidden_layers=()), "hidden_layers"),
+    (dict(hidden_layers=(-1,)), "hidden_layers.*-1"),
   ],
 )
 def test_distillation_settings_are_checked(changes, message):

@@ -301,13 +301,10 @@ def test_dropout_draws_only_when_asked(make_config, make_params, make_examples):
   model = _model(dataclasses.replace(config, dropout_rate=0.5))
   params = make_params(model)
   batch = _batch(make_examples(2, 2), pack=False)
-  apply = lambda **kwargs: (
-    model.network.apply({"params": params}, batch, **kwargs).logits
-  )
-  plain = apply()
+  plain = _apply(model.network, params, batch).logits
   without = dataclasses.replace(model.config, dropout_rate=0.0)
   np.testing.assert_array_equal(
-    plain, _model(without).network.apply({"params": params}, batch).logits
+    plain, _apply(_model(without).network, params, batch).logits
   )
 
   @jax.jit

@@ -150,8 +150,8 @@ def test_adaptation_starts_from_the_source_and_moves(
     assert 0 < np.abs(factors).max() < 0.15
 
 
-class Killed(BaseException):
-  """Nothing in a run catches this."""
+class Killed(OSError):
+  """Stands for a kill: no part of a run does anything about it."""
 
 
 # What is interrupted, and the call of it in the process that is killed.

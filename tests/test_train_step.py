@@ -156,7 +156,7 @@ def test_microbatches_change_nothing(bank_of_three, params, lists, plain_run):
 
 
 def test_microbatches_must_divide_the_rows(bank_of_three, params, lists):
-  with pytest.raises(ValueError, match="8 rows are not a multiple of .*=3"):
+  with pytest.raises(ValueError, match="16 rows are not a multiple of .*=3"):
     run(bank_of_three, params, lists[:1], num_microbatches=3)
 
 
