@@ -1,6 +1,7 @@
 """The `mpt` command. Each subcommand imports what it needs when it runs."""
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -50,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
   sub.add_argument(
     "--short", action="store_true", help="few steps: only shows that it works"
   )
+  _add_backbone(sub)
 
   command(
     "train",
@@ -189,10 +191,12 @@ def main(argv=None) -> int:
 def _quickstart(arguments):
   from mpt_jax import quickstart
 
-  config = quickstart.QuickstartConfig()
-  quickstart.main(
-    arguments.out, quickstart.SHORT if arguments.short else config
+  config = (
+    quickstart.SHORT if arguments.short else quickstart.QuickstartConfig()
   )
+  if arguments.backbone is not None:
+    config = dataclasses.replace(config, backbone=arguments.backbone)
+  quickstart.main(arguments.out, config)
 
 
 def _train(arguments):

@@ -8,6 +8,7 @@ import pathlib
 import jax
 import rich.table
 
+import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax import partitioning, predict
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import Slot, load_bank

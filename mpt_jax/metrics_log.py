@@ -1,13 +1,19 @@
 """What a run reports: terminal, JSONL file and TensorBoard."""
 
 import json
+import math
 import os
 import pathlib
 import sys
 import time
 
+import jax
+import numpy as np
 import rich.console
 import rich.progress
+
+from mpt_jax import batches
+from mpt_jax.errors import TrainingDiverged
 
 
 class MetricsLog:
@@ -114,3 +120,89 @@ class MetricsLog:
       self.note(
         f"{self._description} {kind} step {step}/{self._num_steps}  {text}"
       )
+
+
+class Window:
+  """Sums the metrics of some steps, and stops a run whose loss is lost."""
+
+  def __init__(self, slots):
+    self._names = [slot.name for slot in slots]
+    self._sums = {}
+    self._stats = batches.BatchStats()
+    self._norm = 0.0
+    self.restart_clock()
+
+  def restart_clock(self):
+    self._start = time.monotonic()
+    self._timed_tokens = 0
+
+  def add(self, step, stats, metrics):
+    metrics = jax.device_get(metrics)
+    self._norm = float(metrics.pop("grad_norm"))
+    finite = np.ones(len(self._names), bool)
+    for name, (total, count) in metrics.items():
+      finite &= np.isfinite(total[: len(self._names)])
+      old = self._sums.get(name, (0.0, 0.0))
+      self._sums[name] = (old[0] + total, old[1] + count)
+    if not (finite.all() and math.isfinite(self._norm)):
+      where = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+      raise TrainingDiverged(
+        f"the loss is not finite at step {step}, on"
+        f" {', '.join(where) or 'the gradient of all tasks'}; the run stopped"
+        " at its last checkpoint. Try a lower learning_rate"
+      )
+    self._stats += stats
+    self._timed_tokens += stats.num_tokens
+
+  def flush(self):
+    """Means over the window: of all tokens, and of each slot's."""
+    seconds = time.monotonic() - self._start
+    scalars = {}
+    for name, (total, count) in self._sums.items():
+      scalars[name] = float(total.sum() / max(count.sum(), 1.0))
+    total, count = self._sums["loss"]
+    if len(self._names) > 1 and len(total) == len(self._names):
+      for i, name in enumerate(self._names):
+        if count[i]:
+          scalars[f"loss/{name}"] = float(total[i] / count[i])
+    scalars["grad_norm"] = self._norm
+    scalars["tokens_per_second"] = self._timed_tokens / max(seconds, 1e-9)
+    scalars["padding_fraction"] = self._stats.padding_fraction
+    scalars["truncated_inputs"] = self._stats.num_truncated_inputs
+    scalars["truncated_targets"] = self._stats.num_truncated_targets
+    self._sums, self._stats = {}, batches.BatchStats()
+    self.restart_clock()
+    return scalars
+
+
+def check_finite(trainable, slots, groups, step):
+  """Refuses to save what is lost already.
+
+  Raises:
+    TrainingDiverged: a parameter is not finite.
+  """
+  bad = set()
+  rows = {"shared_prompt": groups}
+  for name, value in trainable.get("prompt", {}).items():
+    finite = np.isfinite(np.asarray(value)).all(axis=(1, 2))
+    finite = finite[np.asarray(rows.get(name, range(len(slots))))]
+    bad |= {s.name for s, ok in zip(slots, finite, strict=True) if not ok}
+  if bad:
+    raise TrainingDiverged(
+      f"the prompts are not finite after step {step}, on"
+      f" {', '.join(sorted(bad))}; the run stopped at its last checkpoint. Try"
+      " a lower learning_rate"
+    )
+
+
+def eval_scalars(slots, metrics):
+  """Flat names: the mean over slots of each metric, and each slot's own."""
+  scalars = {}
+  for name in sorted({k for m in metrics for k in m}):
+    values = [m[name] for m in metrics if name in m]
+    if name != "num_examples":
+      scalars[name] = float(np.mean(values))
+    for slot, m in zip(slots, metrics, strict=True):
+      if name in m:
+        scalars[f"{name}/{slot.name}"] = m[name]
+  return scalars

@@ -96,6 +96,7 @@ class Model:
     loss_config: the loss.
     trainable: "prompt", or "everything" for pretraining and for full
       fine-tuning.
+    num_datasets: tasks of a T5 without prompts, told apart in the metrics.
   """
 
   config: T5Config
@@ -103,6 +104,7 @@ class Model:
   teacher_config: PromptConfig | None = None
   loss_config: LossConfig = LossConfig()
   trainable: str = "prompt"
+  num_datasets: int = 1
 
   def __post_init__(self):
     if self.trainable not in TRAINABLE:
@@ -136,12 +138,14 @@ class Model:
 
   @property
   def num_tasks(self) -> int:
-    return self.prompt_config.num_tasks if self.prompt_config else 1
+    return len(self.groups)
 
   @property
   def groups(self) -> tuple[int, ...]:
     """The independent group of each task; see `PromptConfig.groups`."""
-    return self.prompt_config.groups if self.prompt_config else (0,)
+    if self.prompt_config is None:
+      return (0,) * self.num_datasets
+    return self.prompt_config.groups
 
   def init_variables(self, key):
     """Random parameters and their logical axes, {"params", "params_axes"}."""

@@ -103,7 +103,7 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
     jnp.asarray(task_columns)[task_ids],
     jnp.asarray(task_rows)[task_ids],
   )
-  return shared_prompt * matrices
+  return jnp.broadcast_to(shared_prompt, matrices.shape) * matrices
 
 
 def compose_bank(prompt_params, groups):

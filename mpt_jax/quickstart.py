@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import rich.console
 
+import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax import bank as banks
 from mpt_jax import metrics, partitioning, report
 from mpt_jax.backbones import load_backbone

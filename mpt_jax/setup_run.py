@@ -35,6 +35,12 @@ class Setup:
   frozen: dict
   mesh: jax.sharding.Mesh
 
+  def network_params(self, trainable) -> dict:
+    """The network's whole tree with these trained parameters."""
+    params = {**self.frozen, **trainable}
+    params.pop("teacher_prompt", None)
+    return params
+
 
 def slot_tasks(slots, vocabulary_path):
   """The slots' seqio tasks, few-shot draws made, over one vocabulary.
@@ -110,6 +116,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     teacher_config,
     experiment.loss,
     experiment.trainable,
+    num_datasets=len(slots),
   )
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)
@@ -136,11 +143,10 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     frozen["teacher_prompt"] = jax.device_put(
       {"shared_prompt": jnp.asarray(teachers)}, partitioning.replicated(mesh)
     )
-  num_tasks = len(slots) if prompt_config is None else prompt_config.num_tasks
   batch = dataclasses.replace(
     experiment.batch,
     prompt_length=experiment.prompt_length,
-    num_tasks=num_tasks,
+    num_tasks=len(slots),
     row_multiple=np.lcm.reduce(
       [
         experiment.batch.row_multiple,

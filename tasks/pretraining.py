@@ -22,6 +22,8 @@ from tasks import (
   text_tasks,
 )
 
+# Goes up with every change of the examples, so that no old file is read.
+RECIPE = 2
 NUM_EXAMPLES = 1_500_000
 NUM_VALIDATION_EXAMPLES = 4000
 # A raw piece of 70 tokens becomes 63 input tokens and an end of sequence:
@@ -34,7 +36,7 @@ def pretraining_dir() -> pathlib.Path:
 
 
 def supervised_path(split: str = "train") -> pathlib.Path:
-  return pretraining_dir() / f"supervised_{split}.jsonl"
+  return pretraining_dir() / f"supervised_{split}_v{RECIPE}.jsonl"
 
 
 def text_path() -> pathlib.Path:

@@ -19,7 +19,7 @@ def test_compose_by_hand():
   # [[10, 1], [20, 2]] and P_0 = [[10, 2], [60, 8]]. Task 1: u = (0, -1),
   # v = (1, 5): [[0, 0], [-1, -5]] and P_1 = [[0, 0], [-3, -20]].
   found = prompts.compose_task_prompts(
-    jnp.array([[1.0, 2.0], [3.0, 4.0]])[None],
+    jnp.array([[1.0, 2.0], [3.0, 4.0]]),
     jnp.array([[[1.0], [2.0]], [[0.0], [-1.0]]]),
     jnp.array([[[10.0, 1.0]], [[1.0, 5.0]]]),
     jnp.array([1, 0, 1]),
@@ -42,7 +42,7 @@ def test_rank_two_is_the_sum_of_two_products():
 def test_factors_of_ones_give_the_shared_prompt():
   shared = _random(0, 4, 6)
   found = prompts.compose_task_prompts(
-    shared[None], np.ones((2, 4, 1)), np.ones((2, 1, 6)), jnp.array([0, 1])
+    shared, np.ones((2, 4, 1)), np.ones((2, 1, 6)), jnp.array([0, 1])
   )
   np.testing.assert_array_equal(found, np.stack([shared, shared]))
 

@@ -18,7 +18,7 @@ from train_fixtures import (
   tiny_tasks,
 )
 
-from mpt_jax import bank, checkpoints, metrics_log
+from mpt_jax import bank, checkpoints, metrics_log, run_folder
 from mpt_jax import train as trainer
 from mpt_jax.batches import BatchConfig
 from mpt_jax.errors import TrainingDiverged
@@ -160,9 +160,9 @@ class Killed(OSError):
 KILLS = (
   (metrics_log.MetricsLog, "advance", 1),
   (checkpoints.StreamHandler, "save", 2),
-  (trainer, "write_prompts", 1),
+  (run_folder, "write_prompts", 1),
   (metrics_log.MetricsLog, "write", 2),
-  (trainer, "update_best", 1),
+  (run_folder, "update_best", 1),
   (checkpoints.StreamHandler, "save", 1),
 )
 

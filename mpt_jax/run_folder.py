@@ -1,0 +1,164 @@
+"""A run's folder: its settings, its prompt files, its best prompts."""
+
+import json
+import os
+
+import jax
+import numpy as np
+
+from mpt_jax import evaluation
+from mpt_jax.bank import PromptBank
+from mpt_jax.setup_run import Setup
+
+SETTINGS = "experiment.json"
+
+
+def init_best(model, trainable):
+  """The best prompts so far: none.
+
+  Returns:
+    {"metric": [G], "step": [G], "values": [N], "prompt": tree}: the best mean
+    metric of each group, its step, its tasks' values, and the prompts then.
+  """
+  num_groups = max(model.groups) + 1
+  best = {
+    "metric": np.full((num_groups,), -np.inf, np.float32),
+    "step": np.zeros((num_groups,), np.int32),
+    "values": np.full((len(model.groups),), np.nan, np.float32),
+  }
+  if "prompt" in trainable:
+    best["prompt"] = jax.tree.map(np.array, trainable["prompt"])
+  return best
+
+
+def update_best(best, trainable, metrics, model, metric, step):
+  """Takes over the prompts of each group whose mean metric is its best."""
+  groups = np.asarray(model.groups)
+  values = np.array([m.get(metric, np.nan) for m in metrics])
+  if np.isnan(values).all():
+    known = sorted({k for m in metrics for k in m})
+    raise ValueError(
+      f"EvalConfig.metric={metric!r} is not among the tasks' metrics:"
+      f" {', '.join(known)}"
+    )
+  if "prompt" not in best:
+    return best
+  best = jax.tree.map(np.array, best)
+  for group in range(groups.max() + 1):
+    members = np.flatnonzero(groups == group)
+    mean = np.nanmean(values[members])
+    if mean > best["metric"][group]:
+      best["metric"][group], best["step"][group] = mean, step
+      best["values"][members] = values[members]
+      for name, value in trainable["prompt"].items():
+        rows = [group] if name == "shared_prompt" else members
+        best["prompt"][name][rows] = np.asarray(value)[rows]
+  return best
+
+
+def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
+  """The bank of a prompt tree, with what prediction needs to know.
+
+  Args:
+    setup: the loaded experiment.
+    prompt: the prompt tree.
+    metrics: for each slot a dict of metrics of these prompts; or nothing.
+  """
+  slots = tuple(
+    {
+      "task": slot.task,
+      "label_names": evaluation.label_names(task),
+      "template": getattr(task, "template", None),
+      "metrics": metrics[i] if metrics else {},
+    }
+    for i, (slot, task) in enumerate(
+      zip(setup.experiment.slots, setup.tasks, strict=True)
+    )
+  )
+  return PromptBank(
+    {k: np.asarray(v) for k, v in prompt.items()},
+    tuple(slot.name for slot in setup.experiment.slots),
+    setup.model.groups,
+    setup.backbone.fingerprint,
+    slots,
+  )
+
+
+def best_bank(setup: Setup, best, last: PromptBank) -> PromptBank:
+  """The bank at each group's best evaluation; `last` before the first one."""
+  if not best["step"].all():
+    return last
+  metric = setup.experiment.eval.metric
+  metrics = [
+    {metric: float(value), "step": int(best["step"][group])}
+    for value, group in zip(best["values"], setup.model.groups, strict=True)
+  ]
+  return make_bank(setup, best["prompt"], metrics)
+
+
+def write_prompts(model_dir, setup, trainable, best, metrics=()):
+  """Writes the run's prompt files, or its backbone where everything trains."""
+  if jax.process_index() != 0:
+    return
+  if setup.model.prompt_config is not None:
+    last = make_bank(setup, trainable["prompt"], metrics)
+    last.save(model_dir / "prompts" / "last.safetensors")
+    chosen = best_bank(setup, best, last)
+    chosen.save(model_dir / "prompts" / "best.safetensors")
+  if setup.model.trainable == "everything":
+    from mpt_jax.backbones import save_backbone
+
+    params = {k: v for k, v in trainable.items() if k != "prompt"}
+    save_backbone(
+      model_dir / "backbone",
+      setup.backbone.config,
+      jax.tree.map(np.asarray, params),
+      setup.backbone.vocabulary_path,
+    )
+
+
+def check_model_dir(model_dir, settings):
+  """Refuses a folder of another experiment.
+
+  Args:
+    model_dir: the run's folder.
+    settings: the experiment as JSON; what is compared are the keys that both
+      it and the folder's experiment.json have.
+
+  Raises:
+    ValueError: the folder holds something else; the message names the
+      settings that differ.
+  """
+  path = model_dir / SETTINGS
+  if path.exists():
+    try:
+      old = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+      raise ValueError(f"{path} is damaged: {error}") from error
+    differ = sorted(
+      k for k in old.keys() & settings.keys() if old[k] != settings[k]
+    )
+    if differ:
+      raise ValueError(
+        f"{model_dir} holds another experiment: {', '.join(differ)} differ"
+        f" (see {path}); use another folder"
+      )
+  elif model_dir.is_dir() and any(
+    p.name != SETTINGS + ".tmp" for p in model_dir.iterdir()
+  ):
+    raise ValueError(
+      f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
+      " ours; use another folder"
+    )
+
+
+def write_settings(model_dir, settings, config_text):
+  """Writes experiment.json, in one move, and the launcher's configuration."""
+  if jax.process_index() != 0:
+    return
+  model_dir.mkdir(parents=True, exist_ok=True)
+  temporary = model_dir / (SETTINGS + ".tmp")
+  temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+  os.replace(temporary, model_dir / SETTINGS)
+  if config_text is not None:
+    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
