@@ -36,6 +36,7 @@ from mpt_jax.tensor_files import (
 from mpt_jax.vocabularies import NUM_EXTRA_IDS
 
 DEFAULT = "default"
+DEFAULT_FOLDER = pathlib.Path(__file__).parent / "default_t5"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +156,13 @@ def load_backbone(path=DEFAULT, dtype: str | None = None) -> Backbone:
   name = str(path)
   folder = pathlib.Path(path)
   if name == DEFAULT:
-    folder = pathlib.Path(__file__).parent / "default_t5"
+    folder = DEFAULT_FOLDER
+    if not (folder / "params.safetensors").is_file():
+      raise FileNotFoundError(
+        "this version of mpt_jax comes without the weights of its default T5;"
+        " name another with --backbone DIR (in Python and gin: backbone), for"
+        " instance a Hugging Face T5 folder"
+      )
   if not folder.is_dir():
     raise FileNotFoundError(
       f"no backbone folder {name!r}. Give 'default', a folder written by"

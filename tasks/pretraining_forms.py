@@ -17,10 +17,8 @@ from tasks import corpus, packages, pretraining_sources, readers
 MAX_WORDS = 36
 TAGS_PER_SOURCE = 8
 # Share of each form among the examples. "tag" and "compose" begin with
-# arbitrary tokens. Half of them ask in the native form or with no words at
-# all: spread evenly over the forms, a model of a few million parameters learns
-# the forms before it learns what the texts say (2,000 steps left sentiment at
-# chance, where 400 steps of the native form alone did not).
+# arbitrary tokens. Half of the examples ask in the native form or with no words
+# at all, so that what the texts say is learned beside the many ways to ask.
 FORM_WEIGHTS = {
   "native": 0.46,
   "plain": 0.04,

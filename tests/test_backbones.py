@@ -282,3 +282,9 @@ def test_nothing_heavy_is_imported():
     [sys.executable, "-c", code], capture_output=True, text=True, check=True
   )
   assert result.stdout.strip() == "[]"
+
+
+def test_default_without_weights_says_what_to_do(tmp_path, monkeypatch):
+  monkeypatch.setattr(backbones, "DEFAULT_FOLDER", tmp_path)
+  with pytest.raises(FileNotFoundError, match="--backbone DIR"):
+    backbones.load_backbone("default")
