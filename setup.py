@@ -11,18 +11,21 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=["mpt_jax", "mpt_jax.*", "tasks", "tasks.*"]
   ),
-  package_data={"mpt_jax": ["default_t5/*"]},
+  package_data={"mpt_jax": ["default_t5/*", "byte_vocabulary.json"]},
   install_requires=[
     "clu>=0.0.12",
     "etils[epath]>=1.15",
     "flax>=0.12",
     "gin-config>=0.5",
+    # tensorflow-datasets imports it, and requires it of old Pythons alone.
+    "importlib_resources>=6.4",
     "jax>=0.10",
     "matplotlib>=3.11",
     "ml_dtypes>=0.6",
     "numpy>=2.4",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12",
+    "protobuf>=7.36",
     "rich>=15.0",
     "sacrebleu>=2.6",
     "safetensors>=0.8",
@@ -32,6 +35,8 @@ setuptools.setup(
     "seqio>=0.0.20",
     "tensorboard>=2.21",
     "tensorflow>=2.21",
+    "tensorflow-datasets>=4.9.10",
+    "tensorstore>=0.1.86",
   ],
   extras_require={
     # Parity with Hugging Face's T5 and PEFT is tested against PyTorch, pinned so

@@ -185,6 +185,27 @@ class PromptBank:
     """[N, P, D], each slot's prompt as a plain soft prompt."""
     return np.asarray(prompts.compose_bank(self.params, self.groups))
 
+  @property
+  def fields(self) -> dict:
+    """All but the arrays, as JSON has it."""
+    return {
+      "names": list(self.names),
+      "groups": list(self.groups),
+      "backbone": self.backbone,
+      "slots": list(self.slots),
+    }
+
+  @classmethod
+  def from_fields(cls, params, fields) -> "PromptBank":
+    """The bank of these arrays and `fields`."""
+    return cls(
+      params,
+      tuple(fields["names"]),
+      tuple(fields["groups"]),
+      fields["backbone"],
+      tuple(fields["slots"]),
+    )
+
   def index(self, name: str) -> int:
     """The slot of a name, or of a task that has one slot only.
 
@@ -204,15 +225,9 @@ class PromptBank:
     """Writes a safetensors file, in one move."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fields = {
-      "names": self.names,
-      "groups": self.groups,
-      "backbone": self.backbone,
-      "slots": self.slots,
-    }
     # One entry: the library writes several in any order, and equal banks
     # should be equal files.
-    metadata = {FORMAT: json.dumps(fields)}
+    metadata = {FORMAT: json.dumps(self.fields)}
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -225,7 +240,7 @@ class PromptBank:
 
 
 def load_bank(path, backbone: str | None = None) -> PromptBank:
-  """Reads a prompt file, or that of a run folder (its best prompts).
+  """Reads a prompt file, or that of a run folder: its best or last prompts.
 
   Args:
     path: a file of `PromptBank.save`, or a run's model_dir.
@@ -242,7 +257,9 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
         f"{path} holds no prompts: a run folder has prompts/best.safetensors"
         " once a checkpoint was written"
       )
-    path = path / "prompts" / "best.safetensors"
+    # t5x keeps no best step.
+    best = path / "prompts" / "best.safetensors"
+    path = best if best.is_file() else path / "prompts" / "last.safetensors"
   if not path.is_file():
     raise FileNotFoundError(
       f"no prompt file at {path}; give a .safetensors file or a run folder"
@@ -258,14 +275,7 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
       f"{path} is a safetensors file, but not one of prompts: its metadata has"
       f" no {FORMAT!r}"
     )
-  fields = json.loads(metadata[FORMAT])
-  bank = PromptBank(
-    params,
-    tuple(fields["names"]),
-    tuple(fields["groups"]),
-    fields["backbone"],
-    tuple(fields["slots"]),
-  )
+  bank = PromptBank.from_fields(params, json.loads(metadata[FORMAT]))
   if backbone is not None and bank.backbone != backbone:
     raise ValueError(
       f"the prompts of {path} were trained on another T5 (fingerprint"

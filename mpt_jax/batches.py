@@ -46,6 +46,9 @@ class BatchConfig:
       must itself be a multiple of the devices that share a batch.
     length_multiple: plain rows are as long as the batch's longest, rounded up
       to a multiple of this, so that few shapes are compiled.
+    num_rows: rows of every batch, which then all have one shape: plain rows
+      are as long as the longest that there may be. None: as few and as short
+      as a batch needs. t5x and several processes need it fixed.
   """
 
   inputs_length: int
@@ -57,6 +60,7 @@ class BatchConfig:
   target_row_length: int | None = None
   row_multiple: int = 1
   length_multiple: int = 16
+  num_rows: int | None = None
 
   def __post_init__(self):
     longest = self.inputs_length + self.prompt_length
@@ -85,6 +89,26 @@ class BatchConfig:
         self.targets_length * _round_up(2 * length, longest) // (longest)
       )
     return length, target_length
+
+
+def batch_config(task_feature_lengths, **options) -> BatchConfig:
+  """A `BatchConfig` from lengths as t5x and seqio name them.
+
+  Args:
+    task_feature_lengths: {"inputs": tokens, "targets": tokens}.
+    **options: other fields of `BatchConfig`.
+
+  Raises:
+    ValueError: another set of features.
+  """
+  if set(task_feature_lengths) != {"inputs", "targets"}:
+    raise ValueError(
+      "task_feature_lengths must be a dict with the keys 'inputs' and"
+      f" 'targets', got {dict(task_feature_lengths)}"
+    )
+  return BatchConfig(
+    task_feature_lengths["inputs"], task_feature_lengths["targets"], **options
+  )
 
 
 @dataclasses.dataclass
@@ -182,8 +206,8 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
       list of such ids: candidates, each scored for the same input.
       `task_id` is 0 where it is missing; "name" is the task's, for errors.
     config: lengths and packing.
-    num_rows: number of rows; by default as few as are needed, rounded up to
-      `config.row_multiple`.
+    num_rows: number of rows, instead of `config.num_rows`; where neither is
+      given as few as are needed, rounded up to `config.row_multiple`.
 
   Returns:
     (batch, stats). The batch maps names to arrays of [B, L] (encoder_*) and
@@ -233,11 +257,13 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
         )
     rows = _first_fit(sizes, (length, target_length))
   else:
-    length = _round_up(max((s[0] for s in sizes), default=1), c.length_multiple)
-    target_length = _round_up(
-      max((s[1] for s in sizes), default=1), max(1, c.length_multiple // 2)
-    )
+    longest = [max(s, default=1) for s in zip(*sizes, strict=True)] or [1, 1]
+    if c.num_rows is not None:
+      longest = [c.prompt_length + c.inputs_length, c.targets_length]
+    length = _round_up(longest[0], c.length_multiple)
+    target_length = _round_up(longest[1], max(1, c.length_multiple // 2))
     rows = [[i] for i in range(len(items))]
+  num_rows = num_rows or c.num_rows
   if num_rows is None:
     num_rows = _round_up(max(1, len(rows)), c.row_multiple)
   elif len(rows) > num_rows:

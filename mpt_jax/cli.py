@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 
+from mpt_jax import cli_files
 from mpt_jax.errors import run_and_report
 
 METHODS = ("auto", "rank", "decode")
@@ -126,6 +127,8 @@ def make_parser() -> argparse.ArgumentParser:
     help='take "text" as the finished input, past the template',
   )
 
+  cli_files.add_commands(command)
+
   sub = command(
     "inspect", _inspect, "What prompts or a T5 hold, and what they cost."
   )
@@ -200,11 +203,9 @@ def _quickstart(arguments):
 
 
 def _train(arguments):
-  import runpy
+  from mpt_jax import gin_main
 
-  # gin files name their launcher by `import __main__ as launcher`.
-  sys.argv = ["mpt train", *arguments.rest]
-  runpy.run_module("mpt_jax.train", run_name="__main__", alter_sys=True)
+  sys.exit(gin_main.main(arguments.rest))
 
 
 def _evaluate(arguments):

@@ -6,10 +6,11 @@ import pathlib
 import numpy as np
 import rich.table
 
-from mpt_jax.backbones import load_backbone
+from mpt_jax.backbones import identify_backbone, open_backbone
 from mpt_jax.bank import load_bank
 from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5x_checkpoints import find_checkpoint
 from mpt_jax.tensor_files import parameter_shapes
 
 
@@ -23,6 +24,8 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
 
   One target: (l·d) + (l + d); a group of τ targets that share P*: (l·d) +
   (l + d)·τ, Wang et al. (2023), section 3; factors of rank R count R times.
+  Beside this form, which is how prompts are kept, stands the merged one: a
+  plain prompt P* ∘ (u vᵀ) of l·d for each task.
 
   Args:
     prompts: the shape of the bank.
@@ -48,6 +51,13 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
     ("per task", f"{total / tasks:,.0f}"),
     ("bytes in float32", f"{4 * total:,}"),
   ]
+  each = length * emb_dim
+  if rank:
+    times = f"{each * tasks / total:.2f} times the bytes above"
+    rows += [
+      ("merged, each", f"{4 * each:,} bytes = 4·{length}·{emb_dim}"),
+      ("merged, in all", f"{4 * each * tasks:,} bytes, {times}"),
+    ]
   if backbone is not None:
     size = num_backbone_parameters(backbone)
     rows += [
@@ -55,6 +65,9 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
       ("one task's share", f"{100 * per_task / size:.4f} % of the backbone"),
       ("share in all", f"{100 * total / size:.4f} % of the backbone"),
     ]
+    if rank:
+      share = 100 * each * tasks / size
+      rows.append(("share if merged", f"{share:.4f} % of the backbone"))
   return rows
 
 
@@ -91,6 +104,9 @@ def describe_path(path, backbone, console):
   if str(path) == "default" or _is_backbone(folder):
     _describe_backbone(path, console)
     return
+  if not (folder / "prompts").is_dir() and find_checkpoint(folder):
+    _describe_backbone(path, console)
+    return
   if folder.is_dir() and _is_backbone(folder / "backbone"):
     _describe_backbone(folder / "backbone", console)
     if not (folder / "prompts").is_dir():
@@ -103,12 +119,13 @@ def _is_backbone(folder):
 
 
 def _describe_backbone(path, console):
-  loaded = load_backbone(path)
-  config = loaded.config
+  opened = open_backbone(path)
+  config, fingerprint = identify_backbone(path)
   rows = [
+    ("format", opened.kind),
     ("parameters", f"{num_backbone_parameters(config):,}"),
-    ("fingerprint", loaded.fingerprint),
-    ("vocabulary", loaded.vocabulary_path or "none"),
+    ("fingerprint", fingerprint),
+    ("vocabulary", opened.vocabulary_path or "none"),
   ]
   rows += [(k, str(v)) for k, v in vars(config).items()]
   _print_pairs(console, f"backbone {path}", rows)
@@ -121,10 +138,10 @@ def _describe_bank(path, backbone, console):
   config = bank.config
   emb_dim = bank.params["shared_prompt"].shape[-1]
   name = backbone or run_backbone(run_settings(path))
-  loaded = None
+  t5 = fingerprint = None
   try:
-    loaded = load_backbone(name)
-    fits = loaded.fingerprint == bank.backbone
+    t5, fingerprint = identify_backbone(name)
+    fits = fingerprint == bank.backbone
   except (OSError, ValueError):
     # The prompts can be looked at without their T5, unless it was asked for.
     if backbone is not None:
@@ -138,12 +155,12 @@ def _describe_bank(path, backbone, console):
   rows += [
     (k, " × ".join(map(str, v.shape))) for k, v in sorted(bank.params.items())
   ]
-  rows += counts(config, loaded.config if fits else None, emb_dim)
+  rows += counts(config, t5 if fits else None, emb_dim)
   _print_pairs(console, f"prompts of {path}", rows)
   if backbone is not None and not fits:
     raise ValueError(
       f"{path} was trained on another T5 (fingerprint {bank.backbone}) than"
-      f" {backbone} ({loaded.fingerprint})"
+      f" {backbone} ({fingerprint})"
     )
   table = rich.table.Table()
   for column in ("prompt", "group", "task", "labels", "metrics"):

@@ -20,8 +20,9 @@ class Experiment:
     slots: the bank; where everything trains without prompts, its tasks.
     total_steps: length of the run.
     backbone: "default" (the embedded small T5), a folder (ours or Hugging
-      Face's), or a `T5Config` to start from random parameters.
-    vocabulary_path: sentencepiece model, for a `T5Config`.
+      Face's) or a t5x checkpoint; None for random parameters.
+    network: the T5's shape, where its parameters are random.
+    vocabulary_path: sentencepiece model, where the backbone brings none.
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
     prompt_length: P; 0 for no prompts, where everything trains.
@@ -41,7 +42,8 @@ class Experiment:
 
   slots: tuple[Slot, ...]
   total_steps: int
-  backbone: str | T5Config = "default"
+  backbone: str | None = "default"
+  network: T5Config | None = None
   vocabulary_path: str | None = None
   dtype: str | None = None
   trainable: str = "prompt"
@@ -61,6 +63,12 @@ class Experiment:
     if self.total_steps < 1:
       raise ValueError(
         f"total_steps must be at least 1, got {self.total_steps}"
+      )
+    if (self.network is None) == (self.backbone is None):
+      raise ValueError(
+        "an experiment needs either a backbone or, to start from random"
+        f" parameters, a network; got backbone={self.backbone!r} and"
+        f" network={self.network!r}"
       )
     if not self.slots:
       raise ValueError("an experiment needs at least one slot")

@@ -5,6 +5,8 @@ import tokenize
 
 from mpt_jax.errors import run_and_report
 
+# What `gin/launchers/mpt_jax.train/launcher.gin` binds.
+TRAIN = "mpt_jax.train.train"
 USAGE = """\
 usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
 
@@ -81,16 +83,16 @@ def load_config(files, bindings, paths):
   try:
     gin.parse_config_files_and_bindings(files, bindings)
     # Resolves every reference: all settings are built here.
-    arguments = gin.get_bindings("train", resolve_references=True)
+    arguments = gin.get_bindings(TRAIN, resolve_references=True)
     # Not called through gin, so not in the operative configuration.
-    bound = gin.get_bindings("train", resolve_references=False)
+    bound = gin.get_bindings(TRAIN, resolve_references=False)
   except Exception as error:
     if isinstance(error, KeyboardInterrupt | SystemExit):
       raise
     raise ValueError(
       "the gin configuration does not hold: " + _first_lines(error)
     ) from error
-  lines = [f"launcher.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
+  lines = [f"train.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
   return arguments, gin.operative_config_str() + "\n" + "".join(lines)
 
 

@@ -5,6 +5,8 @@ from flax import traverse_util
 
 from mpt_jax.network import T5Config
 from mpt_jax.tensor_files import (
+  TensorFiles,
+  TorchFiles,
   check_tensors,
   parameter_shapes,
   raise_problems,
@@ -18,7 +20,7 @@ def hf_config(fields, folder):
   Dropout is left at 0: a frozen T5 with a trained prompt draws none.
 
   Raises:
-    ValueError: not a T5 1.0 or 1.1.
+    ValueError: not a T5 1.0 or 1.1, of which mT5 and ByT5 are.
   """
 
   def refuse(name, expected):
@@ -27,8 +29,8 @@ def hf_config(fields, folder):
       f" {fields.get(name)!r}"
     )
 
-  if fields["model_type"] != "t5":
-    refuse("model_type", "'t5'")
+  if fields["model_type"] not in ("t5", "mt5"):
+    refuse("model_type", "'t5' or 'mt5'")
   activations = {"relu": ("relu",), "gated-gelu": ("gelu", "linear")}
   feed_forward = fields.get("feed_forward_proj", "relu")
   if feed_forward not in activations:
@@ -40,8 +42,9 @@ def hf_config(fields, folder):
     if name not in fields:
       refuse(name, "a positive integer")
   # Since version 5, transformers writes tie_word_embeddings=True for T5 1.1
-  # too, and tells the versions apart by scale_decoder_outputs.
-  scaled = fields.get(
+  # too, and tells the versions apart by scale_decoder_outputs. mT5, which is a
+  # 1.1, is never scaled, whatever its config says.
+  scaled = fields["model_type"] == "t5" and fields.get(
     "scale_decoder_outputs", fields.get("tie_word_embeddings", True)
   )
   return T5Config(
@@ -55,17 +58,29 @@ def hf_config(fields, folder):
 
 
 def hf_files(folder):
-  """Paths of the safetensors files: one, or the shards of an index."""
-  index = folder / _INDEX
-  if not index.is_file():
-    return [folder / "model.safetensors"]
-  weight_map = read_json(index, folder).get("weight_map")
-  if not isinstance(weight_map, dict):
-    raise ValueError(f"{index} has no weight_map of tensor names to files")
-  return [folder / name for name in sorted(set(weight_map.values()))]
+  """Paths of the files of weights: one, or the shards of an index.
+
+  safetensors where there are any, else PyTorch's.
+  """
+  for name in ("model.safetensors", "pytorch_model.bin"):
+    index = folder / f"{name}.index.json"
+    if (folder / name).is_file():
+      return [folder / name]
+    if index.is_file():
+      weight_map = read_json(index, folder).get("weight_map")
+      if not isinstance(weight_map, dict):
+        raise ValueError(f"{index} has no weight_map of tensor names to files")
+      return [folder / name for name in sorted(set(weight_map.values()))]
+  return [folder / "model.safetensors"]
 
 
-_INDEX = "model.safetensors.index.json"
+def hf_tensors(folder):
+  """The tensors of a folder by Hugging Face's names, read one by one."""
+  paths = hf_files(folder)
+  files = TorchFiles if paths[0].suffix == ".bin" else TensorFiles
+  return files(folder, paths)
+
+
 _PARTS = {
   "pre_attention_layer_norm": "layer.0.layer_norm",
   "attention": "layer.0.SelfAttention",
@@ -121,36 +136,71 @@ def hf_to_t5x_params(state_dict, config: T5Config):
   Raises:
     ValueError: tensors missing, too many, or of another shape than config's.
   """
-  flat = dict(hf_items(state_dict, config, "the state dict"))
+  where = "the state dict"
+  sources = hf_sources(state_dict, config, where)
+  flat = dict(hf_items(state_dict, sources, where))
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def hf_items(tensors, config, where):
-  """Yields (t5x name, array), sorted by name, one tensor in memory at a time."""
+_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# A table that T5 never uses but that the published 1.0 files hold.
+_UNUSED = (
+  "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+)
+
+
+def _turned(name, array):
+  """Flax multiplies by [in, out] kernels, PyTorch by [out, in] weights, and
+  the bias table is [heads, buckets] here, [buckets, heads] there."""
+  return array if name == "token_embedder/embedding" else array.T
+
+
+def hf_sources(tensors, config, where) -> dict[str, str]:
+  """Hugging Face's name of each of our tensors, once all are seen to be there.
+
+  Args:
+    tensors: mapping of Hugging Face's names to arrays.
+    config: shape of the T5.
+    where: names the tensors in errors.
+
+  Raises:
+    ValueError: tensors missing, too many, or of another shape than config's.
+  """
   shapes = parameter_shapes(config)
-  # Flax multiplies by [in, out] kernels, PyTorch by [out, in] weights, and the
-  # bias table is [heads, buckets] here, [buckets, heads] there.
-  turned = lambda name, x: x.T if name != "token_embedder/embedding" else x
   sources = {name: _hf_name(name) for name in shapes}
-  if "lm_head.weight" not in tensors:
+  if not config.logits_via_embedding and "lm_head.weight" not in tensors:
     # transformers 5 writes no lm_head where a T5 1.1 shares the embedding.
     sources["decoder/logits_dense/kernel"] = "shared.weight"
-  copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
+  ignored = {*_COPIES, _UNUSED}
   if config.logits_via_embedding:
-    copies.add("lm_head.weight")
-  # A table that T5 never uses but that the published 1.0 files hold.
-  unused = (
-    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
-  )
+    ignored.add("lm_head.weight")
   shape = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
-  found = {n: shape(n) for n in tensors if n not in copies and n != unused}
-  expected = {
-    sources[name]: turned(name, np.broadcast_to(0, s)).shape
-    for name, s in shapes.items()
-  }
-  check_tensors(where, found, expected)
+  check_tensors(
+    where,
+    {name: shape(name) for name in tensors if name not in ignored},
+    {
+      sources[name]: _turned(name, np.broadcast_to(0, s)).shape
+      for name, s in shapes.items()
+    },
+  )
+  return sources
+
+
+def hf_items(tensors, sources, where):
+  """Yields (t5x name, array), sorted by name, one tensor in memory at a time.
+
+  Args:
+    tensors: mapping of Hugging Face's names to arrays.
+    sources: as of `hf_sources`.
+    where: names the tensors in errors.
+
+  Raises:
+    ValueError: what T5 has as one embedding are several.
+  """
+  # An output head that the config calls tied is a copy too.
+  copies = {*_COPIES, "lm_head.weight"} - set(sources.values())
   for name in sorted(copies & set(tensors)):
     if not np.array_equal(tensors[name], tensors["shared.weight"]):
       raise_problems(where, [f"{name} differs from shared.weight"])
-  for name in shapes:
-    yield name, np.ascontiguousarray(turned(name, tensors[sources[name]]))
+  for name, source in sources.items():
+    yield name, np.ascontiguousarray(_turned(name, tensors[source]))

@@ -51,20 +51,76 @@ def balanced_accuracy(
 
 
 def f1_macro(
-  targets: Sequence[int], predictions: Sequence[int]
+  targets: Sequence[int],
+  predictions: Sequence[int],
+  num_classes: int | None = None,
 ) -> dict[str, float]:
-  """Unweighted mean of the F1 of each class among the targets."""
+  """Unweighted mean of the F1 of each class.
+
+  Args:
+    targets: class ids.
+    predictions: class ids.
+    num_classes: the classes are 0..num_classes - 1, as SuperGLUE has it for
+      CB; a class that is nowhere has an F1 of 0. None for the classes among
+      the targets.
+  """
   from sklearn import metrics as sklearn_metrics
 
   _check_lengths(targets, predictions)
+  labels = sorted(set(targets)) if num_classes is None else range(num_classes)
   score = sklearn_metrics.f1_score(
     targets,
     predictions,
-    labels=sorted(set(targets)),
+    labels=list(labels),
     average="macro",
     zero_division=0,
   )
   return {"f1_macro": float(score)}
+
+
+def f1(targets: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
+  """F1 of class 1 of two classes, as MRPC and QQP report it.
+
+  A prediction that is neither 0 nor 1 counts as the wrong one of the two.
+
+  >>> f1([1, 1, 0], [1, 0, 0])["f1"]  # P = 1, R = 1/2
+  0.6666666666666666
+  """
+  from sklearn import metrics as sklearn_metrics
+
+  _check_lengths(targets, predictions)
+  targets, predictions = np.asarray(targets), np.asarray(predictions)
+  known = np.isin(predictions, (0, 1))
+  score = sklearn_metrics.f1_score(
+    targets, np.where(known, predictions, 1 - targets), zero_division=0
+  )
+  return {"f1": float(score)}
+
+
+def multirc(
+  targets: Sequence[tuple[str, int]], predictions: Sequence[tuple[str, int]]
+) -> dict[str, float]:
+  """MultiRC's F1a and exact match (Khashabi et al., 2018).
+
+  Args:
+    targets: (question, class) of each answer option, 1 for a right one.
+    predictions: the same pairs with the predicted classes.
+
+  Returns:
+    "f1a": F1 of class 1 over all options of all questions; "em": share of the
+    questions all of whose options are told right.
+  """
+  _check_lengths(targets, predictions)
+  right = {}
+  for (question, target), (_, prediction) in zip(
+    targets, predictions, strict=True
+  ):
+    right[question] = right.get(question, True) and target == prediction
+  classes = ([value for _, value in pairs] for pairs in (targets, predictions))
+  return {
+    "f1a": f1(*classes)["f1"],
+    "em": float(np.mean(list(right.values()))),
+  }
 
 
 def matthews(
@@ -186,6 +242,8 @@ METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
   "accuracy": accuracy,
   "balanced_accuracy": balanced_accuracy,
   "f1_macro": f1_macro,
+  "f1": f1,
+  "multirc": multirc,
   "matthews": matthews,
   "pearson_spearman": pearson_spearman,
   "exact_match": exact_match,

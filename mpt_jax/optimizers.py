@@ -86,6 +86,11 @@ def make_schedule(config: OptimizerConfig, num_steps: int):
   return schedule
 
 
+def _is_shared(path):
+  """Whether a leaf is P*, with an axis of groups; the others are by task."""
+  return "'shared_prompt'" in jax.tree_util.keystr(path)
+
+
 def clip_by_group_norm(max_norm: float, groups: tuple[int, ...]):
   """Clips the gradient of each independent group of a bank by its own norm.
 
@@ -99,24 +104,31 @@ def clip_by_group_norm(max_norm: float, groups: tuple[int, ...]):
   Returns:
     An optax transformation for {"prompt": {...}} trees.
   """
-  groups = jnp.asarray(groups)
 
   def update(updates, state, params=None):
     del params
-    prompt = updates["prompt"]
     square = lambda x: jnp.sum(jnp.square(x), axis=(1, 2))
-    total = square(prompt["shared_prompt"])  # [G]
-    for name in ("task_columns", "task_rows"):
-      if name in prompt:
-        total = total.at[groups].add(square(prompt[name]))
+    total = 0.0  # [G]
+    for path, x in jax.tree.leaves_with_path(updates):
+      if _is_shared(path):
+        total += square(x)
+      else:
+        total += (
+          jnp.zeros(max(groups) + 1).at[jnp.asarray(groups)].add(square(x))
+        )
     # The minimum goes last, and the square root never sees 0: a group without
     # a gradient stays at 0 instead of turning into NaN.
     scale = max_norm / jnp.sqrt(jnp.maximum(total, max_norm**2))
-    scaled = {"shared_prompt": prompt["shared_prompt"] * scale[:, None, None]}
-    for name in ("task_columns", "task_rows"):
-      if name in prompt:
-        scaled[name] = prompt[name] * scale[groups][:, None, None]
-    return {"prompt": scaled}, state
+    scaled = jax.tree.map_with_path(
+      lambda path, x: (
+        x
+        * (scale if _is_shared(path) else scale[jnp.asarray(groups)])[
+          :, None, None
+        ]
+      ),
+      updates,
+    )
+    return scaled, state
 
   return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 

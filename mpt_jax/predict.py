@@ -8,7 +8,6 @@ import functools
 import json
 import pathlib
 import string
-import struct
 
 import jax
 import numpy as np
@@ -20,51 +19,10 @@ from mpt_jax.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.evaluation import METHODS
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
-from mpt_jax.vocabularies import NUM_EXTRA_IDS
+from mpt_jax.vocabularies import Tokenizer
 
 # Of prompts whose run folder is not at hand.
 INPUTS_LENGTH, TARGETS_LENGTH = 512, 64
-
-
-class Tokenizer:
-  """A sentencepiece model with T5's sentinels, without seqio.
-
-  Its ids are those of `vocabularies.seqio_vocabulary`: the sentinels follow
-  the model's own pieces, from the last one's down to `<extra_id_0>`.
-
-  Args:
-    path: a sentencepiece `.model` file.
-  """
-
-  def __init__(self, path, extra_ids: int = NUM_EXTRA_IDS):
-    import sentencepiece
-
-    # Protocol buffers merge by concatenation: these are further `pieces`.
-    model = pathlib.Path(path).read_bytes() + b"".join(
-      _user_defined_piece(f"▁<extra_id_{i}>")
-      for i in reversed(range(extra_ids))
-    )
-    self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-
-  def encode(self, text: str) -> list[int]:
-    """Returns the ids of a text, without an end of sequence."""
-    return self._pieces.encode(text)
-
-  def decode(self, ids) -> str:
-    """Returns the text of ids up to the first end of sequence."""
-    ids = [int(i) for i in ids]
-    if EOS_ID in ids:
-      ids = ids[: ids.index(EOS_ID) + 1]
-    unknown, size = self._pieces.unk_id(), self._pieces.get_piece_size()
-    return self._pieces.decode([i if i < size else unknown for i in ids])
-
-
-def _user_defined_piece(text):
-  """A SentencePiece message of a ModelProto: text, score 0, USER_DEFINED."""
-  data = text.encode()
-  piece = b"\x0a" + bytes([len(data)]) + data + b"\x15" + struct.pack("<f", 0.0)
-  piece += b"\x18\x04"
-  return b"\x0a" + bytes([len(piece)]) + piece
 
 
 def run_settings(path) -> dict:

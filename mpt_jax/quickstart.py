@@ -54,21 +54,22 @@ class QuickstartConfig:
   sources: tuple[str, ...] = (
     "rotten_tomatoes",
     "sarcasm",
-    "r8",
+    "newsgroups",
+    "health_tweets",
     "privacy_policy",
   )
   targets: tuple[str, ...] = ("vader_amazon", "vader_tweets", "bbc_topic")
   shots: tuple[int, ...] = (64,)
   seeds: tuple[int, ...] = (0, 1, 2)
   prompt_length: int = 16
-  teach_steps: int = 250
+  teach_steps: int = 200
   distill_steps: int = 200
-  adapt_steps: int = 200
-  teach_examples: int = 12
+  adapt_steps: int = 150
+  teach_examples: int = 10
   adapt_examples: int = 4
   distill_batch: int = 32
   test_examples: int = 400
-  learning_rate: float = 0.3
+  learning_rate: float = 0.09
 
 
 SHORT = QuickstartConfig(

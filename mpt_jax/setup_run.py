@@ -1,6 +1,7 @@
 """Builds what an experiment needs: backbone, tasks, model, parameters."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,27 +11,37 @@ from mpt_jax import bank, partitioning
 from mpt_jax.backbones import Backbone, check_vocabulary, load_backbone
 from mpt_jax.experiment import Experiment
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
+from mpt_jax.prompts import PromptConfig
 
 
 @dataclasses.dataclass
-class Setup:
-  """An experiment with everything loaded.
+class Assembly:
+  """An experiment's parts, without the parameters to start from.
 
   Attributes:
     experiment: the settings, with all that follows from the bank filled in.
-    backbone: the T5. Its params are None where it starts from random ones.
+    backbone: the T5. Its params are None where they are random or come from a
+      t5x checkpoint.
     tasks: for each slot its seqio task, over the backbone's vocabulary.
     model: network, bank, loss.
-    trainable: tree that the run trains, at its start.
-    frozen: all other parameters, on the mesh.
-    mesh: where they are.
   """
 
   experiment: Experiment
   backbone: Backbone
   tasks: list
   model: Model
+
+
+@dataclasses.dataclass
+class Setup(Assembly):
+  """An experiment with everything loaded.
+
+  Attributes:
+    trainable: tree that the run trains, at its start.
+    frozen: all other parameters, on the mesh.
+    mesh: where they are.
+  """
+
   trainable: dict
   frozen: dict
   mesh: jax.sharding.Mesh
@@ -67,17 +78,93 @@ def slot_tasks(slots, vocabulary_path):
 
 
 def _load_backbone(experiment: Experiment) -> Backbone:
-  if isinstance(experiment.backbone, T5Config):
-    return Backbone(
-      config=experiment.backbone,
-      params=None,
-      vocabulary_path=experiment.vocabulary_path,
-      fingerprint="random",
-      name="random",
+  if experiment.network is None:
+    return load_backbone(experiment.backbone, dtype=experiment.dtype)
+  return Backbone(
+    config=experiment.network,
+    params=None,
+    vocabulary_path=None,
+    fingerprint="random",
+    name="random",
+  )
+
+
+def assemble(
+  experiment: Experiment,
+  row_multiple: int = 1,
+  backbone: Backbone | None = None,
+) -> Assembly:
+  """Loads the backbone and the tasks, and builds the model.
+
+  Args:
+    experiment: the settings.
+    row_multiple: the rows of a batch must be a multiple of it.
+    backbone: the experiment's, where it is loaded already.
+
+  Raises:
+    ValueError: settings that do not fit each other or the backbone.
+  """
+  backbone = backbone or _load_backbone(experiment)
+  if experiment.vocabulary_path is not None:
+    backbone = dataclasses.replace(
+      backbone, vocabulary_path=experiment.vocabulary_path
     )
-  backbone = load_backbone(experiment.backbone, dtype=experiment.dtype)
   check_vocabulary(backbone)
-  return backbone
+  config = dataclasses.replace(
+    backbone.config, dropout_rate=experiment.dropout_rate
+  )
+  slots = experiment.slots
+  tasks = slot_tasks(slots, backbone.vocabulary_path)
+  prompt_config = teacher_config = None
+  optimizer = experiment.optimizer
+  if experiment.prompt_length:
+    prompt_config = bank.prompt_config(
+      slots, experiment.prompt_length, experiment.rank
+    )
+    scales = bank.optimizer_scales(slots, prompt_config.groups)
+    optimizer = dataclasses.replace(
+      optimizer, group_scales=scales[0], task_scales=scales[1]
+    )
+  if experiment.loss.distill is not None:
+    teacher_config = PromptConfig(len(slots), experiment.prompt_length, rank=0)
+  model = Model(
+    config,
+    prompt_config,
+    teacher_config,
+    experiment.loss,
+    experiment.trainable,
+    num_datasets=len(slots),
+  )
+  batch = dataclasses.replace(
+    experiment.batch,
+    prompt_length=experiment.prompt_length,
+    num_tasks=len(slots),
+    row_multiple=math.lcm(experiment.batch.row_multiple, row_multiple),
+  )
+  if batch.num_rows is not None and batch.num_rows % row_multiple:
+    raise ValueError(
+      f"num_rows={batch.num_rows} must be a multiple of {row_multiple}, the"
+      " devices that share a batch times num_microbatches"
+    )
+  experiment = dataclasses.replace(experiment, batch=batch, optimizer=optimizer)
+  return Assembly(experiment, backbone, tasks, model)
+
+
+def starting_prompts(parts: Assembly, embedding) -> dict:
+  """The prompt tree to start from; see `bank.init_bank`.
+
+  Args:
+    parts: the assembled experiment.
+    embedding: [V, D], the backbone's token embedding.
+  """
+  vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
+  return bank.init_bank(
+    parts.experiment.slots,
+    parts.model.prompt_config,
+    np.asarray(embedding, np.float32),
+    encode=vocabulary.encode,
+    backbone=parts.backbone.fingerprint,
+  )
 
 
 def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
@@ -92,32 +179,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
       sources; the message says which.
   """
   mesh = partitioning.make_mesh(num_model_partitions)
-  backbone = _load_backbone(experiment)
-  config = dataclasses.replace(
-    backbone.config, dropout_rate=experiment.dropout_rate
-  )
-  slots = experiment.slots
-  tasks = slot_tasks(slots, backbone.vocabulary_path)
-
-  prompt_config = teacher_config = teachers = None
-  if experiment.prompt_length:
-    prompt_config = bank.prompt_config(
-      slots, experiment.prompt_length, experiment.rank
-    )
-  if experiment.loss.distill is not None:
-    teachers = _teachers(experiment, backbone.fingerprint)
-    teacher_config = bank.prompt_config(slots_without_groups(slots), 1, 0)
-    teacher_config = dataclasses.replace(
-      teacher_config, prompt_length=teachers.shape[1]
-    )
-  model = Model(
-    config,
-    prompt_config,
-    teacher_config,
-    experiment.loss,
-    experiment.trainable,
-    num_datasets=len(slots),
-  )
+  parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
+  model, backbone = parts.model, parts.backbone
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)
   if backbone.params is None:
@@ -127,50 +190,31 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     )
   else:
     params = dict(backbone.params)
-  if prompt_config is not None:
-    params["prompt"] = bank.init_bank(
-      slots,
-      prompt_config,
-      np.asarray(params["token_embedder"]["embedding"], np.float32),
-      encode=lambda text: (
-        tasks[0].output_features["inputs"].vocabulary.encode(text)
-      ),
-      backbone=backbone.fingerprint,
-    )
+  if model.prompt_config is not None:
+    embedding = params["token_embedder"]["embedding"]
+    params["prompt"] = starting_prompts(parts, embedding)
   params = jax.device_put(params, shardings)
   trainable, frozen = model.split_params(params)
-  if teachers is not None:
+  if experiment.loss.distill is not None:
+    prompts = jnp.asarray(teacher_prompts(experiment, backbone.fingerprint))
     frozen["teacher_prompt"] = jax.device_put(
-      {"shared_prompt": jnp.asarray(teachers)}, partitioning.replicated(mesh)
+      {"shared_prompt": prompts}, partitioning.replicated(mesh)
     )
-  batch = dataclasses.replace(
-    experiment.batch,
-    prompt_length=experiment.prompt_length,
-    num_tasks=len(slots),
-    row_multiple=np.lcm.reduce(
-      [
-        experiment.batch.row_multiple,
-        mesh.shape["data"] * experiment.num_microbatches,
-      ]
-    ).item(),
+  return Setup(
+    parts.experiment, backbone, parts.tasks, model, trainable, frozen, mesh
   )
-  optimizer = experiment.optimizer
-  if prompt_config is not None:
-    scales = bank.optimizer_scales(slots, prompt_config.groups)
-    optimizer = dataclasses.replace(
-      optimizer, group_scales=scales[0], task_scales=scales[1]
-    )
-  experiment = dataclasses.replace(experiment, batch=batch, optimizer=optimizer)
-  return Setup(experiment, backbone, tasks, model, trainable, frozen, mesh)
 
 
-def slots_without_groups(slots):
-  """The slots, each in a group of its own."""
-  return [dataclasses.replace(slot, group=None) for slot in slots]
+def teacher_prompts(experiment: Experiment, fingerprint: str | None):
+  """The teachers' prompts [N, P, D], in the order of the slots.
 
+  Args:
+    experiment: the settings.
+    fingerprint: of the backbone, to be checked; None for no check.
 
-def _teachers(experiment, fingerprint):
-  """The teachers' prompts [N, P, D], in the order of the slots."""
+  Raises:
+    ValueError: no teachers are given, or they do not fit.
+  """
   if experiment.teachers is None:
     raise ValueError(
       "distillation needs `teachers`: the run folder or prompt file of the"

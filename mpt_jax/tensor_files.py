@@ -1,8 +1,16 @@
-"""Safetensors files read tensor by tensor, and what a T5's should hold."""
+"""Files of tensors, read and written one tensor at a time.
+
+And what those of a T5 should hold.
+"""
 
 import collections.abc
 import functools
 import json
+import math
+import os
+import pickle
+import struct
+import zipfile
 
 import jax
 import ml_dtypes
@@ -49,11 +57,7 @@ class TensorFiles(collections.abc.Mapping):
 
   def __getitem__(self, name):
     array = self._files[name].get_tensor(name)
-    if array.dtype not in (*DTYPES.values(), np.float16, np.float64):
-      raise ValueError(
-        f"tensor {name!r} in {self._folder} has dtype {array.dtype}; expected"
-        " floats. Quantised weights are not supported."
-      )
+    check_floats(name, self._folder, array.dtype)
     return array
 
   def shape(self, name):
@@ -66,19 +70,151 @@ class TensorFiles(collections.abc.Mapping):
     return len(self._files)
 
 
+class TorchFiles(collections.abc.Mapping):
+  """The tensors of PyTorch's files, which are mapped rather than read.
+
+  They are loaded with `weights_only`, so that nothing in them is executed.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: it is damaged, holds more than tensors, or PyTorch is missing.
+  """
+
+  def __init__(self, folder, paths):
+    try:
+      import torch
+    except ImportError as error:
+      raise ValueError(
+        f"reading {paths[0]} needs PyTorch: install it (pip install torch), or"
+        " save the model as safetensors where it is installed"
+      ) from error
+    self._folder = folder
+    self._tensors = {}
+    for path in paths:
+      if not path.is_file():
+        raise missing_file(path, folder)
+      try:
+        loaded = torch.load(
+          path,
+          map_location="cpu",
+          weights_only=True,
+          # Files of PyTorch before 1.6 are no archives and cannot be mapped.
+          mmap=zipfile.is_zipfile(path),
+        )
+      except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+          f"{path} is damaged, or holds more than tensors ({error!s:.120})"
+        ) from error
+      if not isinstance(loaded, dict) or not all(
+        isinstance(x, torch.Tensor) for x in loaded.values()
+      ):
+        raise ValueError(f"{path} is not a dict of tensors")
+      self._tensors.update(loaded)
+
+  def __getitem__(self, name):
+    import torch
+
+    tensor = self._tensors[name].detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+      # NumPy does not know PyTorch's type: the same bits, by another name.
+      return tensor.view(torch.int16).numpy().view(DTYPES["bfloat16"])
+    array = tensor.numpy()
+    check_floats(name, self._folder, array.dtype)
+    return array
+
+  def shape(self, name):
+    return tuple(self._tensors[name].shape)
+
+  def __iter__(self):
+    return iter(self._tensors)
+
+  def __len__(self):
+    return len(self._tensors)
+
+
+_SAFETENSORS_DTYPES = {
+  DTYPES["float32"]: "F32",
+  DTYPES["bfloat16"]: "BF16",
+}
+
+
+def write_tensors(path, shapes, dtype, items, digests):
+  """Writes a safetensors file while holding one tensor at a time.
+
+  Args:
+    path: the file; it takes this name when it is complete.
+    shapes: shape of each tensor, by name.
+    dtype: NumPy's float32 or bfloat16, of the file.
+    items: (name, array) of that dtype, in the order of `shapes`.
+    digests: name -> a `hashlib` object, which `items` may update as it goes;
+      its final hex digits become the file's metadata.
+
+  Raises:
+    OSError: the file cannot be written, or the disk is full.
+  """
+  partial = path.with_name(path.name + ".partial")
+  try:
+    with open(partial, "wb") as file:
+      file.write(_header(shapes, dtype, digests))
+      names = iter(shapes)
+      for name, array in items:
+        if name != next(names) or array.shape != shapes[name]:
+          raise ValueError(f"{name} {array.shape} is out of order")
+        file.write(
+          np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
+        )
+      # All digests have as many digits as they had at the start.
+      file.seek(0)
+      file.write(_header(shapes, dtype, digests))
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(partial, path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _header(shapes, dtype, digests):
+  """The header of a safetensors file: its length, and what lies where."""
+  fields = {
+    "__metadata__": {name: d.hexdigest() for name, d in digests.items()}
+  }
+  offset = 0
+  for name, shape in shapes.items():
+    end = offset + math.prod(shape) * dtype.itemsize
+    fields[name] = {
+      "dtype": _SAFETENSORS_DTYPES[dtype],
+      "shape": list(shape),
+      "data_offsets": [offset, end],
+    }
+    offset = end
+  text = json.dumps(fields, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)
+  return struct.pack("<Q", len(text)) + text
+
+
+def check_floats(name, folder, dtype):
+  """Raises a ValueError where a tensor does not hold floats."""
+  if dtype not in (*DTYPES.values(), np.float16, np.float64):
+    raise ValueError(
+      f"tensor {name!r} in {folder} has dtype {dtype}; expected floats."
+      " Quantised weights are not supported."
+    )
+
+
 def missing_file(path, folder):
   """The error for a file that the folder should hold."""
   here = sorted(p.name for p in folder.iterdir())
   hint = ""
   if any(name.endswith((".bin", ".msgpack", ".h5")) for name in here):
     hint = (
-      ". Weights in other formats are not read: load them in transformers and"
-      " call save_pretrained, which writes safetensors"
+      ". Weights in other formats are not read here: load them in transformers"
+      " and call save_pretrained, which writes safetensors"
     )
   return FileNotFoundError(
     f"{folder} is not a backbone folder: no {path.name}. Expected config.json"
-    " and params.safetensors (mpt_jax), or config.json and model.safetensors"
-    f" (Hugging Face); there is {', '.join(here) or 'nothing'}{hint}"
+    " and params.safetensors (mpt_jax), config.json and model.safetensors or"
+    " pytorch_model.bin (Hugging Face), or a checkpoint of t5x; there is"
+    f" {', '.join(here) or 'nothing'}{hint}"
   )
 
 

@@ -3,27 +3,34 @@
 Nothing is downloaded before a task's data is used. Every dataset of
 `tasks.sources.SOURCES` gives two tasks: `NAME`, the text alone, for prompts to
 say what is asked; and `NAME_prefixed`, with the task prefix that pretraining
-used. To add your own data see `register_file_task`.
+used. `tasks.benchmarks` has the datasets of the paper, from TensorFlow
+Datasets. To add your own data see `register_file_task`, and `register_dataset`
+for what TFDS has.
 """
 
 import functools
 
-from tasks import pretraining, sources
+from tasks import benchmarks, pretraining, sources
 from tasks.files import register_file_task
 from tasks.text_tasks import (
   LabelPostprocessor,
   few_shot,
   get_task,
   register_classification_task,
+  task_names,
   with_vocabulary,
 )
+from tasks.tfds_tasks import Dataset, register_dataset
 
 __all__ = [
+  "Dataset",
   "LabelPostprocessor",
   "few_shot",
   "get_task",
   "register_classification_task",
+  "register_dataset",
   "register_file_task",
+  "task_names",
   "with_vocabulary",
 ]
 
@@ -36,4 +43,5 @@ for _name, _source in sources.SOURCES.items():
       label_names=_source.label_names,
     )
 
+benchmarks.register()
 pretraining.register()

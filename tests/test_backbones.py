@@ -217,7 +217,7 @@ def test_saving_is_checked(t5, tmp_path):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    (dict(model_type="mt5"), "model_type.*'t5'.*'mt5'"),
+    (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
     (dict(feed_forward_proj="gated-silu"), "feed_forward_proj.*gated-silu"),
     (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
     (dict(d_model=None), "emb_dim.*None"),

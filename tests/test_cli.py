@@ -71,7 +71,10 @@ def test_help_is_fast_and_light():
     )
     seconds.append(time.monotonic() - start)
     assert result.stderr.strip() == ""
-  for name in ("quickstart", "train", "eval", "predict", "inspect"):
+  for name in (
+    *("quickstart", "train", "eval", "predict", "inspect"),
+    *("convert", "export", "import"),
+  ):
     assert name in result.stdout
   assert min(seconds) < 1.0
 
@@ -136,6 +139,12 @@ def test_inspect_counts_as_the_paper(capsys):
   # T5-base has 222,903,552 parameters (Hugging Face's count of t5-base);
   # 77,668 of them are 0.0348 %.
   assert "222,903,552" in out and "0.0348 %" in out
+  # Merged, a task takes 4·76,800 = 307,200 bytes and eight take 2,457,600,
+  # 614,400 parameters or 0.2756 % of the T5, against 4·83,744 = 334,976 bytes:
+  # 7.34 times as many.
+  for text in ("307,200 bytes = 4·100·768", "2,457,600 bytes, 7.34 times"):
+    assert text in out
+  assert "334,976" in out and "0.2756 % of the backbone" in out
 
 
 def test_inspect_rank():
@@ -146,6 +155,9 @@ def test_inspect_rank():
   assert rows["in all"] == "476 = 10·16·2 + (10+16)·3·2"
   assert rows["one task"] == "238 = 10·16 + (10+16)·3"
   assert rows["bytes in float32"] == "1,904"
+  # Two plain prompts of 4·160 = 640 bytes are less here: 1,280 / 1,904 = 0.67.
+  assert rows["merged, each"] == "640 bytes = 4·10·16"
+  assert rows["merged, in all"].startswith("1,280 bytes, 0.67 times")
 
 
 def test_inspect_prompts(capsys, prompts, backbone):

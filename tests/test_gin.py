@@ -12,8 +12,7 @@ from train_fixtures import CACHE, LABELS, save_tiny_backbone, write_rows
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = (
   "PROMPT_LENGTH=3",
-  "INPUTS_LENGTH=16",
-  "TARGETS_LENGTH=4",
+  'TASK_FEATURE_LENGTHS={"inputs":16,"targets":4}',
   "BATCH_SIZE=8",
   "TRAIN_STEPS=2",
   "EvalConfig.num_rows=8",
@@ -81,7 +80,7 @@ def run_stage(folder, stage, *bindings):
     f"--gin_file=gin/mpt_{stage}.gin",
     bindings=[
       f"MODEL_DIR={quoted(folder / stage)}",
-      f"BACKBONE={quoted(folder / 't5')}",
+      f"INITIAL_CHECKPOINT_PATH={quoted(folder / 't5')}",
       *bindings,
     ],
   )
@@ -90,7 +89,7 @@ def run_stage(folder, stage, *bindings):
 
 
 def test_the_three_stages_run_from_their_files(folder):
-  sources = 'TASKS=("first","second")'
+  sources = 'MIXTURE_OR_TASK_NAME=("first","second")'
   errors = run_stage(folder, "teacher", sources)
   # Nothing but the run's own lines: no noise of the libraries.
   for line in errors.splitlines():
@@ -101,7 +100,7 @@ def test_the_three_stages_run_from_their_files(folder):
   run_stage(
     folder,
     "adapt",
-    'TARGETS=("third",)',
+    'MIXTURE_OR_TASK_NAME="third"',
     "SHOTS=(2,)",
     "SEEDS=(0,1)",
     f"SOURCE={quoted(folder / 'distill')}",
@@ -109,7 +108,9 @@ def test_the_three_stages_run_from_their_files(folder):
   lines = (folder / "distill" / "metrics.jsonl").read_text().splitlines()
   assert {"loss", "kl", "hidden"} <= json.loads(lines[0]).keys()
   assert (folder / "adapt" / "prompts" / "best.safetensors").is_file()
-  assert "BACKBONE" in (folder / "adapt" / "config.gin").read_text()
+  assert (
+    "INITIAL_CHECKPOINT_PATH" in (folder / "adapt" / "config.gin").read_text()
+  )
 
 
 WRONG = {
@@ -128,20 +129,9 @@ def test_wrong_values_give_one_line(what, capfd):
   bindings, expected = WRONG[what]
   if bindings:
     bindings = [*bindings, 'MODEL_DIR="/nonexistent/run"']
-  # In this process `__main__` is pytest: let it have a launcher to bind.
-  import __main__
-  from mpt_jax import train as trainer
-
-  __main__.train = trainer.train
-  try:
-    code = gin_main.main(
-      [
-        "--gin_file=gin/mpt_teacher.gin",
-        *(f"--gin.{b}" for b in bindings),
-      ]
-    )
-  finally:
-    del __main__.train
+  code = gin_main.main(
+    ["--gin_file=gin/mpt_teacher.gin", *(f"--gin.{b}" for b in bindings)]
+  )
   errors = capfd.readouterr().err
   assert code == 2
   assert errors.startswith("error: ") and errors.count("\n") == 1

@@ -83,6 +83,81 @@ def test_exact_match_ignores_outer_spaces():
   }
 
 
+def test_f1_of_two_classes_equals_sklearn():
+  rng = np.random.default_rng(1)
+  targets = rng.integers(0, 2, 50).tolist()
+  predictions = rng.integers(0, 2, 50).tolist()
+  expected = sklearn_metrics.f1_score(targets, predictions)
+  assert metrics.f1(targets, predictions)["f1"] == pytest.approx(expected)
+  # What is no class is wrong either way: one hit, one false alarm and one
+  # miss give P = R = 1/2.
+  assert metrics.f1([1, 0, 1], [1, -1, -1])["f1"] == pytest.approx(0.5)
+  # No class 1 anywhere.
+  assert metrics.f1([0, 0], [0, 0]) == {"f1": 0.0}
+
+
+def test_f1_macro_over_given_classes():
+  # Class 0: P = 1/2, R = 1, F1 = 2/3. Class 1: no hit, 0. Class 2 is nowhere
+  # among the targets and counts with 0, as SuperGLUE has it for CB.
+  targets, predictions = [0, 1], [0, 0]
+  score = metrics.f1_macro(targets, predictions, num_classes=3)["f1_macro"]
+  assert score == pytest.approx(2 / 9)
+  expected = sklearn_metrics.f1_score(
+    targets, predictions, labels=[0, 1, 2], average="macro", zero_division=0
+  )
+  assert score == pytest.approx(expected)
+  assert metrics.f1_macro(targets, predictions)["f1_macro"] == pytest.approx(
+    1 / 3
+  )
+
+
+def test_multirc_f1a_is_over_options_and_em_over_questions():
+  # "q" has three options, one told wrong; "r" has two, both right. Class 1:
+  # hits 2, false alarms 1, misses 0, so P = 2/3, R = 1, F1a = 4/5.
+  targets = [("q", 1), ("q", 0), ("r", 1), ("q", 0), ("r", 0)]
+  predictions = [("q", 1), ("q", 1), ("r", 1), ("q", 0), ("r", 0)]
+  assert metrics.multirc(targets, predictions) == {
+    "f1a": pytest.approx(0.8),
+    "em": 0.5,
+  }
+
+
+def test_squad_equals_the_official_script_on_its_odd_cases():
+  # Articles go as whole words, punctuation goes without a space in its place
+  # and white space is one. "U.S.A." is "usa"; "theatre" keeps its "the".
+  same = [
+    ("U.S.A.", "usa"),
+    ("The  Beatles", "beatles"),
+    ("theatre", "The theatre!"),
+    ("twenty-one", "twentyone"),
+    ("Zoë", "zoë"),
+  ]
+  targets, predictions = zip(*same, strict=True)
+  assert metrics.squad(targets, predictions) == {"em": 1.0, "f1": 1.0}
+  # A question without an answer, SQuAD 2.0: only nothing is right.
+  assert metrics.squad([[""], [""]], ["", "x"]) == {"em": 0.5, "f1": 0.5}
+  # The maximum is over each value: "a b c" has F1 4/5 with "b c d"
+  # (without the article b c: P = 1, R = 2/3).
+  result = metrics.squad([["x", "b c d"]], ["a b c"])
+  assert result == {"em": 0.0, "f1": pytest.approx(0.8)}
+
+
+def test_matthews_and_correlations_by_hand():
+  # TP 2, TN 1, FP 1, FN 1: (2 - 1) / sqrt(3 * 3 * 2 * 2) = 1/6.
+  result = metrics.matthews([1, 1, 1, 0, 0], [1, 1, 0, 0, 1])
+  assert result["matthews"] == pytest.approx(1 / 6)
+  # Deviations -2 0 2 and -1 2 -1: covariance 0.
+  result = metrics.pearson_spearman(["1.0", "3.0", "5.0"], ["0", "3", "0"])
+  assert result == {"pearson": pytest.approx(0), "spearman": pytest.approx(0)}
+
+
+def test_bleu_by_hand():
+  # "a b c d e" against "a b c d f": 4/5 words, 3/4 pairs, 2/3 triples, 1/2
+  # fours; their product is 1/5, its fourth root the score. No brevity.
+  score = metrics.bleu([["a b c d f", "x"]], ["a b c d e"])["bleu"]
+  assert score == pytest.approx(100 * 0.2**0.25)
+
+
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))
 def test_bad_lengths_are_errors(name):
   with pytest.raises(ValueError, match="differ in length"):

@@ -1,0 +1,145 @@
+"""The `mpt` commands that exchange T5s and prompts with other programs.
+
+Like `cli`, this imports what a command needs when it runs.
+"""
+
+
+def add_commands(command):
+  """Adds convert, export and import.
+
+  Args:
+    command: as in `cli.make_parser`: (name, function, text) -> its parser.
+  """
+  sub = command(
+    "convert",
+    _convert,
+    "A T5 of Hugging Face's or t5x's as a folder of ours.",
+  )
+  sub.add_argument(
+    "source",
+    metavar="SRC",
+    help="Hugging Face folder, or a t5x checkpoint (its newest step)",
+  )
+  sub.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+  sub.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    default="float32",
+    help="of the weights on disk (default: %(default)s)",
+  )
+  sub.add_argument(
+    "--vocabulary",
+    metavar="FILE",
+    help="sentencepiece model, or 'bytes' (ByT5); by default the source's",
+  )
+
+  sub = command(
+    "export", _export, "Prompts as a PEFT adapter, or as a NumPy file."
+  )
+  sub.add_argument(
+    "prompts", metavar="FILE|DIR", help="a prompt file or run folder"
+  )
+  sub.add_argument(
+    "--to", required=True, choices=("peft", "npz", "safetensors")
+  )
+  sub.add_argument(
+    "--out", required=True, metavar="FILE|DIR", help="a new file; peft: folder"
+  )
+  sub.add_argument(
+    "--task",
+    nargs="+",
+    action="extend",
+    default=[],
+    metavar="NAME",
+    help="only these prompts, in this order",
+  )
+  sub.add_argument(
+    "--merge",
+    action="store_true",
+    help="each as one plain prompt, the shared one times its factors",
+  )
+  sub.add_argument(
+    "--backbone", metavar="DIR", help="check that they belong to this T5"
+  )
+  sub.add_argument(
+    "--base-model",
+    metavar="NAME",
+    help="what PEFT's config names as the model; by default the backbone",
+  )
+
+  sub = command(
+    "import", _import, "Prompts of PEFT or google-research/prompt-tuning in."
+  )
+  sub.add_argument(
+    "source",
+    nargs="+",
+    metavar="SRC",
+    help="adapter folders, .npz or .npy files; several become one file",
+  )
+  sub.add_argument(
+    "--from",
+    required=True,
+    dest="source_format",
+    choices=("peft", "npz", "npy"),
+  )
+  sub.add_argument("--out", required=True, metavar="FILE", help="a new file")
+  sub.add_argument(
+    "--backbone", metavar="DIR", help="the T5 that they were trained on"
+  )
+  sub.add_argument(
+    "--task",
+    nargs="+",
+    action="extend",
+    default=[],
+    metavar="NAME",
+    help="names of the prompts, in their order",
+  )
+  sub.add_argument(
+    "--encoder-half",
+    action="store_true",
+    help="peft: drop the decoder's half of an adapter that has one",
+  )
+
+
+def _convert(arguments):
+  from mpt_jax import convert
+
+  for line in convert.convert(
+    arguments.source, arguments.out, arguments.dtype, arguments.vocabulary
+  ):
+    print(line)
+
+
+def _export(arguments):
+  from mpt_jax import bank_parts, prompt_files
+  from mpt_jax.bank import load_bank
+
+  bank = load_bank(arguments.prompts)
+  if arguments.task:
+    bank = bank_parts.select(bank, arguments.task)
+  if arguments.merge:
+    bank = bank_parts.merge(bank)
+  for line in prompt_files.export_prompts(
+    bank,
+    arguments.to,
+    arguments.out,
+    backbone=arguments.backbone,
+    base_model=arguments.base_model,
+  ):
+    print(line)
+
+
+def _import(arguments):
+  from mpt_jax import prompt_files
+  from mpt_jax.errors import check_free
+
+  check_free(arguments.out)
+  bank = prompt_files.import_prompts(
+    arguments.source,
+    arguments.source_format,
+    backbone=arguments.backbone,
+    names=arguments.task,
+    encoder_half=arguments.encoder_half,
+  )
+  bank.save(arguments.out)
+  print(f"{arguments.out}: {len(bank.names)} prompts: {', '.join(bank.names)}")

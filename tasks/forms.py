@@ -1,0 +1,214 @@
+"""What a row of a dataset becomes: classes, a score, answers, references.
+
+A form makes `text_tasks.Example`s from rows and says how texts are compared:
+by rank classification where it has `label_names`, by generation otherwise.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tasks.text_tasks import Example, LabelPostprocessor
+
+
+def _text(value) -> str:
+  return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupedLabelPostprocessor(LabelPostprocessor):
+  """Turns a label word into (the example's group, class id)."""
+
+  def __call__(self, output, example=None, **unused_kwargs):
+    return _text(example["group"]), super().__call__(output)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswersPostprocessor:
+  """Turns a target into all texts that are right; strips a prediction.
+
+  Attributes:
+    feature: of the example, which holds the texts.
+  """
+
+  feature: str
+
+  def __call__(self, output, example=None, is_target=False):
+    if is_target:
+      return [_text(text) for text in example[self.feature]]
+    return _text(output).strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+  """Classification: the target is the word of the row's class.
+
+  Attributes:
+    classes: the names of the dataset's classes, in its order.
+    field: holds the class id, or the class's name.
+    grouped: the row has a field `group`, which metrics need: (group, class)
+      is what they get.
+    digits: the label words are "0", "1", ... and not the names.
+  """
+
+  classes: tuple[str, ...]
+  field: str = "label"
+  grouped: bool = False
+  digits: bool = False
+
+  @property
+  def label_names(self) -> tuple[str, ...]:
+    """The label words in class order."""
+    if self.digits:
+      return tuple(str(i) for i in range(len(self.classes)))
+    return self.classes
+
+  @property
+  def postprocessor(self):
+    kind = GroupedLabelPostprocessor if self.grouped else LabelPostprocessor
+    return kind(self.label_names)
+
+  def examples(
+    self, rows: Sequence[Mapping], template: str, train: bool
+  ) -> list[Example]:
+    """Makes an example of each row.
+
+    Raises:
+      ValueError: a row has no label (-1), or another that is no class.
+    """
+    del train
+    words = dict(enumerate(self.label_names))
+    words.update(zip(self.classes, self.label_names, strict=True))
+    made = []
+    for row in rows:
+      inputs, label = template.format(**row), row[self.field]
+      if label not in words:
+        raise ValueError(
+          f"label {label!r} of {inputs[:60]!r} is none of the classes"
+          f" {self.classes}" + (": an unlabelled row" if label == -1 else "")
+        )
+      features = {"group": row["group"]} if self.grouped else {}
+      made.append(Example(inputs, words[label], **features))
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """Regression as text, T5's way: a score in 0..5 to the nearest 0.2.
+
+  Targets are rounded in evaluation too, as T5 and the papers after it did.
+
+  Attributes:
+    field: holds the score.
+  """
+
+  field: str = "label"
+  label_names = None
+  postprocessor = None
+
+  def examples(
+    self, rows: Sequence[Mapping], template: str, train: bool
+  ) -> list[Example]:
+    """Makes an example of each row.
+
+    Raises:
+      ValueError: a score outside of 0..5, such as the -1 of unlabelled rows.
+    """
+    del train
+    made = []
+    for row in rows:
+      # In float32, so that halfway scores are rounded as T5 rounded them.
+      score = np.float32(row[self.field])
+      if not 0 <= score <= 5:
+        raise ValueError(
+          f"score {score} of {template.format(**row)[:60]!r} is not in 0..5"
+          + (": an unlabelled row" if score == -1 else "")
+        )
+      rounded = np.round(score * np.float32(5)) / 5
+      made.append(Example(template.format(**row), f"{rounded:.1f}"))
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+  """Question answering: the target is an answer, all answers are right.
+
+  Attributes:
+    field: holds the answers.
+    each: every answer gives a training example, not the first alone.
+  """
+
+  field: str = "answers"
+  each: bool = False
+  label_names = None
+  postprocessor = AnswersPostprocessor("answers")
+
+  def examples(
+    self, rows: Sequence[Mapping], template: str, train: bool
+  ) -> list[Example]:
+    """Makes examples of the rows.
+
+    An empty answer is never a training target: a question with no other
+    answer is left out of training, and is kept in evaluation.
+
+    Raises:
+      ValueError: a row has no answers at all.
+    """
+    made = []
+    for row in rows:
+      answers = list(dict.fromkeys(row[self.field]))
+      if not answers:
+        raise ValueError(
+          f"{template.format(**row)[:60]!r} has no answers: an unlabelled row"
+        )
+      targets = [answer for answer in answers if answer.strip()]
+      if train:
+        targets = targets if self.each else targets[:1]
+      else:
+        targets = (targets or [""])[:1]
+      inputs = template.format(**row)
+      made += [Example(inputs, text, answers=answers) for text in targets]
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+  """Generation: rows of one input are one example with several references.
+
+  In training every row is an example.
+
+  Attributes:
+    target: the field of the row's text.
+    field: holds the row's references, if there are more than the target.
+  """
+
+  target: str = "target"
+  field: str | None = None
+  label_names = None
+  postprocessor = AnswersPostprocessor("references")
+
+  def examples(
+    self, rows: Sequence[Mapping], template: str, train: bool
+  ) -> list[Example]:
+    """Makes examples of the rows.
+
+    Raises:
+      ValueError: a row has no text.
+    """
+    made = []
+    by_input = {}
+    for row in rows:
+      inputs = template.format(**row)
+      texts = [row[self.target], *(row[self.field] if self.field else ())]
+      texts = list(dict.fromkeys(text for text in texts if text.strip()))
+      if not texts:
+        raise ValueError(f"{inputs[:60]!r} has no text: an unlabelled row")
+      made.append(Example(inputs, texts[0], references=texts))
+      by_input.setdefault(inputs, []).extend(texts)
+    if train:
+      return made
+    return [
+      Example(inputs, texts[0], references=list(dict.fromkeys(texts)))
+      for inputs, texts in by_input.items()
+    ]

@@ -1,0 +1,110 @@
+"""Train, validation and test of a dataset whose public test has no labels.
+
+The protocol of the paper and of those before it: test is the dataset's own
+validation split. A dataset of fewer than 10,000 examples has its validation
+split halved into validation and test; a larger one gives 1,000 examples of
+its train split as validation. Where the public test split has labels, the
+dataset's own splits stay as they are.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+NUM_VALIDATION_EXAMPLES = 1000
+DIVISIONS = ("halve", "carve", "own")
+# One division of each dataset, for all runs and machines.
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+  """How a dataset's own splits become train, validation and test.
+
+  Attributes:
+    division: "halve": validation and test are the halves of the dataset's
+      `test`; "carve": validation is 1,000 rows of the dataset's `train`;
+      "own": all three are the dataset's own.
+    train: the dataset's own split that train comes from.
+    test: its split that test comes from, which must have labels.
+    validation: its split that validation is, with "own".
+    others: {split: the dataset's own split}, further test splits.
+  """
+
+  division: str
+  train: str = "train"
+  test: str = "validation"
+  validation: str = "validation"
+  others: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    if self.division not in DIVISIONS:
+      raise ValueError(
+        f"Splits.division must be one of {DIVISIONS}, got {self.division!r}"
+      )
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    return ("train", "validation", "test", *self.others)
+
+  def read(
+    self,
+    split: str,
+    read: Callable[[str], Sequence],
+    key: Callable[..., str],
+  ) -> dict[str, list]:
+    """Reads a split, and the one that is cut from the same rows.
+
+    Args:
+      split: one of `names`.
+      read: returns the rows of one of the dataset's own splits.
+      key: the text of a row by which it is drawn. Rows of one key stay
+        together.
+
+    Returns:
+      {split: rows} with `split` among the keys.
+    """
+    if self.division == "halve" and split in ("validation", "test"):
+      rows = read(self.test)
+      parts = divide(rows, len(rows) // 2, key)
+      return dict(zip(("validation", "test"), parts, strict=True))
+    if self.division == "carve" and split in ("train", "validation"):
+      rows = read(self.train)
+      # A tenth where there are not enough, as in a cut-down copy.
+      size = min(NUM_VALIDATION_EXAMPLES, -(-len(rows) // 10))
+      parts = divide(rows, size, key)
+      return dict(zip(("validation", "train"), parts, strict=True))
+    own = {
+      "train": self.train,
+      "validation": self.validation,
+      "test": self.test,
+      **self.others,
+    }
+    return {split: list(read(own[split]))}
+
+
+HALVE = Splits("halve")
+CARVE = Splits("carve")
+OWN = Splits("own", test="test")
+
+
+def divide(
+  rows: Sequence, size: int, key: Callable[..., str], seed: int = SEED
+) -> tuple[list, list]:
+  """Draws about `size` rows; returns them, and the rest.
+
+  Which rows are drawn depends on the seed and their keys alone: not on their
+  order, the library's version or the machine. Rows of one key stay together,
+  so the first part may have a few rows more than `size`. Both parts are in
+  the order of the draw.
+  """
+  groups = {}
+  for row in rows:
+    groups.setdefault(key(row), []).append(row)
+  digest = lambda text: hashlib.blake2b(
+    f"{seed}\0{text}".encode(), digest_size=16
+  ).digest()
+  first, rest = [], []
+  for text in sorted(groups, key=digest):
+    (first if len(first) < size else rest).extend(groups[text])
+  return first, rest

@@ -1,0 +1,183 @@
+"""Tasks over TensorFlow Datasets: how a dataset is declared and registered.
+
+Nothing of TFDS is touched before a task's examples are asked for. TFDS keeps
+its data in `$TFDS_DATA_DIR` (`~/tensorflow_datasets`), and downloads what is
+not there.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import seqio
+
+from tasks import forms, splits, text_tasks
+from tasks.packages import DataUnavailableError
+from tasks.user_files import UserFiles
+
+Form = forms.Labels | forms.Score | forms.Answers | forms.References
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A dataset as text to text.
+
+  Attributes:
+    tfds_name: "name/config:version" as `tfds.load` takes it, or None where
+      there are only `files`.
+    template: the input text, with a row's fields in braces.
+    form: what the target is.
+    splits: how train, validation and test are had.
+    metric_fns: names in `metrics.METRICS`, or functions; the dataset's
+      official ones.
+    metric: the name of the value that the paper reports.
+    digits: label words are "0", "1", ... as in the paper's line of work,
+      rather than the names of the classes.
+    t5_template: T5 1.0's input text, for a second task `NAME_prefixed` with
+      the names of the classes as label words.
+    prepare: makes the row that template and form read; called once per row.
+    key_fields: fields that tell rows apart when a split is divided, those
+      that the template names by default. Rows that are equal in them stay in
+      one split.
+    columns: features to read, where a dataset has large ones besides.
+    files: the user's own files, read instead of TFDS where their folder is.
+  """
+
+  tfds_name: str | None
+  template: str
+  form: Form
+  splits: splits.Splits
+  metric_fns: Sequence[str | Callable] = ("accuracy",)
+  metric: str = "accuracy"
+  digits: bool = True
+  t5_template: str | None = None
+  prepare: Callable[[dict], dict] | None = None
+  key_fields: tuple[str, ...] | None = None
+  columns: tuple[str, ...] | None = None
+  files: UserFiles | None = None
+
+  def rows(self, own_split: str) -> list[dict]:
+    """Reads and prepares one of the dataset's own splits.
+
+    Raises:
+      DataUnavailableError: TFDS has it neither on disk nor can it fetch it.
+      FileNotFoundError: one of the user's files is missing.
+    """
+    if self.files and (self.tfds_name is None or self.files.path.is_dir()):
+      rows = self.files.rows(own_split)
+    else:
+      rows = read_tfds(self.tfds_name, own_split, self.columns, self.files)
+    return [self.prepare(row) if self.prepare else row for row in rows]
+
+  def row_key(self) -> Callable[[Mapping], str]:
+    """Returns the function from a row to the text that it is drawn by."""
+    names = self.key_fields or text_tasks.check_template(self.template)
+    names = sorted(set(names))
+    return lambda row: "\0".join(str(row[name]) for name in names)
+
+
+def read_tfds(
+  tfds_name: str,
+  split: str,
+  columns: Iterable[str] | None = None,
+  files: UserFiles | None = None,
+) -> Iterator[dict]:
+  """Yields the rows of a TFDS split, texts as str, numbers as int or float.
+
+  Args:
+    tfds_name: "name/config:version".
+    split: the dataset's own split.
+    columns: features to read; None for all.
+    files: what the user could provide instead, for the error.
+
+  Raises:
+    DataUnavailableError: it is neither on disk nor can it be fetched.
+  """
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core import download
+
+  decoders = tfds.decode.PartialDecoding(list(columns)) if columns else None
+  try:
+    ds = tfds.load(tfds_name, split=split, decoders=decoders)
+  except (
+    OSError,
+    download.DownloadError,
+    download.download_manager.NonMatchingChecksumError,
+  ) as error:
+    instead = f" Or {files.where()}." if files else ""
+    raise DataUnavailableError(
+      f"TFDS has no {tfds_name!r} on disk and could not fetch it:"
+      f" {str(error)[:300]}. Make it where there is a network, with"
+      f" `tfds build {tfds_name.split(':')[0]}`, and set TFDS_DATA_DIR to the"
+      f" folder that has it.{instead}"
+    ) from error
+  return map(_to_python, ds.as_numpy_iterator())
+
+
+def _to_python(value):
+  if isinstance(value, dict):
+    return {name: _to_python(item) for name, item in value.items()}
+  if isinstance(value, np.ndarray):
+    return [_to_python(item) for item in value]
+  if isinstance(value, bytes):
+    return value.decode()
+  return value.item() if isinstance(value, np.generic) else value
+
+
+def _loader(name, dataset, template, form):
+  """Returns the function that `ExamplesSource` loads a split with."""
+  spare = {}
+
+  def load(split):
+    # Two splits may be cut from one reading: the other waits for its turn.
+    if split not in spare:
+      parts = dataset.splits.read(split, dataset.rows, dataset.row_key())
+      for part, rows in parts.items():
+        try:
+          spare[part] = form.examples(rows, template, train=part == "train")
+        except ValueError as error:
+          raise ValueError(f"task {name!r}, split {part!r}: {error}") from error
+    return spare.pop(split)
+
+  return load
+
+
+def register_dataset(
+  name: str, dataset: Dataset, vocabulary: seqio.Vocabulary | None = None
+) -> seqio.Task:
+  """Registers the task NAME of a dataset, and NAME_prefixed in T5's form.
+
+  Args:
+    name: the task's name.
+    dataset: where the rows are and what becomes of them.
+    vocabulary: default: the embedded model's.
+
+  Returns:
+    The task NAME.
+
+  Raises:
+    ValueError: as `text_tasks.register_text_task`, or a malformed template.
+  """
+  variants = [(name, dataset.template, dataset.form)]
+  if dataset.digits and isinstance(dataset.form, forms.Labels):
+    form = dataclasses.replace(dataset.form, digits=True)
+    variants = [(name, dataset.template, form)]
+  if dataset.t5_template:
+    variants.append((f"{name}_prefixed", dataset.t5_template, dataset.form))
+  made = []
+  for task_name, template, form in variants:
+    text_tasks.check_template(template)
+    made.append(
+      text_tasks.register_text_task(
+        task_name,
+        text_tasks.ExamplesSource(
+          _loader(task_name, dataset, template, form), dataset.splits.names
+        ),
+        label_names=form.label_names,
+        postprocess_fn=form.postprocessor,
+        metric_fns=dataset.metric_fns,
+        vocabulary=vocabulary,
+        template=template,
+      )
+    )
+  return made[0]

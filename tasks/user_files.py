@@ -1,0 +1,96 @@
+"""Datasets in files that the user has, where TFDS has none or cannot fetch it.
+
+They lie in `$MPT_DATA_DIR`, or in `mpt_jax` below `$XDG_DATA_HOME`
+(`~/.local/share` where that is not set), in a folder for each dataset.
+"""
+
+import csv
+import dataclasses
+import gzip
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+
+
+def data_dir() -> pathlib.Path:
+  """Returns the folder of the user's dataset files."""
+  if os.environ.get("MPT_DATA_DIR"):
+    return pathlib.Path(os.environ["MPT_DATA_DIR"]).expanduser()
+  home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+  return pathlib.Path(home).expanduser() / "mpt_jax"
+
+
+@dataclasses.dataclass(frozen=True)
+class UserFiles:
+  """A dataset's files.
+
+  Attributes:
+    folder: of the dataset, below `data_dir()`.
+    names: {the dataset's own split: file name}.
+    origin: where the files are to be had.
+    read_rows: yields the rows of an open text file.
+  """
+
+  folder: str
+  names: Mapping[str, str]
+  origin: str
+  read_rows: Callable[[Iterable[str]], Iterable[dict]]
+
+  @property
+  def path(self) -> pathlib.Path:
+    return data_dir() / self.folder
+
+  def where(self) -> str:
+    """Tells which files go where, and where they come from."""
+    return (
+      f"put {', '.join(self.names.values())} (from {self.origin}) into"
+      f" {self.path}, or set MPT_DATA_DIR to the folder that has"
+      f" {self.folder}/"
+    )
+
+  def rows(self, split: str) -> list[dict]:
+    """Reads a split.
+
+    Raises:
+      FileNotFoundError: the file is missing; the message says what to put
+        where.
+      ValueError: the file is not of the format.
+    """
+    path = self.path / self.names[split]
+    if not path.is_file():
+      raise FileNotFoundError(f"no file {path}: {self.where()}")
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+      with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        return list(self.read_rows(file))
+    except (ValueError, KeyError, csv.Error, gzip.BadGzipFile) as error:
+      raise ValueError(
+        f"{path} is not the file from {self.origin}:"
+        f" {type(error).__name__}: {error}"
+      ) from error
+
+
+def read_scitail(lines: Iterable[str]) -> Iterable[dict]:
+  """Yields SciTail's premise, hypothesis and label (tab-separated)."""
+  for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+    premise, hypothesis, label = row
+    yield {"premise": premise, "hypothesis": hypothesis, "label": label}
+
+
+def read_mrqa(lines: Iterable[str]) -> Iterable[dict]:
+  """Yields MRQA's questions: a header, then a JSON object per context."""
+  for line in lines:
+    passage = json.loads(line)
+    for row in passage.get("qas", ()):
+      yield {
+        "context": passage["context"].strip(),
+        "question": row["question"].strip(),
+        "answers": list(row["answers"]),
+      }
+
+
+def read_e2e(lines: Iterable[str]) -> Iterable[dict]:
+  """Yields E2E's meaning representations and texts (CSV with mr and ref)."""
+  for row in csv.DictReader(lines):
+    yield {"meaning_representation": row["mr"], "target": row["ref"]}

@@ -1,0 +1,255 @@
+"""Files of prompts for other programs: round trips, groups, what is refused.
+
+That PEFT reads and writes them alike is shown in test_peft_format.py.
+"""
+
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from prompt_fixtures import D, P, make_bank
+from safetensors.numpy import load_file, save_file
+
+from mpt_jax import backbones, bank_parts, cli, peft_format, prompt_files
+from mpt_jax.bank import load_bank
+from mpt_jax.model import Model
+
+
+@pytest.fixture(scope="module")
+def base(make_config, make_params, tmp_path_factory):
+  """Folder of a tiny random T5 of the prompts' width."""
+  config = make_config(emb_dim=D)
+  folder = tmp_path_factory.mktemp("base") / "t5"
+  params = make_params(Model(config, trainable="everything"))
+  backbones.save_backbone(folder, config, params)
+  return folder
+
+
+def check_same_bank(a, b):
+  assert a.fields == b.fields
+  assert set(a.params) == set(b.params)
+  for name, array in a.params.items():
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, b.params[name])
+
+
+ROUND_TRIPS = [
+  (rank, groups)
+  for rank in (0, 1, 3)
+  for groups in ((0, 0, 0), (0, 1, 0), (0, 1, 2))
+  if rank or groups == (0, 1, 2)
+]
+
+
+@pytest.mark.parametrize("rank, groups", ROUND_TRIPS)
+@pytest.mark.parametrize("how", ["peft", "npz", "safetensors"])
+def test_round_trips_are_bit_exact(rank, groups, how, tmp_path):
+  bank = make_bank(None, rank, groups)
+  out = tmp_path / "out"
+  lines = prompt_files.export_prompts(bank, how, out)
+  if how == "safetensors":
+    again = load_bank(out)
+  else:
+    again = prompt_files.import_prompts([out], how)
+  check_same_bank(again, bank)
+  assert [p.name for p in tmp_path.iterdir()] == ["out"]
+  # An adapter holds one P*; that there are several folders is said.
+  folders = [p for p in out.iterdir() if p.is_dir()] if out.is_dir() else []
+  assert len(folders) == (how == "peft" and max(groups) and max(groups) + 1)
+  assert any("--merge" in line for line in lines) == bool(folders and rank)
+
+
+def test_select_and_merge():
+  bank = make_bank(None, 2, (0, 1, 0))
+  chosen = bank_parts.select(bank, ["c", "b"])
+  assert chosen.names == ("c", "b") and chosen.groups == (0, 1)
+  np.testing.assert_array_equal(chosen.composed, bank.composed[[2, 1]])
+  merged = bank_parts.merge(bank)
+  assert merged.config.rank == 0 and merged.slots == bank.slots
+  np.testing.assert_array_equal(merged.composed, bank.composed)
+  with pytest.raises(ValueError, match="no prompt 'd'; it has a, b, c"):
+    bank_parts.select(bank, ["d"])
+  with pytest.raises(ValueError, match="named twice"):
+    bank_parts.select(bank, ["a", "a"])
+
+
+def test_names_that_are_no_folder_names(tmp_path):
+  bank = make_bank(None, 0, (0, 1, 2), ("a/b", "a_b", "../a_b_1"))
+  out = tmp_path / "out"
+  prompt_files.export_prompts(bank, "peft", out)
+  assert [p.name for p in tmp_path.iterdir()] == ["out"]
+  assert len([p for p in out.iterdir() if p.is_dir()]) == 3
+  check_same_bank(prompt_files.import_prompts([out], "peft"), bank)
+
+
+def test_numpy_prompts(tmp_path, base):
+  # google-research/prompt-tuning saves [length, width] with numpy.save, also
+  # in bfloat16, which NumPy writes as two raw bytes.
+  rng = np.random.default_rng(0)
+  prompts = rng.normal(0.0, 1.0, (2, P, D)).astype(np.float32)
+  np.save(tmp_path / "mrpc.npy", prompts[0])
+  np.save(tmp_path / "rte.npy", prompts[1].astype(ml_dtypes.bfloat16))
+  bank = prompt_files.import_prompts(
+    [tmp_path / "mrpc.npy", tmp_path / "rte.npy"], "npy", backbone=base
+  )
+  assert bank.names == ("mrpc", "rte") and bank.groups == (0, 1)
+  rounded = prompts[1].astype(ml_dtypes.bfloat16).astype(np.float32)
+  np.testing.assert_array_equal(bank.composed, [prompts[0], rounded])
+
+
+def test_npz_of_another_program(tmp_path):
+  full = make_bank(None, 2)
+  shared, columns, rows = (
+    full.params[name] for name in ("shared_prompt", "task_columns", "task_rows")
+  )
+  path = tmp_path / "theirs.npz"
+  np.savez(path, shared_prompt=shared[0], task_columns=columns, task_rows=rows)
+  with pytest.raises(ValueError, match="theirs.npz does not tell.*--backbone"):
+    prompt_files.import_prompts([path], "npz")
+  np.savez(path, shared_prompt=shared[0], task_columns=columns)
+  with pytest.raises(ValueError, match="shared_prompt, task_columns"):
+    prompt_files.import_prompts([path], "npz")
+
+
+# ----------------------------------------------------------------- errors
+
+
+def run(*argv):
+  return cli.main([str(a) for a in argv])
+
+
+def fails(capsys, message, *argv):
+  assert run(*argv) == 2
+  line = capsys.readouterr().err.strip()
+  assert line.startswith("error: ") and "\n" not in line
+  assert message in line, line
+
+
+def test_commands(capsys, tmp_path, base):
+  path, out = tmp_path / "bank.safetensors", tmp_path / "adapter"
+  bank = make_bank(base, 1)
+  bank.save(path)
+  export = ("export", path, "--to", "peft", "--out", out)
+  assert run(*export, "--task", "c", "a", "--base-model", "org/t5") == 0
+  assert "task_ids 0 c, 1 a" in capsys.readouterr().out
+  config = json.loads((out / peft_format.CONFIG).read_text())
+  assert config["base_model_name_or_path"] == "org/t5"
+  before = (out / peft_format.TENSORS).read_bytes()
+  fails(capsys, f"the folder {out} is not empty", *export)
+  assert (out / peft_format.TENSORS).read_bytes() == before
+
+  back = tmp_path / "back.safetensors"
+  command = ("import", out, "--from", "peft", "--out", back)
+  assert run(*command, "--backbone", base) == 0
+  assert "back.safetensors: 2 prompts: c, a" in capsys.readouterr().out
+  check_same_bank(load_bank(back), bank_parts.select(bank, ["c", "a"]))
+  fails(capsys, "back.safetensors exists", *command)
+
+  merged = tmp_path / "merged"
+  export = ("export", path, "--to", "peft", "--out", merged, "--merge")
+  assert run(*export, "--task", "b") == 0
+  assert "PROMPT_TUNING, b" in capsys.readouterr().out
+  assert peft_format.is_adapter(merged)
+
+
+def test_wrong_t5(capsys, tmp_path, base):
+  bank = make_bank(None, 1)
+  bank.save(tmp_path / "bank.safetensors")
+  out = tmp_path / "out"
+  export = ("export", tmp_path / "bank.safetensors", "--to", "peft", "--out")
+  fails(capsys, "trained on another T5", *export, out, "--backbone", base)
+  assert not out.exists()
+  assert run(*export, out) == 0
+  back = ("import", out, "--from", "peft", "--out", tmp_path / "back")
+  fails(capsys, "trained on another T5", *back, "--backbone", base)
+  np.save(tmp_path / "narrow.npy", np.zeros((P, D - 1), np.float32))
+  command = ("import", tmp_path / "narrow.npy", "--from", "npy", "--out")
+  fails(capsys, f"emb_dim={D}", *command, tmp_path / "x", "--backbone", base)
+
+
+def _change(folder, tensors=None, **fields):
+  """Changes an adapter's config, or replaces tensors (None removes one)."""
+  path = folder / peft_format.CONFIG
+  path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+  if tensors:
+    path = folder / peft_format.TENSORS
+    kept = {**load_file(path), **tensors}
+    save_file({k: v for k, v in kept.items() if v is not None}, path)
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (dict(peft_type="LORA"), "a PEFT adapter of LORA"),
+    (dict(num_tasks=4), r"task_cols.*\(3, 5, 2\).*num_tasks=4"),
+    (dict(num_ranks=1), r"task_cols.*num_ranks=1"),
+    (dict(num_virtual_tokens=4), "5 rows.*num_virtual_tokens=4"),
+    (dict(num_virtual_tokens=None), "num_virtual_tokens=None"),
+    (dict(tensors={"prefix_task_rows": None}), "must be.*prefix_task_rows"),
+    (dict(tensors={"x": np.zeros(2, np.float32)}), "prompt_embeddings, x"),
+    (dict(tensors={"prefix_task_cols": np.zeros((3, 5, 2), int)}), "int64"),
+    (
+      dict(
+        tensors={
+          "prefix_task_cols": np.zeros((2, 5, 2), np.float32),
+          "prefix_task_rows": np.zeros((2, 2, D), np.float32),
+        },
+        num_tasks=2,
+      ),
+      "names 3 prompts, but the adapter has 2",
+    ),
+  ],
+)
+def test_adapters_that_do_not_fit(changes, message, tmp_path):
+  prompt_files.export_prompts(make_bank(None, 2), "peft", tmp_path / "x")
+  _change(tmp_path / "x", **changes)
+  with pytest.raises(ValueError, match=message):
+    prompt_files.import_prompts([tmp_path / "x"], "peft")
+
+
+def test_what_is_not_there(tmp_path):
+  for how in ("peft", "npz", "npy"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+      prompt_files.import_prompts([tmp_path / "nowhere"], how)
+  with pytest.raises(FileNotFoundError, match="no adapter_config.json"):
+    prompt_files.import_prompts([tmp_path], "peft")
+  for how in ("npz", "npy"):
+    (tmp_path / "x").write_bytes(b"not an array")
+    with pytest.raises(ValueError, match=f"not a readable .{how} file"):
+      prompt_files.import_prompts([tmp_path / "x"], how)
+
+
+def test_several_sources(tmp_path):
+  one = make_bank(None, 1, (0,), ("a",))
+  two = make_bank(None, 1, (0, 0), ("b", "c"))
+  for bank, name in ((one, "one"), (two, "two")):
+    prompt_files.export_prompts(bank, "peft", tmp_path / name)
+  both = prompt_files.import_prompts(
+    [tmp_path / "one", tmp_path / "two"], "peft"
+  )
+  assert both.names == ("a", "b", "c") and both.groups == (0, 1, 1)
+  np.testing.assert_array_equal(
+    both.composed, np.concatenate([one.composed, two.composed])
+  )
+  with pytest.raises(ValueError, match="called a.*--task"):
+    prompt_files.import_prompts([tmp_path / "one"] * 2, "peft")
+  prompt_files.export_prompts(
+    make_bank(None, 2, (0,), ("d",)), "peft", tmp_path / "three"
+  )
+  with pytest.raises(ValueError, match="one length, width and rank"):
+    prompt_files.import_prompts([tmp_path / "one", tmp_path / "three"], "peft")
+
+
+def test_nothing_heavy_is_imported():
+  code = (
+    "import sys; import mpt_jax.prompt_files;"
+    " print([m for m in ('tensorflow', 'seqio', 'torch', 'peft') if m in"
+    " sys.modules])"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert result.stdout.strip() == "[]"

@@ -1,0 +1,189 @@
+"""Tasks over TFDS: what reaches the metrics, few-shot, errors, one's own."""
+
+import itertools
+
+import pytest
+import seqio
+import tfds_rows
+from tfds_rows import eval_task, examples, postprocessed
+
+import tasks
+from mpt_jax import evaluation
+from tasks import benchmarks, forms, splits, tfds_tasks
+
+_names = (f"tfds_task_{i}" for i in itertools.count())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mocked(tmp_path_factory):
+  with tfds_rows.mock_tfds(tmp_path_factory.mktemp("tfds")):
+    yield
+
+
+# What the metrics are where every text is the right one, over all labelled
+# rows that are not train's.
+RIGHT = {
+  "glue_cola": {"matthews": 1, "accuracy": 1},
+  "glue_mrpc": {"accuracy": 1, "f1": 1},
+  "glue_qqp": {"accuracy": 1, "f1": 1},
+  "glue_stsb": {"pearson": 1, "spearman": 1},
+  # None of the two rows is an entailment: F1 is 0 there, and 2/3 on average.
+  "super_glue_cb": {"accuracy": 1, "f1_macro": 2 / 3},
+  "super_glue_multirc": {"f1a": 1, "em": 1},
+  "super_glue_record": {"em": 1, "f1": 1},
+  "squad": {"em": 1, "f1": 1},
+  **dict.fromkeys(benchmarks.MRQA, {"em": 1, "f1": 1}),
+  **dict.fromkeys(benchmarks.NLG, {"bleu": 100}),
+}
+
+
+NAMES = sorted(
+  name
+  for name in seqio.TaskRegistry.names()
+  if name.removesuffix("_prefixed") in benchmarks.DATASETS
+  and name != "e2e_nlg_2017"
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_right_texts_are_right(name):
+  plain = name.removesuffix("_prefixed")
+  dataset = benchmarks.DATASETS[plain]
+  halved = dataset.splits.division == "halve"
+  targets, predictions = [], []
+  for split in ("validation", "test") if halved else ("test",):
+    task = eval_task(name, split)
+    texts = [x["targets_pretokenized"].decode() for x in task.examples]
+    targets += task.targets
+    predictions += postprocessed(task, texts)
+  made = {}
+  for metric_fn in task.task.metric_fns:
+    made.update(metric_fn(targets, predictions))
+  assert made == pytest.approx(RIGHT.get(plain, {"accuracy": 1}))
+  assert dataset.metric in made
+  names = evaluation.label_names(task.task)
+  if isinstance(dataset.form, forms.Labels):
+    assert set(texts) <= set(names)
+    assert (names == ("0", "1", "2")[: len(names)]) == (plain == name)
+  else:
+    assert names is None
+
+
+def test_mnli_has_both_validation_splits():
+  task = tasks.get_task("glue_mnli")
+  assert examples("glue_mnli", "test") == [("premise: g hypothesis: h", "2")]
+  assert task.source.examples("test_mismatched") == [
+    ("premise: i hypothesis: j", "0")
+  ]
+
+
+def test_answers_reach_the_metric():
+  task = eval_task("mrqa_newsqa")
+  assert task.targets == [["", "Paris", "À Paris"]]
+  # The best answer is "à paris": P = 2/4, R = 1, F1 = 2/3.
+  made = task.metrics(postprocessed(task, [" dans À Paris centre "]))
+  assert made == {"em": 0.0, "f1": pytest.approx(2 / 3), "num_examples": 1}
+  # Nothing predicted is the empty answer, which this question allows.
+  assert task.metrics(postprocessed(task, [" "]))["em"] == 1.0
+  squad = eval_task("squad")
+  assert squad.targets == [["the city", "city"], ["Ägid"]]
+  # "A city." is exact without its article; "agid" is not "Ägid".
+  made = squad.metrics(postprocessed(squad, ["A city.", "agid"]))
+  assert (made["em"], made["f1"]) == (0.5, 0.5)
+
+
+def test_record_takes_any_of_the_entities():
+  task = eval_task("super_glue_record")
+  assert task.targets == [["Ana", "Ana B."]]
+  # "ana b" is the second entity; of "Ana Zoë" half the words are the first.
+  assert task.metrics(postprocessed(task, ["ana b"]))["em"] == 1.0
+  made = task.metrics(postprocessed(task, ["Ana Zoë"]))
+  assert made["em"] == 0.0 and made["f1"] == pytest.approx(2 / 3)
+
+
+def test_multirc_groups_the_options_of_a_question():
+  parts = [eval_task("super_glue_multirc", s) for s in ("validation", "test")]
+  groups = [[group for group, _ in part.targets] for part in parts]
+  assert sorted(map(tuple, groups)) == [("7-0", "7-0"), ("7-1", "7-1")]
+  assert [[v for _, v in part.targets] for part in parts] == [[1, 0]] * 2
+  # Both options called right: P = 1/2, R = 1, F1a = 2/3, no question exact.
+  made = parts[0].metrics(postprocessed(parts[0], ["1", "1"]))
+  assert made["f1a"] == pytest.approx(2 / 3) and made["em"] == 0.0
+
+
+def test_nlg_references_reach_the_metric():
+  task = eval_task("e2e_nlg")
+  assert task.targets == [
+    ["Alimentum is a place.", "There is Alimentum."],
+    ["Giraffe is a pub."],
+  ]
+  web = eval_task("web_nlg")
+  assert web.targets == [["D e F.", "F is e of D."]]
+  made = web.metrics(postprocessed(web, ["F is e of D."]))
+  assert made["bleu"] == pytest.approx(100.0)
+
+
+def test_scores_are_compared_as_numbers():
+  task = eval_task("glue_stsb")
+  assert task.targets in (["2.4"], ["3.2"])
+  assert evaluation.label_names(task.task) is None
+
+
+@pytest.mark.parametrize("name", ["glue_mnli", "squad", "super_glue_multirc"])
+def test_training_stream_and_few_shot(name):
+  task = tasks.with_vocabulary(name, seqio.ByteVocabulary())
+  few = tasks.few_shot(task, 1, seed=2)
+  by_class = evaluation.label_names(task)
+  labels = [target for _, target in few.source.examples("train")]
+  all_labels = {target for _, target in task.source.examples("train")}
+  assert sorted(labels) == sorted(all_labels) if by_class else len(labels) == 1
+  ds = few.get_dataset(
+    {"inputs": 12, "targets": 4}, "train", shuffle=True, seed=0, num_epochs=2
+  )
+  rows = list(ds.as_numpy_iterator())
+  assert len(rows) == 2 * len(labels)
+  assert all(row["inputs"][-1] == 1 for row in rows)
+  # Evaluation of a few-shot task is that of the task.
+  assert evaluation.EvalTask(few, "test").targets == eval_task(name).targets
+
+
+def test_both_forms_of_a_task_are_split_alike():
+  for name in ("glue_cola", "glue_sst2", "super_glue_multirc"):
+    for split in ("train", "validation", "test"):
+      plain = [target for _, target in examples(name, split)]
+      words = tasks.get_task(f"{name}_prefixed").postprocessor
+      named = [t for _, t in examples(f"{name}_prefixed", split)]
+      assert plain == [str(words.label_names.index(word)) for word in named]
+
+
+def test_unlabelled_rows_are_errors():
+  def read(dataset):
+    task = tfds_tasks.register_dataset(next(_names), dataset)
+    return task.source.examples("test")
+
+  own = splits.Splits("own", test="test")
+  for form, tfds_name, template in (
+    (forms.Labels(("a", "b")), "glue/cola:2.*.*", "{sentence}"),
+    (forms.Score(), "glue/stsb:2.*.*", "{sentence1}"),
+    (forms.Answers(), "super_glue/record:1.*.*", "{query}"),
+  ):
+    with pytest.raises(ValueError, match="split 'test': .*an unlabelled row"):
+      read(tfds_tasks.Dataset(tfds_name, template, form, own))
+
+
+def test_a_dataset_of_ones_own():
+  task = tasks.register_dataset(
+    next(_names),
+    tasks.Dataset(
+      "yelp_polarity_reviews:0.*.*",
+      template="review: {text}",
+      form=forms.Labels(("bad", "good")),
+      splits=splits.Splits("carve", test="test"),
+      digits=False,
+    ),
+    vocabulary=seqio.ByteVocabulary(),
+  )
+  assert task.source.examples("test") == [("review: Fine. \\n Good.", "good")]
+  assert task.template == "review: {text}"
+  with pytest.raises(ValueError, match="registered already"):
+    tasks.register_dataset(task.name, benchmarks.DATASETS["squad"])

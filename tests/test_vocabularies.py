@@ -1,0 +1,217 @@
+"""Vocabularies of T5's folders: ids equal to seqio's and Hugging Face's."""
+
+import io
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from mpt_jax import unigram, vocabularies
+from mpt_jax.vocabularies import Tokenizer
+
+REASON = "Hugging Face's side needs transformers (the test extra)"
+
+WORDS = (
+  "the cat sat on a mat and looked at its own tail while rain fell on old"
+  " roofs of Zürich, Åse's café served tea; naïve people said 3.14 is (almost)"
+  " 22/7! Is it? 日本語 text too."
+).split()
+# What normalisers change: ligatures, wide letters, all kinds of spaces.
+ODD = "ab é ß ① ﬁ ㎏ Å ☃ 中 。 \t \u00a0 \u3000 \u200b Ａ ½ “ … <  >".split(" ")
+
+
+def make_texts(seed=0):
+  rng = np.random.default_rng(seed)
+  texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(60)]
+  texts += ["".join(rng.choice([*ODD, " "], 12)) for _ in range(200)]
+  return [*texts, "", " ", "  two  spaces\n and a line ", "tab\there"]
+
+
+@pytest.fixture(scope="module", params=["t5", "mt5"])
+def spiece(request, tmp_path_factory):
+  """A small sentencepiece model, like T5's or, with bytes, like mT5's."""
+  writer = io.BytesIO()
+  special = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+  if request.param == "mt5":
+    # mT5's model has the sentinels among its own pieces.
+    symbols = [f"▁<extra_id_{i}>" for i in reversed(range(100))]
+    special |= dict(
+      byte_fallback=True, user_defined_symbols=symbols, vocab_size=500
+    )
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(make_texts(1)),
+    model_writer=writer,
+    model_type="unigram",
+    minloglevel=2,
+    **{"vocab_size": 150, "hard_vocab_limit": False, **special},
+  )
+  path = tmp_path_factory.mktemp(request.param) / "spiece.model"
+  path.write_bytes(writer.getvalue())
+  return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  return tmp_path / "cache" / "mpt_jax"
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(spiece, tmp_path_factory):
+  """What transformers saves: a folder with tokenizer.json alone."""
+  transformers = pytest.importorskip("transformers", reason=REASON)
+  source = tmp_path_factory.mktemp("source")
+  shutil.copy(spiece, source / "spiece.model")
+  extra_ids = 0 if spiece.parent.name.startswith("mt5") else 100
+  settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": extra_ids}
+  (source / "tokenizer_config.json").write_text(json.dumps(settings))
+  folder = tmp_path_factory.mktemp("saved")
+  tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+  tokenizer.save_pretrained(folder)
+  (folder / "spiece.model").unlink(missing_ok=True)
+  assert (folder / "tokenizer.json").is_file()
+  return folder
+
+
+def test_tokenizer_json_has_the_same_ids(spiece, tokenizer_folder, cache):
+  tokenizers = pytest.importorskip("tokenizers", reason=REASON)
+  theirs = tokenizers.Tokenizer.from_file(
+    str(tokenizer_folder / "tokenizer.json")
+  )
+  path = vocabularies.find_vocabulary(tokenizer_folder, {})
+  assert pathlib.Path(path).parent == cache
+  ours, original = Tokenizer(path), Tokenizer(spiece)
+  seqio = vocabularies.seqio_vocabulary(path)
+  texts = [*make_texts(), "one <extra_id_0> two <extra_id_1>"]
+  for text in texts:
+    ids = ours.encode(text)
+    assert ids == theirs.encode(text, add_special_tokens=False).ids, text
+    assert ids == original.encode(text) == list(seqio.encode(text)), text
+    assert ours.decode(ids) == original.decode(ids) == seqio.decode(ids)
+  # The texts are not trivial: most ids occur.
+  assert len({i for text in texts for i in ours.encode(text)}) > 80
+  size, _ = vocabularies.vocabulary_size(path)
+  assert size == seqio.vocab_size == vocabularies.vocabulary_size(spiece)[0]
+  assert size == theirs.get_vocab_size()
+
+
+def test_sentinels(spiece, tokenizer_folder, cache):
+  made = vocabularies.find_vocabulary(tokenizer_folder, {})
+  size, extra_ids = vocabularies.vocabulary_size(spiece)
+  own = spiece.parent.name.startswith("mt5")
+  assert extra_ids == (0 if own else 100)
+  for path in (spiece, made):
+    ours, seqio = Tokenizer(path), vocabularies.seqio_vocabulary(path)
+    for number in (0, 1, 99):
+      ids = ours.encode(f"<extra_id_{number}>")
+      assert ids == list(seqio.encode(f"<extra_id_{number}>"))
+      assert len(ids) == 1
+      if not own:
+        # They follow the pieces, from the hundredth down to the first.
+        assert ids == [size - 1 - number]
+
+
+def test_model_is_made_once(tokenizer_folder, cache, monkeypatch):
+  path = vocabularies.find_vocabulary(tokenizer_folder, {})
+  monkeypatch.setattr(unigram, "sentencepiece_model", None)
+  assert vocabularies.find_vocabulary(tokenizer_folder, {}) == path
+  assert [p.name for p in cache.iterdir()] == [pathlib.Path(path).name]
+
+
+def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):
+  shutil.copy(tokenizer_folder / "tokenizer.json", tmp_path)
+  shutil.copy(spiece, tmp_path / "spiece.model")
+  found = vocabularies.find_vocabulary(tmp_path, {})
+  assert found == str(tmp_path / "spiece.model") and not cache.exists()
+  # Without a Hugging Face config there is no guessing.
+  (tmp_path / "spiece.model").unlink()
+  assert vocabularies.find_vocabulary(tmp_path) is None
+
+
+# ------------------------------------------------------------------ bytes
+
+
+def test_bytes_are_seqios_and_hugging_faces(tmp_path):
+  transformers = pytest.importorskip("transformers", reason=REASON)
+  theirs = transformers.ByT5Tokenizer()
+  theirs.save_pretrained(tmp_path)
+  path = vocabularies.find_vocabulary(tmp_path, {})
+  assert path == str(vocabularies.BYTES_PATH)
+  ours, seqio = Tokenizer(path), vocabularies.seqio_vocabulary(path)
+  # 3 special ids, 256 bytes and 125 sentinels.
+  assert vocabularies.vocabulary_size(path) == (384, 125)
+  assert seqio.vocab_size == len(theirs) == 384
+  # "a" is byte 97, after the three special ids.
+  assert ours.encode("a") == [100]
+  for text in make_texts():
+    ids = ours.encode(text)
+    assert ids == theirs(text, add_special_tokens=False).input_ids
+    assert ids == list(seqio.encode(text))
+    assert ours.decode([*ids, 1, 50]) == text
+    assert ours.decode(ids) == seqio.decode(ids)
+  # Half of a letter, sentinels and padding are passed over.
+  assert ours.decode([0, 100, 198, 300, 101]) == "ab"
+
+
+@pytest.mark.parametrize(
+  "where", [{"tokenizer_class": "ByT5Tokenizer"}, {"model_type": "t5"}]
+)
+def test_byte_tokenizer_is_found_by_its_class(where, tmp_path):
+  (tmp_path / "tokenizer_config.json").write_text(
+    json.dumps({} if "tokenizer_class" in where else {"tokenizer_class": "X"})
+  )
+  found = vocabularies.find_vocabulary(tmp_path, where)
+  assert (found == str(vocabularies.BYTES_PATH)) == ("tokenizer_class" in where)
+
+
+def test_damaged_byte_vocabulary(tmp_path):
+  path = tmp_path / "byte_vocabulary.json"
+  for text in ("{", "{}", '{"type": "words", "extra_ids": 1}', "[]"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match="byte_vocabulary.json must be like"):
+      vocabularies.vocabulary_size(path)
+
+
+# ----------------------------------------------------------------- errors
+
+
+def _fields(**changes):
+  fields = {
+    "model": {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0]] * 3},
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": None,
+  }
+  return json.dumps({**fields, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+  "data, message",
+  [
+    (b"{", "x is not a tokenizer.json"),
+    (b"[]", "x is not a tokenizer.json"),
+    (_fields(model={"type": "BPE"}), "type 'BPE'; T5's are 'Unigram'"),
+    (_fields(normalizer={"type": "Lowercase"}), "Lowercase.*spiece.model"),
+    (_fields(pre_tokenizer={"type": "ByteLevel"}), "ByteLevel.*spiece.model"),
+    (
+      _fields(normalizer={"type": "Precompiled", "precompiled_charsmap": "%"}),
+      "damaged charsmap",
+    ),
+    (
+      _fields(added_tokens=[{"id": 9, "content": "<new>", "special": True}]),
+      "'<new>' has id 9, but the ids before it end at 2",
+    ),
+  ],
+)
+def test_other_tokenizers_are_refused(data, message):
+  with pytest.raises(ValueError, match=message):
+    unigram.sentencepiece_model(data, "x")
+
+
+def test_no_file(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no sentencepiece model at"):
+    vocabularies.seqio_vocabulary(tmp_path / "none.model")
+  assert vocabularies.find_vocabulary(tmp_path, {}) is None
