@@ -216,7 +216,7 @@ tbody th, thead th:first-child { text-align: left; font-weight: 500; }
 .heat thead span { writing-mode: vertical-rl; transform: rotate(180deg);
   white-space: nowrap; }
 .figures { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 figure { margin: 0; }
 figure svg { display: block; width: 100%; height: auto; }
 figure svg text { font-family: inherit !important; }

@@ -37,8 +37,8 @@ from mpt_jax.experiment import Experiment
 from mpt_jax.optimizers import make_optimizer, make_schedule
 
 try:
+  from t5x import checkpoints, models, optimizers, trainer, utils
   from t5x import metrics as t5x_metrics
-  from t5x import models, optimizers, trainer, utils
 except ImportError as error:
   raise ImportError(
     f"mpt_jax.t5x_adapter needs t5x and all that it imports ({error}). t5x is"
@@ -91,6 +91,24 @@ def _is_t5x_checkpoint(experiment):
 def absolute_path(path: str) -> str:
   """The path as orbax wants it; addresses such as gs://... stay."""
   return path if "://" in path else os.path.abspath(path)
+
+
+def newest_checkpoint(path: str) -> str:
+  """The newest step's folder in a run's folder; a step's folder itself.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint.
+  """
+  path = absolute_path(path)
+  steps = checkpoints.all_steps(path)
+  if steps:
+    return checkpoints.get_checkpoint_dir(path, max(steps))
+  if t5x_checkpoints.find_checkpoint(path) is None:
+    raise FileNotFoundError(
+      f"no t5x checkpoint in {path}: give MODEL_DIR, the folder of a run of"
+      " t5x.train, or CHECKPOINT_PATH"
+    )
+  return path
 
 
 # --------------------------------------------------------------------- data

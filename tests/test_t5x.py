@@ -135,7 +135,8 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
   )
   arguments(partitioning.standard_logical_axis_rules, "additional_rules")
   assert callable(gin_utils.summarize_gin_config)
-  assert callable(checkpoints.Checkpointer)
+  arguments(checkpoints.all_steps, "checkpoints_dir")
+  arguments(checkpoints.get_checkpoint_dir, "checkpoints_dir", "step")
 
 
 # ------------------------------------------------------------------- running
@@ -220,10 +221,15 @@ def runs(folder):
   """Three chained stages by each launcher; both read the teachers of t5x."""
   for stage in STAGES:
     values = bindings_of(folder, stage)
-    every_step = "train.stats_period=1"
-    launch(folder, "t5x.train", stage, f"t5x_{stage}", *values, every_step)
-    every_step = "train.log_period=1"
-    launch(folder, "mpt_jax.train", stage, f"own_{stage}", *values, every_step)
+    launch(
+      folder,
+      *("t5x.train", stage, f"t5x_{stage}", *values, "train.stats_period=1"),
+      "SaveCheckpointConfig.keep=None",
+    )
+    launch(
+      folder,
+      *("mpt_jax.train", stage, f"own_{stage}", *values, "train.log_period=1"),
+    )
   return folder
 
 
@@ -259,13 +265,17 @@ def own_scalars(run):
   }
 
 
-def assert_equal_losses(first, second):
+def assert_equal_losses(first, second, atol=0.0):
   assert first.keys() == second.keys() and "loss" in first
   for tag in first:
     assert sorted(first[tag]) == sorted(second[tag]) == list(range(1, 21))
     for step in first[tag]:
       np.testing.assert_allclose(
-        first[tag][step], second[tag][step], rtol=1e-5, err_msg=(tag, step)
+        first[tag][step],
+        second[tag][step],
+        rtol=1e-5,
+        atol=atol,
+        err_msg=(tag, step),
       )
 
 
@@ -331,15 +341,17 @@ def test_eval_and_infer_give_the_native_predictions(runs):
   from mpt_jax.predict import Predictor
 
   predictor = Predictor(
-    runs / "t5x_adapt" / "prompts" / "last.safetensors", runs / "t5"
+    runs / "t5x_adapt" / "prompts" / "last.safetensors",
+    str(runs / "t5"),
+    method="decode",
   )
   for slot in ("third_k4_s0", "third_k4_s1"):
     (file,) = (runs / "inferred").glob(f"mpt.{slot}-predict.jsonl*-of-00001")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     texts = [row["inputs"]["inputs_pretokenized"] for row in rows]
     texts = [text.removeprefix("text: ") for text in texts]
-    answers = predictor(
-      [{"text": text, "task": slot} for text in texts], method="decode"
+    answers = predictor.predict(
+      [{"text": text, "task": slot} for text in texts]
     )
     assert len(rows) == 24
     assert [row["prediction"] for row in rows] == [
@@ -387,7 +399,8 @@ def test_meshes_give_the_losses_of_one_device(runs, run, submesh):
     num_devices=4,
   )
   one = t5x_scalars(runs / "t5x_distill")
-  assert_equal_losses(t5x_scalars(runs / run), one)
+  # Sums over devices are rounded otherwise; the hidden term is below 0.1.
+  assert_equal_losses(t5x_scalars(runs / run), one, atol=2e-6)
 
 
 @needs_t5x
