@@ -17,11 +17,20 @@ import time
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from train_fixtures import CACHE, LABELS, save_tiny_backbone, write_rows
+from train_fixtures import (
+  CACHE,
+  LABELS,
+  save_tiny_backbone,
+  tiny_experiment,
+  tiny_tasks,
+  write_rows,
+)
 
 from mpt_jax import t5x_checkpoints
 from mpt_jax.bank import load_bank
 
+# A fixture.
+__all__ = ["tiny_tasks"]
 ROOT = pathlib.Path(__file__).parents[1]
 needs_t5x = pytest.mark.skipif(
   importlib.util.find_spec("t5x") is None,
@@ -437,3 +446,68 @@ def test_public_checkpoints_restore_all_but_the_prompts(runs, layout):
   assert_equal_losses(
     own_scalars(runs / f"own_{layout}"), t5x_scalars(runs / "t5x_teacher")
   )
+
+
+@needs_t5x
+def test_one_batch_may_mix_tasks(folder, tiny_tasks):
+  import jax
+
+  from mpt_jax import batches, t5x_adapter
+  from mpt_jax.bank import make_slots
+
+  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
+  model = t5x_adapter.PromptModel(experiment)
+  variables = model.get_initial_variables(jax.random.key(0), {})
+  params = {**variables["params"]}
+  # Prompts that differ so much that the answers do.
+  params["prompt"] = {
+    "shared_prompt": 30 * jax.random.normal(jax.random.key(1), (2, 3, 32))
+  }
+  examples = [
+    {
+      "inputs": np.array([40 + i, 50, 1]),
+      "targets": np.array([60 + i, 1]),
+      "task_id": i % 2,
+    }
+    for i in range(4)
+  ]
+  config = batches.BatchConfig(
+    8, 4, prompt_length=3, num_tasks=2, pack=False, num_rows=4
+  )
+  mixed, _ = batches.make_batch(examples, config)
+  together = model.predict_batch(params, mixed)
+  scores = model.score_batch(params, mixed)
+  for i, example in enumerate(examples):
+    alone, _ = batches.make_batch([example], config, num_rows=1)
+    answer = model.predict_batch(params, alone)
+    np.testing.assert_array_equal(answer[0], together[i])
+    score = model.score_batch(params, alone)
+    np.testing.assert_allclose(score[0], scores[i], rtol=1e-5)
+  swapped = [{**e, "task_id": 1 - e["task_id"]} for e in examples]
+  swapped, _ = batches.make_batch(swapped, config)
+  assert not np.allclose(model.score_batch(params, swapped), scores)
+
+
+@needs_t5x
+def test_a_tree_in_which_nothing_trains_is_an_error():
+  from mpt_jax import t5x_adapter
+
+  params = {"encoder": {"kernel": np.zeros(2)}, "decoder": {"bias": 0.0}}
+  with pytest.raises(ValueError, match="'encoder'.*'kernel'") as error:
+    t5x_adapter.trainable_labels(params, "prompt")
+  assert "'decoder'" in str(error.value) and "matches none" in str(error.value)
+  params["prompt"] = {"shared_prompt": np.zeros(2)}
+  labels = t5x_adapter.trainable_labels(params, "prompt")
+  assert labels["encoder"]["kernel"] == labels["decoder"]["bias"] == "frozen"
+  assert labels["prompt"]["shared_prompt"] == "prompt"
+
+
+@needs_t5x
+def test_export_reads_the_runs_of_t5x(runs):
+  from mpt_jax import cli
+
+  out = runs / "exported.npz"
+  code = cli.main(
+    ["export", str(runs / "t5x_adapt"), "--to", "npz", "--out", str(out)]
+  )
+  assert code == 0 and out.is_file()
