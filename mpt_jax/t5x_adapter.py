@@ -47,13 +47,6 @@ except ImportError as error:
     " repositories; `python -m mpt_jax.train` runs the same files without it"
   ) from None
 
-# Logical axes that t5x's standard rules do not know; all are replicated.
-PROMPT_AXIS_RULES = (
-  ("prompt_groups", None),
-  ("prompt_length", None),
-  ("prompt_tasks", None),
-  ("prompt_rank", None),
-)
 # Names in seqio's registry begin with it.
 PREFIX = "mpt."
 

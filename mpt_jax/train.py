@@ -82,7 +82,8 @@ def train(
     TrainingDiverged: the loss became NaN or infinite.
   """
   model_dir = pathlib.Path(model_dir)
-  settings = experiment.to_json()
+  # A run of t5x has other checkpoints, which this loop would not find.
+  settings = {**experiment.to_json(), "launcher": "mpt_jax"}
   run_folder.check_model_dir(model_dir, settings)
   setup = set_up(experiment, num_model_partitions)
   settings["backbone_fingerprint"] = setup.backbone.fingerprint

@@ -167,11 +167,7 @@ def _load_texts(split):
 
 
 def register() -> None:
-  """Registers the two pretraining tasks and their mixture.
-
-  The mixture is one span corruption example to four supervised ones: a small
-  model follows prompts only after many supervised examples.
-  """
+  """Registers the two pretraining tasks; `gin/pretrain.gin` mixes them."""
   splits = ("train", "validation")
   text_tasks.register_text_task(
     "pretraining_supervised",
@@ -190,8 +186,4 @@ def register() -> None:
     ],
     task_cls=text_tasks.TextTask,
     shuffle_buffer_size=None,
-  )
-  seqio.MixtureRegistry.add(
-    "pretrain_mixture",
-    [("pretraining_supervised", 4), ("pretraining_span_corruption", 1)],
   )

@@ -356,3 +356,13 @@ def test_everything_can_learn_eight_examples(tiny_backbone, tmp_path):
   # Each token has more than nine tenths of the probability.
   assert losses[-1] < 0.1
   assert (tmp_path / "run" / "backbone" / "params.safetensors").is_file()
+
+
+def test_a_run_of_t5x_is_not_taken_up(tiny_backbone, tiny_tasks, tmp_path):
+  slots = bank.make_slots(tiny_tasks[:1])
+  experiment = tiny_experiment(slots, tiny_backbone)
+  settings = {**experiment.to_json(), "launcher": "t5x"}
+  (tmp_path / "experiment.json").write_text(json.dumps(settings))
+  with pytest.raises(ValueError, match="launcher differ"):
+    trainer.train(experiment, model_dir=tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ["experiment.json"]
