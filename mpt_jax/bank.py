@@ -71,6 +71,7 @@ def make_slots(
   share="none",
   init="vocabulary",
   source=None,
+  train_factors=True,
 ) -> tuple[Slot, ...]:
   """The product of tasks, shots and seeds as slots.
 
@@ -83,6 +84,7 @@ def make_slots(
       targets).
     init: see `Slot.init`.
     source: see `Slot.source`.
+    train_factors: see `Slot.train_factors`.
 
   Returns:
     The slots, tasks varying fastest.
@@ -98,7 +100,15 @@ def make_slots(
     raise ValueError(f"share must be none, all or tasks, got {share!r}")
   group = lambda k, s: {"none": None, "all": "all"}.get(share, f"k{k}_s{s}")
   return tuple(
-    Slot(t, k, s, group=group(k, s), init=init, source=source)
+    Slot(
+      t,
+      k,
+      s,
+      group=group(k, s),
+      init=init,
+      source=source,
+      train_factors=train_factors,
+    )
     for k in shots
     for s in seeds
     for t in tasks

@@ -62,6 +62,31 @@ def make_parser() -> argparse.ArgumentParser:
   )
 
   sub = command(
+    "sweep",
+    _sweep,
+    "Runs a table's experiments, --gin_file=gin/tables/FILE"
+    " [--gin.NAME=VALUE ...], and prints it beside the paper's numbers.",
+  )
+  sub.add_argument(
+    "--list",
+    action="store_true",
+    help="say what each run is and what it trains; run nothing",
+  )
+  sub.add_argument(
+    "--commands",
+    action="store_true",
+    help="with --list: the command that trains each run alone",
+  )
+  sub.add_argument(
+    "--only",
+    nargs="+",
+    action="extend",
+    default=[],
+    metavar="NAME",
+    help="only these runs, by name or pattern (glue/*)",
+  )
+
+  sub = command(
     "eval", _evaluate, "Evaluates every prompt of a bank on its task."
   )
   where = sub.add_mutually_exclusive_group()
@@ -106,21 +131,54 @@ def make_parser() -> argparse.ArgumentParser:
     "--task", metavar="NAME", help="prompt or task of lines that name none"
   )
   sub.add_argument(
+    "input",
+    nargs="?",
+    # Or it would replace what --input gives.
+    default=argparse.SUPPRESS,
+    metavar="FILE",
+    help="the same as --input",
+  )
+  sub.add_argument(
     "--input",
     default="-",
     metavar="FILE",
     help='lines of {"text": ..., "task": ...}, or of plain text; default: -',
   )
   sub.add_argument(
-    "--output", default="-", metavar="FILE", help="JSON lines; default: -"
+    "--output",
+    "--out",
+    default="-",
+    metavar="FILE",
+    help="JSON lines; default: -. After a stop the same command goes on where"
+    " FILE.partial ends",
   )
   sub.add_argument(
     "--overwrite", action="store_true", help="replace the output file"
   )
   sub.add_argument(
-    "--batch-size", type=_count, default=32, metavar="N", help="default: 32"
+    "--batch-size", type=_count, default=64, metavar="N", help="default: 64"
   )
   _add_method(sub)
+  sub.add_argument(
+    "--num-beams", type=_count, default=1, metavar="N", help="of decoding"
+  )
+  sub.add_argument(
+    "--temperature",
+    type=float,
+    default=0.0,
+    metavar="T",
+    help="above 0 samples the tokens; 0 takes the likeliest (default)",
+  )
+  sub.add_argument(
+    "--top-k",
+    type=int,
+    default=0,
+    metavar="K",
+    help="sample from the K likeliest tokens only; default: all",
+  )
+  sub.add_argument(
+    "--seed", type=int, metavar="N", help="of sampling; default: 0"
+  )
   sub.add_argument(
     "--raw",
     action="store_true",
@@ -184,6 +242,8 @@ def main(argv=None) -> int:
   if arguments.command == "train":
     # The gin launcher reads its own command line.
     arguments.rest = argv[1:]
+  elif arguments.command == "sweep":
+    arguments.rest = rest
   elif rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   # TensorFlow tells of the CPU's instructions on import.
@@ -206,6 +266,26 @@ def _train(arguments):
   from mpt_jax import gin_main
 
   sys.exit(gin_main.main(arguments.rest))
+
+
+def _sweep(arguments):
+  import rich.console
+
+  from mpt_jax import gin_main
+
+  files, bindings, paths, _ = gin_main.parse_args(arguments.rest)
+  from mpt_jax import sweep, sweep_report
+
+  # Modules of the user's own tasks lie where the command is given.
+  sys.path.insert(0, os.getcwd())
+  table, model_dir = sweep.load_table(files, bindings, paths)
+  console = rich.console.Console()
+  if arguments.list:
+    planned = sweep.plan(table, model_dir, bindings, paths)
+    sweep_report.print_plan(table, planned, console, arguments.commands)
+    return
+  lines = sweep.sweep(table, model_dir, bindings, paths, arguments.only)
+  sweep_report.print_table(table, lines, console)
 
 
 def _evaluate(arguments):
@@ -258,14 +338,15 @@ def _evaluate(arguments):
 
 
 def _predict(arguments):
-  output = pathlib.Path(arguments.output)
-  if arguments.output != "-" and output.exists() and not arguments.overwrite:
-    raise ValueError(f"{output} exists; give --overwrite, or another --output")
-  source = arguments.input
+  from mpt_jax import predict_files
+
+  source, target = arguments.input, arguments.output
+  if target != "-":
+    predict_files.check_target(target, arguments.overwrite)
   if source != "-" and not pathlib.Path(source).is_file():
     raise FileNotFoundError(f"no file {source} to predict for")
 
-  from mpt_jax import predict, predict_files
+  from mpt_jax import predict
 
   predictor = predict.Predictor(
     arguments.prompts,
@@ -273,14 +354,19 @@ def _predict(arguments):
     method=arguments.method,
     batch_size=arguments.batch_size,
     raw=arguments.raw,
+    num_beams=arguments.num_beams,
+    temperature=arguments.temperature,
+    top_k=arguments.top_k,
+    seed=arguments.seed,
   )
-  predict_files.predict_file(
+  throughput = predict_files.predict_file(
     predictor,
     source,
-    arguments.output,
+    target,
     task=arguments.task,
-    batch_size=arguments.batch_size,
+    overwrite=arguments.overwrite,
   )
+  print(throughput, file=sys.stderr)
   if predictor.num_truncated:
     print(
       f"{predictor.num_truncated} inputs were longer than"

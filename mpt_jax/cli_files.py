@@ -3,6 +3,15 @@
 Like `cli`, this imports what a command needs when it runs.
 """
 
+# Of `mpt export`; those after the first are about the programs.
+STABLEHLO_OPTIONS = (
+  "add",
+  "inputs_length",
+  "targets_length",
+  "platforms",
+  "dtype",
+)
+
 
 def add_commands(command):
   """Adds convert, export and import.
@@ -34,16 +43,18 @@ def add_commands(command):
   )
 
   sub = command(
-    "export", _export, "Prompts as a PEFT adapter, or as a NumPy file."
+    "export",
+    _export,
+    "Prompts as a PEFT adapter, as a NumPy file, or compiled with their T5.",
   )
   sub.add_argument(
     "prompts", metavar="FILE|DIR", help="a prompt file or run folder"
   )
   sub.add_argument(
-    "--to", required=True, choices=("peft", "npz", "safetensors")
+    "--to", required=True, choices=("peft", "npz", "safetensors", "stablehlo")
   )
   sub.add_argument(
-    "--out", required=True, metavar="FILE|DIR", help="a new file; peft: folder"
+    "--out", required=True, metavar="FILE|DIR", help="a new file or folder"
   )
   sub.add_argument(
     "--task",
@@ -59,12 +70,45 @@ def add_commands(command):
     help="each as one plain prompt, the shared one times its factors",
   )
   sub.add_argument(
-    "--backbone", metavar="DIR", help="check that they belong to this T5"
+    "--backbone",
+    metavar="DIR",
+    help="check that they belong to this T5; stablehlo: by default the run's",
   )
   sub.add_argument(
     "--base-model",
     metavar="NAME",
     help="what PEFT's config names as the model; by default the backbone",
+  )
+  sub = sub.add_argument_group("only with --to stablehlo")
+  sub.add_argument(
+    "--add",
+    action="store_true",
+    help="put the prompts into the folder --out, which has the programs",
+  )
+  sub.add_argument(
+    "--inputs-length",
+    type=int,
+    nargs="+",
+    metavar="N",
+    help="tokens of an input, a program for each; default: 32, 64, ... up to"
+    " the run's",
+  )
+  sub.add_argument(
+    "--targets-length",
+    type=int,
+    metavar="N",
+    help="longest generated text in tokens; default: the run's",
+  )
+  sub.add_argument(
+    "--platforms",
+    nargs="+",
+    choices=("cpu", "cuda", "rocm", "tpu"),
+    help="where the programs will run; default: cpu cuda tpu",
+  )
+  sub.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    help="of weights and computation; default: the T5's",
   )
 
   sub = command(
@@ -114,9 +158,18 @@ def _export(arguments):
   from mpt_jax import bank_parts, prompt_files
   from mpt_jax.bank import load_bank
 
+  stablehlo = arguments.to == "stablehlo"
+  for name in STABLEHLO_OPTIONS:
+    if getattr(arguments, name) and not stablehlo:
+      flag = name.replace("_", "-")
+      raise ValueError(f"--{flag} goes with --to stablehlo only")
   bank = load_bank(arguments.prompts)
   if arguments.task:
     bank = bank_parts.select(bank, arguments.task)
+  if stablehlo:
+    for line in _export_stablehlo(bank, arguments):
+      print(line)
+    return
   if arguments.merge:
     bank = bank_parts.merge(bank)
   for line in prompt_files.export_prompts(
@@ -127,6 +180,40 @@ def _export(arguments):
     base_model=arguments.base_model,
   ):
     print(line)
+
+
+def _export_stablehlo(bank, arguments):
+  import rich.console
+  import rich.progress
+
+  from mpt_jax import predict, stablehlo
+
+  if arguments.add:
+    unused = [n for n in STABLEHLO_OPTIONS[1:] if getattr(arguments, n)]
+    if unused:
+      raise ValueError(
+        f"--{unused[0].replace('_', '-')} does not go with --add: the programs"
+        " are there already"
+      )
+    return stablehlo.add_prompts(bank, arguments.out)
+  settings = predict.run_settings(arguments.prompts)
+  inputs_length, targets_length = predict.run_lengths(settings)
+  console = rich.console.Console(stderr=True)
+  with rich.progress.Progress(
+    console=console, transient=True, disable=not console.is_terminal
+  ) as bar:
+    task = bar.add_task("programs", total=None)
+    return stablehlo.export_stablehlo(
+      bank,
+      arguments.out,
+      arguments.backbone or predict.run_backbone(settings),
+      inputs_lengths=arguments.inputs_length
+      or stablehlo.default_lengths(inputs_length),
+      targets_length=arguments.targets_length or targets_length,
+      platforms=arguments.platforms or stablehlo.PLATFORMS,
+      dtype=arguments.dtype,
+      report=lambda done, n: bar.update(task, completed=done, total=n),
+    )
 
 
 def _import(arguments):

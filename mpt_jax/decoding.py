@@ -1,10 +1,12 @@
-"""Cached greedy and beam decoding, and scores of given targets.
+"""Cached decoding (greedy, sampling, beams), and scores of given targets.
 
 Pure functions of arrays, for `jax.jit` with the network, the lengths and the
 number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
 one example a row, segment 1 at its positions; scoring takes packed rows too.
 Axis letters: B batch, T max_length, K num_beams, V vocab_size.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,42 @@ def greedy_decode(network, params, batch, max_length: int):
   Returns:
     [B, T] int32: tokens, the end of sequence (1), then zeros.
   """
-  return _greedy(network, params, batch, max_length)[0]
+  return _decode(network, params, batch, max_length, _likeliest)[0]
+
+
+def sample_decode(
+  network, params, batch, max_length: int, keys, temperature, top_k: int = 0
+):
+  """Draws each token from the softmax of the logits divided by a temperature.
+
+  Row b draws position t with `fold_in(keys[b], t)`: what it gives depends on
+  its own key and logits, not on the rows beside it.
+
+  Args:
+    network: a `network.T5`.
+    params: its parameters, with `prompt` where the network has prompts.
+    batch: the encoder's arrays of plain rows.
+    max_length: T, the longest output, end of sequence included.
+    keys: [B] PRNG keys, one of each row.
+    temperature: above 0; towards 0 this becomes greedy decoding.
+    top_k: draw from the so many likeliest tokens only; 0 is from all.
+
+  Returns:
+    [B, T] int32, as of `greedy_decode`.
+  """
+
+  def choose(logits, index):
+    step_keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+    logits, ids = lax.top_k(logits, top_k) if top_k else (logits, None)
+    # The highest becomes 0 first, so that no small temperature overflows.
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    logits = logits / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
+    chosen = jax.vmap(jax.random.categorical)(step_keys, logits)
+    if ids is None:
+      return chosen
+    return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
+
+  return _decode(network, params, batch, max_length, choose)[0]
 
 
 def beam_decode(
@@ -62,11 +99,69 @@ def beam_decode(
       f" num_beams={num_beams}, alpha={alpha}"
     )
   if num_beams == 1:
-    tokens, log_probs = _greedy(network, params, batch, max_length)
+    tokens, log_probs = _decode(network, params, batch, max_length, _likeliest)
     ended = tokens == EOS_ID
     length = jnp.where(ended.any(-1), ended.argmax(-1) + 1, max_length)
     return tokens, log_probs / _penalty(length, alpha)
   return _beam(network, params, batch, max_length, num_beams, alpha)
+
+
+def make_decoder(
+  network,
+  num_beams: int = 1,
+  temperature: float = 0.0,
+  top_k: int = 0,
+  seed: int | None = None,
+):
+  """A jitted decoder: greedy, beam search, or sampling from one base key.
+
+  Args:
+    network: a `network.T5`.
+    num_beams: above 1 searches with so many beams.
+    temperature: above 0 samples; 0 does not.
+    top_k: see `sample_decode`; only with a temperature.
+    seed: of the base key, 0 by default; only with a temperature.
+
+  Returns:
+    (params, batch, row_ids [B] int, max_length) -> tokens [B, T] int32. A row
+    samples with `fold_in(base_key, row_id)`, so that it is drawn alike in any
+    batch.
+
+  Raises:
+    ValueError: a value out of range, or settings that exclude each other.
+  """
+  if num_beams < 1:
+    raise ValueError(f"num_beams must be at least 1, got {num_beams}")
+  if not 0 <= temperature < math.inf:
+    raise ValueError(f"temperature must be 0 or above, got {temperature}")
+  vocab_size = network.config.vocab_size
+  if not 0 <= top_k <= vocab_size:
+    raise ValueError(
+      f"top_k must be from 0 (all) to vocab_size={vocab_size}, got {top_k}"
+    )
+  if num_beams > 1 and temperature:
+    raise ValueError(
+      f"num_beams={num_beams} and temperature={temperature}: beam search does"
+      " not sample; give one of them"
+    )
+  if not temperature and (top_k or seed is not None):
+    raise ValueError(
+      f"top_k={top_k}, seed={seed}: only sampling uses them; give a"
+      " temperature above 0"
+    )
+  base_key = jax.random.key(seed or 0)
+
+  def decode(params, batch, row_ids, max_length):
+    if num_beams > 1:
+      return beam_decode(network, params, batch, max_length, num_beams)[0]
+    if not temperature:
+      return greedy_decode(network, params, batch, max_length)
+    keys = jax.vmap(lambda row: jax.random.fold_in(base_key, row))(row_ids)
+    return sample_decode(
+      network, params, batch, max_length, keys, temperature, top_k
+    )
+
+  return jax.jit(decode, static_argnames="max_length")
 
 
 def score_candidates(network, params, batch, num_candidates: int):
@@ -113,22 +208,34 @@ def _start(network, params, batch, max_length):
     logits, cache = network.apply(
       variables, tokens, cache, index, method="decode_step"
     )
-    return jax.nn.log_softmax(logits.astype(jnp.float32)), cache
+    return logits.astype(jnp.float32), cache
 
   return cache, step, jnp.any(segment_ids > 0, axis=-1)
 
 
-def _greedy(network, params, batch, max_length):
-  """Tokens [B, T] and the sum of their log-probabilities [B]."""
+def _likeliest(logits, index):
+  del index
+  return jnp.argmax(logits, axis=-1)
+
+
+def _decode(network, params, batch, max_length, choose):
+  """Tokens [B, T] and the sum of their log-probabilities [B].
+
+  Args:
+    network, params, batch, max_length: as of `greedy_decode`.
+    choose: (logits [B, V], index []) -> token ids [B].
+  """
   cache, step, real = _start(network, params, batch, max_length)
   batch_size = real.shape[0]
 
   def body(state):
     index, last, done, output, total, cache = state
-    log_probs, cache = step(last, cache, index)  # [B, V]
-    token = jnp.where(done, 0, jnp.argmax(log_probs, axis=-1))
-    chosen = jnp.take_along_axis(log_probs, token[:, None], axis=-1)[:, 0]
-    total = total + jnp.where(done, 0.0, chosen)
+    logits, cache = step(last, cache, index)  # [B, V]
+    token = jnp.where(done, 0, choose(logits, index))
+    # Compiled away where the caller leaves the sum.
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    log_prob = chosen - jax.nn.logsumexp(logits, axis=-1)
+    total = total + jnp.where(done, 0.0, log_prob)
     output = lax.dynamic_update_slice(
       output, token[:, None].astype(jnp.int32), (0, index)
     )
@@ -178,7 +285,8 @@ def _beam(network, params, batch, max_length, num_beams, alpha):
     last = jnp.where(
       index == 0, START_ID, live[:, :, jnp.maximum(index - 1, 0)]
     )
-    log_probs, cache = step(last.reshape(-1), cache, index)
+    logits, cache = step(last.reshape(-1), cache, index)
+    log_probs = jax.nn.log_softmax(logits)
     vocab_size = log_probs.shape[-1]
     scores = live_scores[..., None] + log_probs.reshape(batch_size, k, -1)
     # At most K of the 2K best end here, which leaves K to go on with.

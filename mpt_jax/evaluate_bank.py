@@ -47,7 +47,14 @@ def evaluate(
     bank = load_bank(prompts)
   elif not tasks:
     raise ValueError("without prompts, name at least one task")
+  else:
+    # A run that trains everything leaves its T5 in its folder.
+    settings = predict.run_settings(pathlib.Path(backbone, "config.json"))
   loaded = load_backbone(backbone or predict.run_backbone(settings))
+  if settings.get("vocabulary_path") is not None:
+    loaded = dataclasses.replace(
+      loaded, vocabulary_path=settings["vocabulary_path"]
+    )
   check_vocabulary(loaded)
   params, prompt_config = dict(loaded.params), None
   if bank is not None:

@@ -23,7 +23,8 @@ class EvalConfig:
     method: "rank" scores each label string and takes the likeliest, "decode"
       generates; "auto" ranks where the task has label names.
     num_beams: 1 decodes greedily.
-    metric: the metric by which the best step is kept; it is maximised.
+    metric: the metric by which the best step is kept, of all tasks; it is
+      maximised. None: each task's own, see `EvalTask.main_metric`.
     num_rows: rows of an evaluation batch.
   """
 
@@ -32,7 +33,7 @@ class EvalConfig:
   max_examples: int | None = None
   method: str = "auto"
   num_beams: int = 1
-  metric: str = "accuracy"
+  metric: str | None = None
   num_rows: int = 16
 
   def __post_init__(self):
@@ -76,18 +77,15 @@ class EvalTask:
       raise ValueError(f"split {split!r} of task {task.name!r} is empty")
     vocabulary = task.output_features["targets"].vocabulary
     self.inputs = [x["inputs"] for x in examples]
-    self.targets = [
-      self.postprocess(
-        x["targets_pretokenized"].decode()
-        if "targets_pretokenized" in x
-        else vocabulary.decode([int(i) for i in x["targets"]]),
-        x,
-        True,
-      )
-      for x in examples
-    ]
     self.examples = examples
     self.vocabulary = vocabulary
+    self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
+
+  def _text(self, example):
+    """The target as text."""
+    if "targets_pretokenized" in example:
+      return example["targets_pretokenized"].decode()
+    return self.vocabulary.decode([int(i) for i in example["targets"]])
 
   def postprocess(self, text, example, is_target):
     return self.task.postprocess_fn(text, example=example, is_target=is_target)
@@ -106,6 +104,37 @@ class EvalTask:
       result.update(metric_fn(self.targets, predictions))
     result = {k: float(getattr(v, "value", v)) for k, v in result.items()}
     return {**result, "num_examples": len(self.inputs)}
+
+  def main_metric(self, name: str | None = None) -> str:
+    """The name of the metric by which prompts of this task are compared.
+
+    Args:
+      name: the one that was asked for, if any.
+
+    Returns:
+      `name`; else the task's own (`tasks.Dataset.metric`); else the first
+      value of its first metric function.
+
+    Raises:
+      ValueError: the task's metric functions do not return it.
+    """
+    # Only a call tells what a metric function returns: for right predictions.
+    right = [self.postprocess(self._text(x), x, False) for x in self.examples]
+    known = list(self.metrics(right))[:-1]  # The last is num_examples.
+    if not known:
+      raise ValueError(
+        f"task {self.name!r} has no metric_fns, so there is no best step of it;"
+        " register it with some, or train without evaluation"
+        " (--gin.Experiment.eval=None)"
+      )
+    asked = name or getattr(self.task, "metric", None)
+    if asked is not None and asked not in known:
+      raise ValueError(
+        (f"EvalConfig.metric={name!r}" if name else f"metric {asked!r}")
+        + f" is not among the metrics of task {self.name!r}:"
+        f" {', '.join(known)}"
+      )
+    return asked or known[0]
 
 
 def _fill_rows(examples, config: BatchConfig, num_rows):
@@ -171,6 +200,13 @@ class Evaluator:
       decode = functools.partial(decoding.greedy_decode, network)
     self._decode = jax.jit(decode, static_argnames="max_length")
 
+  def main_metrics(self) -> list[str]:
+    """For each slot its task's `EvalTask.main_metric`."""
+    tasks = {task.name: task for task in self._tasks}
+    asked = self._config.metric
+    names = {name: task.main_metric(asked) for name, task in tasks.items()}
+    return [names[task.name] for task in self._tasks]
+
   def __call__(self, params, progress=None) -> list[dict]:
     """Evaluates all slots.
 
@@ -221,6 +257,7 @@ class Evaluator:
     config = dataclasses.replace(
       c,
       pack=True,
+      single_row=False,
       row_length=length,
       targets_length=max(len(t) for t in candidates),
       # Shorter inputs than the longest fit more often than per_row times.

@@ -57,8 +57,18 @@ def parse_args(argv):
   return files, bindings, paths, show
 
 
-def load_config(files, bindings, paths):
+def load_config(files, bindings, paths, function=TRAIN, partly=False):
   """Parses gin files and bindings.
+
+  Args:
+    files: gin files.
+    bindings: "NAME = VALUE" lines, which win over the files'.
+    paths: more folders in which files are looked for.
+    function: the function whose arguments are wanted.
+    partly: leave out bindings of arguments that the files do not mention.
+
+  Returns:
+    ({argument: value} of the function, the configuration as text).
 
   Raises:
     FileNotFoundError: a file is not there.
@@ -81,11 +91,13 @@ def load_config(files, bindings, paths):
   for binding in bindings:
     _check_syntax(binding)
   try:
-    gin.parse_config_files_and_bindings(files, bindings)
+    gin.parse_config_files_and_bindings(files, None, finalize_config=False)
+    gin.parse_config(bindings, skip_unknown=partly)
+    gin.finalize()
     # Resolves every reference: all settings are built here.
-    arguments = gin.get_bindings(TRAIN, resolve_references=True)
+    arguments = gin.get_bindings(function, resolve_references=True)
     # Not called through gin, so not in the operative configuration.
-    bound = gin.get_bindings(TRAIN, resolve_references=False)
+    bound = gin.get_bindings(function, resolve_references=False)
   except Exception as error:
     if isinstance(error, KeyboardInterrupt | SystemExit):
       raise

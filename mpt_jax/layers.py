@@ -11,9 +11,11 @@ import numpy as np
 from flax.linen.partitioning import param_with_axes
 from jax import lax
 
+from mpt_jax import segment_attention
+
 # What a masked position gets added before the softmax. Finite, so that a row
 # in which everything is masked (padding) gives a uniform softmax and not NaN.
-MASKED = -1e10
+MASKED = segment_attention.MASKED
 
 _kernel_init = nn.initializers.variance_scaling(
   1.0, "fan_in", "truncated_normal"
@@ -128,6 +130,27 @@ class Attention(nn.Module):
     y = jnp.einsum("bhql,bhlk->bhqk", weights, values)
     y = jnp.swapaxes(y, -2, -3)
     return self.out(y.reshape(*y.shape[:-2], self.num_heads * self.head_dim))
+
+  def within_segments(self, x, bias, segments):
+    """Self-attention of packed rows, one segment after the other.
+
+    Args:
+      x: [B, L, D].
+      bias: [1, H, C, C] float32, C the largest of `segments.sizes`.
+      segments: a `segment_attention.Segments`.
+
+    Returns:
+      [B, L, D].
+    """
+    heads = (-1, self.num_heads, self.head_dim)
+    y = segment_attention.attend(
+      self.query(x).reshape(heads),
+      self.key(x).reshape(heads),
+      self.value(x).reshape(heads),
+      bias[0],
+      segments,
+    )
+    return self.out(y.reshape(*x.shape[:-1], -1))
 
 
 class MlpBlock(nn.Module):

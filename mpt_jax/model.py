@@ -97,6 +97,7 @@ class Model:
     trainable: "prompt", or "everything" for pretraining and for full
       fine-tuning.
     num_datasets: tasks of a T5 without prompts, told apart in the metrics.
+    longest_segment: see `network.T5`.
   """
 
   config: T5Config
@@ -105,6 +106,7 @@ class Model:
   loss_config: LossConfig = LossConfig()
   trainable: str = "prompt"
   num_datasets: int = 1
+  longest_segment: int | None = None
 
   def __post_init__(self):
     if self.trainable not in TRAINABLE:
@@ -134,7 +136,7 @@ class Model:
 
   @property
   def network(self) -> T5:
-    return T5(self.config, self.prompt_config)
+    return T5(self.config, self.prompt_config, self.longest_segment)
 
   @property
   def num_tasks(self) -> int:
@@ -211,7 +213,7 @@ class Model:
       return total, metrics
 
     teacher_output = jax.lax.stop_gradient(
-      T5(self.config, self.teacher_config).apply(
+      T5(self.config, self.teacher_config, self.longest_segment).apply(
         {"params": {**params, "prompt": teacher}},
         batch,
         all_hidden=all_hidden,

@@ -10,10 +10,11 @@ from typing import Any
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mpt_jax import layers
+from mpt_jax import layers, segment_attention
 from mpt_jax.prompts import Prompt, PromptConfig
 
 
@@ -172,9 +173,12 @@ class EncoderLayer(_Block):
     self.mlp = self._mlp()
     self.dropout = self._dropout()
 
-  def __call__(self, x, bias, deterministic):
+  def __call__(self, x, bias, segments, deterministic):
     y = self.pre_attention_layer_norm(x)
-    y = self.attention(y, *self.attention.keys_values(y), bias, deterministic)
+    if segments is None:
+      y = self.attention(y, *self.attention.keys_values(y), bias, deterministic)
+    else:
+      y = self.attention.within_segments(y, bias, segments)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
     return x + self.dropout(y, deterministic=deterministic)
@@ -225,6 +229,7 @@ class DecoderLayer(_Block):
 
 class Encoder(nn.Module):
   config: T5Config
+  longest_segment: int | None = None
 
   def setup(self):
     c = self.config
@@ -237,16 +242,51 @@ class Encoder(nn.Module):
 
   def __call__(self, x, segment_ids, deterministic):
     """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
-    length = x.shape[1]
-    bias = self.relpos_bias(length, length)
-    bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, L, L]
     x = self.dropout(x, deterministic=deterministic)
-    hidden = [x]
-    for layer in self.layers:
-      x = layer(x, bias, deterministic)
-      hidden.append(x)
-    hidden[-1] = self.dropout(self.encoder_norm(x), deterministic=deterministic)
+    by_segments = (
+      self.longest_segment is not None
+      # A loop makes no parameters and draws no dropout.
+      and not self.is_initializing()
+      and (deterministic or self.config.dropout_rate == 0)
+    )
+    if by_segments:
+      hidden = [x, *self._loop_over_layers(x, segment_ids)]
+    else:
+      length = x.shape[1]
+      bias = self.relpos_bias(length, length)
+      bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, L, L]
+      hidden = [x]
+      for layer in self.layers:
+        hidden.append(layer(hidden[-1], bias, None, deterministic))
+    hidden[-1] = self.dropout(
+      self.encoder_norm(hidden[-1]), deterministic=deterministic
+    )
     return tuple(hidden)
+
+  def _loop_over_layers(self, x, segment_ids):
+    """Each layer's output [B, L, D], attention going by segments.
+
+    One body is compiled for all layers: the squares of every layer apart would
+    take several times as long to compile as the rest of the step.
+    """
+    segments = segment_attention.find_segments(
+      segment_ids, self.longest_segment
+    )
+    bias = self.relpos_bias(segments.sizes[-1], segments.sizes[-1])
+    params = self.variables["params"]
+    num_layers = self.config.num_encoder_layers
+    stacked = jax.tree.map(
+      lambda *layers: jnp.stack(layers),
+      *(params[f"layers_{i}"] for i in range(num_layers)),
+    )
+    layer = EncoderLayer(self.config, parent=None)
+
+    def body(x, layer_params):
+      x = layer.apply({"params": layer_params}, x, bias, segments, True)
+      return x, x
+
+    last, outputs = lax.scan(body, x, stacked)
+    return [*(outputs[i] for i in range(num_layers - 1)), last]
 
 
 class Decoder(nn.Module):
@@ -333,17 +373,21 @@ class T5(nn.Module):
   Attributes:
     config: the shape of the T5.
     prompt_config: the bank of prompts, or None for a T5 without prompts.
+    longest_segment: positions of the longest example. Given, the encoder
+      attends example by example (see `segment_attention`), which is for long
+      packed rows on a CPU; None attends to whole rows.
   """
 
   config: T5Config
   prompt_config: PromptConfig | None = None
+  longest_segment: int | None = None
 
   def setup(self):
     c = self.config
     self.token_embedder = layers.Embed(
       c.vocab_size, c.emb_dim, jnp.dtype(c.dtype)
     )
-    self.encoder = Encoder(c)
+    self.encoder = Encoder(c, self.longest_segment)
     self.decoder = Decoder(c)
     if self.prompt_config is not None:
       self.prompt = Prompt(self.prompt_config, c.emb_dim)

@@ -5,6 +5,7 @@ Nothing here imports TensorFlow or seqio.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 import string
@@ -19,6 +20,7 @@ from mpt_jax.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.evaluation import METHODS
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.row_lengths import row_lengths
 from mpt_jax.vocabularies import Tokenizer
 
 # Of prompts whose run folder is not at hand.
@@ -81,15 +83,24 @@ class Predictor:
       names, "default" where that is not known.
     method: "rank" takes the likeliest of the task's labels, "decode"
       generates; "auto" ranks where the task has labels.
-    batch_size: rows of a batch.
+    batch_size: rows of a batch; fewer where there are fewer.
     raw: take a row's "text" as the finished input, past the template.
     inputs_length: longest input in tokens; longer ones are cut and counted in
       `num_truncated`. None: the run's, or 512.
     targets_length: longest generated text in tokens. None: the run's, or 64.
+    num_beams: above 1 generates by beam search.
+    temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
+    top_k: sample from the so many likeliest tokens only; 0 is from all.
+    seed: of sampling, 0 by default. Row and seed decide what is drawn, not the
+      rows beside it.
+
+  Attributes:
+    num_truncated: inputs that were cut so far.
+    num_tokens: tokens read and generated so far, without prompts and padding.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: files that do not fit each other, or an unknown method.
+    ValueError: files or settings that do not fit each other.
   """
 
   def __init__(
@@ -98,10 +109,14 @@ class Predictor:
     backbone: str | None = None,
     *,
     method: str = "auto",
-    batch_size: int = 32,
+    batch_size: int = 64,
     raw: bool = False,
     inputs_length: int | None = None,
     targets_length: int | None = None,
+    num_beams: int = 1,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int | None = None,
   ):
     if method not in METHODS:
       raise ValueError(f"method must be one of {METHODS}, got {method!r}")
@@ -118,8 +133,9 @@ class Predictor:
       bank = check_backbone(prompts, loaded.fingerprint)
     else:
       bank = load_bank(prompts, loaded.fingerprint)
-    self.bank, self.num_truncated = bank, 0
-    self._method, self._raw, self._batch_size = method, raw, batch_size
+    self.bank, self.num_truncated, self.num_tokens = bank, 0, 0
+    self.batch_size = batch_size
+    self._method, self._raw = method, raw
     self._tokenizer = Tokenizer(loaded.vocabulary_path)
     lengths = run_lengths(settings)
     self._config = BatchConfig(
@@ -144,14 +160,40 @@ class Predictor:
       functools.partial(decoding.score_candidates, network),
       static_argnames="num_candidates",
     )
-    self._decode = jax.jit(
-      functools.partial(decoding.greedy_decode, network),
-      static_argnames="max_length",
+    generation = dict(
+      num_beams=num_beams, temperature=temperature, top_k=top_k, seed=seed
     )
+    self._decode = decoding.make_decoder(network, **generation)
+    if method == "rank" and (num_beams > 1 or temperature):
+      raise ValueError(
+        "method='rank' generates nothing: num_beams and temperature are of"
+        " method 'decode'"
+      )
+    self._row_lengths = row_lengths(
+      self._config.prompt_length, self._config.inputs_length
+    )
+    self.settings = {
+      "method": method,
+      "raw": raw,
+      "batch_size": batch_size,
+      "inputs_length": self._config.inputs_length,
+      "targets_length": self._config.targets_length,
+      **generation,
+    }
 
   @property
   def inputs_length(self) -> int:
     return self._config.inputs_length
+
+  def fingerprint(self) -> dict:
+    """What predictions depend on but for the rows, for JSON."""
+    digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
+    digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
+    return {
+      "prompts": digest.hexdigest(),
+      "backbone": self.bank.backbone,
+      **self.settings,
+    }
 
   def _with_eos(self, text):
     return np.array([*self._tokenizer.encode(text), EOS_ID], np.int32)
@@ -229,55 +271,85 @@ class Predictor:
         raise type(error)(f"row {number}: {error}") from error
     return self.run(prepared)
 
-  def run(self, prepared) -> list[dict]:
-    """`predict` for rows that were prepared before."""
+  def run(
+    self,
+    prepared,
+    first_row: int = 0,
+    num_rows: int | None = None,
+    advance=None,
+  ) -> list[dict]:
+    """`predict` for rows that were prepared before.
+
+    Args:
+      prepared: list of `Prepared`.
+      first_row: number of the first row, which sampling depends on.
+      num_rows: rows of every batch; None: batch_size, or fewer where there
+        are fewer rows.
+      advance: called with the number of rows of each batch that is done.
+    """
     results = [None] * len(prepared)
-    self.num_truncated += sum(
-      len(p.ids) > self._config.inputs_length for p in prepared
-    )
-    ranked, decoded = [], []
+    c = self._config
+    lengths = [min(len(p.ids), c.inputs_length) for p in prepared]
+    self.num_truncated += sum(len(p.ids) > c.inputs_length for p in prepared)
+    self.num_tokens += sum(lengths)
+    groups = {}
     # Rows of like length share a batch.
-    for i in sorted(range(len(prepared)), key=lambda i: len(prepared[i].ids)):
-      labels = self._labels[prepared[i].slot]
-      rank = self._method == "rank" or (self._method == "auto" and labels)
-      (ranked if rank else decoded).append(i)
-    for chosen, run in ((ranked, self._rank), (decoded, self._generate)):
-      # A power of two, so that the last batch is not of any size.
-      num_rows = 1 << max(0, len(chosen) - 1).bit_length()
-      num_rows = min(self._batch_size, num_rows)
-      for start in range(0, len(chosen), num_rows):
-        part = chosen[start : start + num_rows]
-        made = run([prepared[i] for i in part], num_rows)
+    for i in sorted(range(len(prepared)), key=lambda i: -lengths[i]):
+      groups.setdefault(self._target_length(prepared[i].slot), []).append(i)
+    for target_length, chosen in groups.items():
+      size = num_rows or self._num_rows(len(chosen))
+      for start in range(0, len(chosen), size):
+        part = chosen[start : start + size]
+        longest = c.prompt_length + lengths[part[0]]
+        config = dataclasses.replace(
+          c,
+          inputs_length=min(n for n in self._row_lengths if n >= longest)
+          - c.prompt_length,
+          targets_length=target_length or 2,
+          length_multiple=1,
+          num_rows=size,
+        )
+        if target_length:
+          made = self._rank([prepared[i] for i in part], config)
+        else:
+          row_ids = first_row + np.array([*part, *[0] * (size - len(part))])
+          made = self._generate([prepared[i] for i in part], config, row_ids)
         for i, result in zip(part, made, strict=True):
           results[i] = {**prepared[i].row, **result}
+        if advance:
+          advance(len(part))
     return results
 
-  def _batch(self, part, targets, num_rows):
+  def _target_length(self, slot):
+    """Decoder positions for the slot's labels, 0 where it generates."""
+    if self._method == "decode" or not self._labels[slot]:
+      return 0
+    # Powers of two: tasks with about as many labels share their batches.
+    size = sum(map(len, self._candidates[slot]))
+    return max(8, 1 << (size - 1).bit_length())
+
+  def _num_rows(self, count):
+    """One of few numbers of rows, of which each is compiled."""
+    num_rows = 1
+    while num_rows < count:
+      num_rows *= 4
+    return min(num_rows, self.batch_size)
+
+  def _batch(self, part, targets, config):
     examples = [
       {"inputs": p.ids, "targets": t, "task_id": p.slot}
       for p, t in zip(part, targets, strict=True)
     ]
-    # A few lengths only: each is compiled once.
-    c = self._config
-    longest = min(max(len(p.ids) for p in part), c.inputs_length)
-    length = c.prompt_length + longest
-    bucket = 32
-    while bucket < length:
-      bucket *= 2
-    targets_length = max(len(x) for t in targets for x in t)
-    config = dataclasses.replace(
-      c, length_multiple=bucket, targets_length=targets_length
-    )
-    return make_batch(examples, config, num_rows)[0]
+    return make_batch(examples, config)[0]
 
-  def _rank(self, part, num_rows):
+  def _rank(self, part, config):
     candidates = [self._candidates[p.slot] for p in part]
-    most = max(len(c) for c in self._candidates if c)
     scores = np.asarray(
       self._score(
         self._params,
-        self._batch(part, candidates, num_rows),
-        num_candidates=num_rows * most,
+        self._batch(part, candidates, config),
+        # A candidate has a token at least.
+        num_candidates=config.num_rows * config.targets_length,
       )
     )
     start = 0
@@ -289,15 +361,19 @@ class Predictor:
         "scores": dict(zip(labels, map(float, own), strict=True)),
       }
 
-  def _generate(self, part, num_rows):
+  def _generate(self, part, config, row_ids):
     # The targets are not looked at: any token stands for them.
-    targets = [[np.array([2, EOS_ID])]] * len(part)
-    tokens = self._decode(
-      self._params,
-      self._batch(part, targets, num_rows),
-      max_length=self._config.targets_length,
-    )
-    for _, row in zip(part, np.asarray(tokens), strict=False):
+    targets = [np.array([2, EOS_ID])] * len(part)
+    tokens = np.asarray(
+      self._decode(
+        self._params,
+        self._batch(part, targets, config),
+        row_ids.astype(np.int32),
+        max_length=self._config.targets_length,
+      )
+    )[: len(part)]
+    self.num_tokens += int(np.count_nonzero(tokens))
+    for row in tokens:
       yield {"prediction": self._tokenizer.decode(row)}
 
 

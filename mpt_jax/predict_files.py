@@ -1,70 +1,134 @@
 """Predictions for files of JSON lines, or of plain lines of text."""
 
 import contextlib
+import dataclasses
+import hashlib
 import itertools
 import json
-import os
 import pathlib
+import queue
 import sys
+import threading
+import time
 
 import rich.console
 import rich.progress
 
-# Rows that are predicted before their results are written.
-CHUNK_BATCHES = 32
+from mpt_jax.prediction_output import open_output
+
+# Rows of so many batches are sorted by length and written together.
+WINDOW_BATCHES = 16
+# A window of standard input is not waited for longer than this.
+STALL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+  """What a call predicted.
+
+  Attributes:
+    num_rows: rows that were predicted.
+    num_tokens: tokens read and generated, without prompts and padding.
+    seconds: from the first batch to the last, compilation included.
+  """
+
+  num_rows: int
+  num_tokens: int
+  seconds: float
+
+  def __str__(self):
+    seconds = max(self.seconds, 1e-9)
+    return (
+      f"{self.num_rows} rows in {self.seconds:.1f} s, compilation included:"
+      f" {self.num_rows / seconds:.1f} examples/s,"
+      f" {self.num_tokens / seconds:,.0f} tokens/s"
+    )
 
 
 def predict_file(
-  predictor,
-  source="-",
-  target="-",
-  *,
-  task: str | None = None,
-  batch_size: int = 32,
-):
+  predictor, source="-", target="-", *, task=None, overwrite=False
+) -> Throughput:
   """Reads rows, predicts, and writes them as JSON lines in the same order.
 
   A file named `.jsonl` holds a JSON object per line, one named `.txt` a text
   per line; of others the first line tells: it is JSON if it starts with a
-  brace. A file is checked to its end before the first prediction. The output
-  file appears when it is complete.
+  brace. A file is checked to its end before the first prediction; lines of
+  standard input are predicted and written as they come.
+
+  The output file appears when it is complete. Until then its lines are in
+  `TARGET.partial`, and `TARGET.partial.json` says what they were made of. The
+  same call after a stop goes on behind the last whole line and gives the same
+  bytes as a call that was not stopped: the rows of a batch are the same again.
 
   Args:
     predictor: a `predict.Predictor`.
     source: the file, "-" for standard input.
     target: the file, "-" for standard output, written as it is made.
     task: of the rows that name none.
-    batch_size: rows of a batch.
+    overwrite: replace a target that exists.
 
   Returns:
-    The number of rows.
+    What was predicted, and how fast.
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: a broken line, or one that does not fit its task; file and line
-      are named.
+    ValueError: a broken line, or one that does not fit its task (file and line
+      are named); a target that exists, or was begun from something else.
   """
-  chunk = CHUNK_BATCHES * batch_size
-  total = None
+  window = WINDOW_BATCHES * predictor.batch_size
+  total = num_rows = begun = None
+  if target != "-":
+    check_target(target, overwrite)
   if source != "-":
-    rows = read_rows(source, task)
-    total = sum(1 for _ in _prepared(predictor, rows, source))
+    digest = hashlib.sha256()
+    rows = _prepared(predictor, read_rows(source, task, digest), source)
+    total = sum(1 for _ in rows)
     if not total:
       raise ValueError(f"{source} is empty: it has no rows")
-  rows = _prepared(predictor, read_rows(source, task), source)
-  done = 0
-  with _writer(target) as file, _progress(total, chunk) as advance:
-    while part := list(itertools.islice(rows, chunk)):
-      for result in predictor.run(part):
-        file.write(json.dumps(result, ensure_ascii=False) + "\n")
-      file.flush()
-      done += len(part)
-      advance(len(part))
-  return done
+    # Of every batch, whatever is left for the last one: no further shape.
+    num_rows = predictor.batch_size if total > predictor.batch_size else None
+    begun = {
+      "input": digest.hexdigest(),
+      "task": task,
+      "window": window,
+      **predictor.fingerprint(),
+    }
+  predicted, tokens = 0, predictor.num_tokens
+  with open_output(target, begun) as (file, written), _progress(total) as bar:
+    first = written // window * window
+    if written:
+      print(
+        f"{written} of {total} rows are in {target}.partial: going on",
+        file=sys.stderr,
+      )
+      bar(min(first, total))
+    rows = _prepared(predictor, read_rows(source, task), source)
+    start = time.perf_counter()
+    for part in _windows(rows, window, source, first):
+      if first + len(part) > written:
+        results = predictor.run(part, first, num_rows, bar)
+        for result in results[max(0, written - first) :]:
+          file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        predicted += len(part)
+      first += len(part)
+  seconds = time.perf_counter() - start
+  return Throughput(predicted, predictor.num_tokens - tokens, seconds)
 
 
-def read_rows(source, task=None):
+def check_target(target, overwrite):
+  """Raises ValueError where the output file exists and is to be kept."""
+  if pathlib.Path(target).exists() and not overwrite:
+    raise ValueError(f"{target} exists; give --overwrite, or another --output")
+
+
+def read_rows(source, task=None, digest=None):
   """Yields (line number, row) of a file; "-" is standard input.
+
+  Args:
+    source: the file.
+    task: of the rows that name none.
+    digest: a hashlib object that takes in what is read.
 
   Raises:
     FileNotFoundError: no such file.
@@ -73,7 +137,7 @@ def read_rows(source, task=None):
   name = _name(source)
   with contextlib.ExitStack() as stack:
     if source == "-":
-      file = sys.stdin.buffer
+      file = _standard_input()
       if sys.stdin.isatty():
         print("reading rows from the terminal; Ctrl-D ends", file=sys.stderr)
     else:
@@ -82,6 +146,8 @@ def read_rows(source, task=None):
       file = stack.enter_context(open(source, "rb"))
     is_json = {".jsonl": True, ".txt": False}.get(pathlib.Path(name).suffix)
     for number, data in enumerate(file, 1):
+      if digest is not None:
+        digest.update(data)
       try:
         line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
       except UnicodeDecodeError as error:
@@ -98,6 +164,17 @@ def read_rows(source, task=None):
       if task is not None:
         row.setdefault("task", task)
       yield number, row
+
+
+def _standard_input():
+  """Its bytes, by a file object that no one else closes.
+
+  A thread that waits for sys.stdin's own would make Python abort at its end.
+  """
+  try:
+    return open(sys.stdin.fileno(), "rb", closefd=False)
+  except OSError:  # Tests put something in its place that has no number.
+    return sys.stdin.buffer
 
 
 def _parse(line, where):
@@ -128,35 +205,63 @@ def _prepared(predictor, rows, source):
       raise ValueError(f"{_name(source)}, line {number}: {error}") from error
 
 
-@contextlib.contextmanager
-def _writer(target):
-  """A text file that takes its name when it is complete."""
-  if target == "-":
-    yield sys.stdout
+def _windows(rows, size, source, first):
+  """Lists of `size` rows, from row `first` on; of stdin also shorter ones."""
+  if source == "-":
+    yield from _stream(rows, size)
     return
-  path = pathlib.Path(target)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-  try:
-    with open(partial, "w", encoding="utf-8") as file:
-      yield file
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+  rows = itertools.islice(rows, first, None)
+  while part := list(itertools.islice(rows, size)):
+    yield part
+
+
+def _stream(rows, size):
+  """Lists of what has come: up to `size` rows, or those before a stall.
+
+  What an iterator raises is raised behind the rows before it.
+  """
+  arrived = queue.Queue(maxsize=size)
+  end = object()
+
+  def read():
+    try:
+      for row in rows:
+        arrived.put(row)
+      arrived.put(end)
+    except BaseException as error:  # noqa: B036  Raised again below.
+      arrived.put(error)
+
+  threading.Thread(target=read, daemon=True).start()
+  last = None
+  while last is None:
+    part, wait = [], None
+    while len(part) < size and last is None:
+      try:
+        item = arrived.get(timeout=wait)
+      except queue.Empty:
+        break
+      if item is end or isinstance(item, BaseException):
+        last = item
+      else:
+        part.append(item)
+      wait = STALL_SECONDS
+    if part:
+      yield part
+  if last is not end:
+    raise last
 
 
 @contextlib.contextmanager
-def _progress(total, chunk):
-  """A function that moves a bar, where there is a long file and a terminal."""
+def _progress(total):
+  """A function that moves a bar, where there is a file and a terminal."""
   console = rich.console.Console(stderr=True)
-  shown = console.is_terminal and total is not None and total > chunk
   with rich.progress.Progress(
     "{task.description}",
     rich.progress.BarColumn(),
     rich.progress.MofNCompleteColumn(),
     rich.progress.TimeRemainingColumn(),
     console=console,
-    disable=not shown,
+    disable=not (console.is_terminal and total is not None),
   ) as bar:
     task = bar.add_task("predict", total=total)
     yield lambda rows: bar.advance(task, rows)

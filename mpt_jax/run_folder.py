@@ -31,22 +31,29 @@ def init_best(model, trainable):
   return best
 
 
-def update_best(best, trainable, metrics, model, metric, step):
-  """Takes over the prompts of each group whose mean metric is its best."""
+def update_best(best, trainable, metrics, model, names, step):
+  """Takes over the prompts of each group whose mean metric is its best.
+
+  Args:
+    best: see `init_best`.
+    trainable: the trained tree.
+    metrics: for each slot its metrics.
+    model: the `model.Model`.
+    names: for each slot the metric that counts.
+    step: steps done.
+
+  Returns:
+    The best prompts so far.
+  """
   groups = np.asarray(model.groups)
-  values = np.array([m.get(metric, np.nan) for m in metrics])
-  if np.isnan(values).all():
-    known = sorted({k for m in metrics for k in m})
-    raise ValueError(
-      f"EvalConfig.metric={metric!r} is not among the tasks' metrics:"
-      f" {', '.join(known)}"
-    )
+  values = np.array([m[name] for m, name in zip(metrics, names, strict=True)])
   if "prompt" not in best:
     return best
   best = jax.tree.map(np.array, best)
   for group in range(groups.max() + 1):
     members = np.flatnonzero(groups == group)
-    mean = np.nanmean(values[members])
+    # As it is kept, or an equal value would pass for a better one.
+    mean = np.float32(values[members].mean())
     if mean > best["metric"][group]:
       best["metric"][group], best["step"][group] = mean, step
       best["values"][members] = values[members]
@@ -84,26 +91,36 @@ def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
   )
 
 
-def best_bank(setup: Setup, best, last: PromptBank) -> PromptBank:
+def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
   """The bank at each group's best evaluation; `last` before the first one."""
   if not best["step"].all():
     return last
-  metric = setup.experiment.eval.metric
   metrics = [
-    {metric: float(value), "step": int(best["step"][group])}
-    for value, group in zip(best["values"], setup.model.groups, strict=True)
+    {name: float(value), "step": int(best["step"][group])}
+    for name, value, group in zip(
+      names, best["values"], setup.model.groups, strict=True
+    )
   ]
   return make_bank(setup, best["prompt"], metrics)
 
 
-def write_prompts(model_dir, setup, trainable, best, metrics=()):
-  """Writes the run's prompt files, or its backbone where everything trains."""
+def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
+  """Writes the run's prompt files, or its backbone where everything trains.
+
+  Args:
+    model_dir: the run's folder.
+    setup: the loaded experiment.
+    trainable: the trained tree.
+    best: see `init_best`.
+    names: for each slot the metric of `best`; None without evaluation.
+    metrics: for each slot the metrics of `trainable`; or nothing.
+  """
   if jax.process_index() != 0:
     return
   if setup.model.prompt_config is not None:
     last = make_bank(setup, trainable["prompt"], metrics)
     last.save(model_dir / "prompts" / "last.safetensors")
-    chosen = best_bank(setup, best, last)
+    chosen = best_bank(setup, best, last, names)
     chosen.save(model_dir / "prompts" / "best.safetensors")
   if setup.model.trainable == "everything":
     from mpt_jax.backbones import save_backbone

@@ -1,347 +1,42 @@
-"""The same experiments under t5x's programs: the one module that imports t5x.
+"""The same experiments under t5x's programs: the model, the loop, the start.
 
 `gin/launchers/t5x.train.gin` and its neighbours bind what `t5x.train`,
-`t5x.eval` and `t5x.infer` ask for from the functions here, each of which takes
-the `Experiment`. The network, the prompts, the losses, the examples of each
-batch and the optimizer are those of the native launcher; t5x gives the loop,
-the partitioning, the checkpoints and the evaluator.
+`t5x.eval` and `t5x.infer` ask for from the functions here and in `t5x_data`,
+each of which takes the `Experiment`. The network, the prompts, the losses, the
+examples of each batch and the optimizer are those of the native launcher; t5x
+gives the loop, the partitioning, the checkpoints and the evaluator. Nothing
+else in the library imports t5x.
 """
 
 import dataclasses
 import functools
-import os
 import pathlib
 
-import clu.data
 import clu.metrics
 import flax.core
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import seqio
-import tensorflow as tf
-from clu.data.dataset_iterator import ArraySpec, DatasetIterator
 
+# isort: off
+from mpt_jax import t5x_data  # First: without t5x it says what to do.
+from t5x import models, optimizers, trainer, utils
+from t5x import metrics as t5x_metrics
+
+# isort: on
 from mpt_jax import (
   backbones,
-  batches,
   decoding,
   losses,
-  pipeline,
+  partitioning,
   run_folder,
   setup_run,
   t5x_checkpoints,
+  t5x_tasks,
 )
 from mpt_jax.experiment import Experiment
 from mpt_jax.optimizers import make_optimizer, make_schedule
-
-try:
-  from t5x import checkpoints, models, optimizers, trainer, utils
-  from t5x import metrics as t5x_metrics
-except ImportError as error:
-  raise ImportError(
-    f"mpt_jax.t5x_adapter needs t5x and all that it imports ({error}). t5x is"
-    " not on PyPI: install it as https://github.com/google-research/t5x says,"
-    " and airio and jestimator, which are not on PyPI either, from their"
-    " repositories; `python -m mpt_jax.train` runs the same files without it"
-  ) from None
-
-# Names in seqio's registry begin with it.
-PREFIX = "mpt."
-
-
-@functools.lru_cache(maxsize=1)
-def assemble(experiment: Experiment) -> setup_run.Assembly:
-  """The experiment's parts, loaded once for all functions of this module.
-
-  The number of rows is fixed: t5x compiles a step for one shape. By default
-  there is room for every example in a row of its own.
-  """
-  if experiment.batch.num_rows is None:
-    batch = dataclasses.replace(
-      experiment.batch, num_rows=experiment.mix.batch_size
-    )
-    experiment = dataclasses.replace(experiment, batch=batch)
-  backbone = None
-  if _is_t5x_checkpoint(experiment):
-    # t5x itself reads the tensors, each device its own part.
-    opened = backbones.open_backbone(experiment.backbone)
-    config = dataclasses.replace(
-      opened.config, dtype=experiment.dtype or opened.config.dtype
-    )
-    backbone = backbones.Backbone(
-      config, None, opened.vocabulary_path, None, experiment.backbone
-    )
-  return setup_run.assemble(experiment, backbone=backbone)
-
-
-def _is_t5x_checkpoint(experiment):
-  path = experiment.backbone
-  return path is not None and t5x_checkpoints.find_checkpoint(path) is not None
-
-
-def absolute_path(path: str) -> str:
-  """The path as orbax wants it; addresses such as gs://... stay."""
-  return path if "://" in path else os.path.abspath(path)
-
-
-def newest_checkpoint(path: str) -> str:
-  """The newest step's folder in a run's folder; a step's folder itself.
-
-  Raises:
-    FileNotFoundError: there is no checkpoint.
-  """
-  path = absolute_path(path)
-  steps = checkpoints.all_steps(path)
-  if steps:
-    return checkpoints.get_checkpoint_dir(path, max(steps))
-  if t5x_checkpoints.find_checkpoint(path) is None:
-    raise FileNotFoundError(
-      f"no t5x checkpoint in {path}: give MODEL_DIR, the folder of a run of"
-      " t5x.train, or CHECKPOINT_PATH"
-    )
-  return path
-
-
-# --------------------------------------------------------------------- data
-
-
-class PromptBatches(DatasetIterator):
-  """The native launcher's batches, as arrays of one shape.
-
-  Args:
-    parts: the assembled experiment.
-    shard: (index, count): this process's share of each batch.
-  """
-
-  def __init__(self, parts: setup_run.Assembly, shard=(0, 1)):
-    batch = parts.experiment.batch
-    if batch.num_rows % shard[1]:
-      raise ValueError(
-        f"num_rows={batch.num_rows} is not a multiple of the {shard[1]}"
-        " processes that share a batch"
-      )
-    self._config = dataclasses.replace(
-      batch, num_rows=batch.num_rows // shard[1]
-    )
-    experiment = parts.experiment
-    self._initial = None
-    if _is_t5x_checkpoint(experiment):
-      self._initial = absolute_path(experiment.backbone).rstrip("/") + "/"
-    self._stream = pipeline.ExampleStream(
-      parts.tasks,
-      [slot.data_name for slot in parts.experiment.slots],
-      parts.experiment.mix,
-      shard,
-    )
-
-  def __next__(self):
-    return batches.make_batch(next(self._stream), self._config)[0]
-
-  @property
-  def element_spec(self):
-    empty, _ = batches.make_batch([], self._config)
-    return {k: ArraySpec(v.dtype, v.shape) for k, v in empty.items()}
-
-  def save(self, filename):
-    self._stream.save(filename)
-
-  def restore(self, filename):
-    # t5x also looks beside the checkpoint that the T5 is from.
-    if self._initial and str(filename).startswith(self._initial):
-      return
-    self._stream.restore(filename)
-
-
-def get_dataset(
-  cfg,
-  shard_id,
-  num_shards,
-  feature_converter_cls,
-  num_epochs=None,
-  continue_from_last_checkpoint=False,
-  *,
-  experiment: Experiment,
-) -> PromptBatches:
-  """t5x's `get_dataset_fn` for training."""
-  del cfg, feature_converter_cls, num_epochs, continue_from_last_checkpoint
-  return PromptBatches(assemble(experiment), (shard_id, num_shards))
-
-
-class PromptFeatureConverter(seqio.FeatureConverter):
-  """Task features to the rows of `batches.make_batch`, one example each.
-
-  The task's features are those of an encoder-decoder task and `task_ids`, one
-  number: the slot whose prompt is put before the inputs.
-
-  Args:
-    pack: must be False: t5x evaluates plain rows only.
-    prompt_length: P.
-    **kwargs: of `seqio.FeatureConverter`.
-  """
-
-  TASK_FEATURES = {
-    name: seqio.FeatureConverter.FeatureSpec(dtype=tf.int32)
-    for name in ("inputs", "targets", "task_ids")
-  }
-  MODEL_FEATURES = {
-    name: seqio.FeatureConverter.FeatureSpec(
-      dtype=tf.float32 if name.endswith("weights") else tf.int32
-    )
-    for name in (
-      "encoder_input_tokens",
-      "encoder_prompt_slots",
-      "encoder_task_ids",
-      "encoder_segment_ids",
-      "decoder_input_tokens",
-      "decoder_target_tokens",
-      "decoder_loss_weights",
-      "decoder_segment_ids",
-      "decoder_task_ids",
-    )
-  }
-  PACKING_FEATURE_DTYPES = {}
-
-  def __init__(self, pack=False, *, prompt_length, **kwargs):
-    if pack:
-      raise ValueError("evaluation takes plain rows: pack must be False")
-    self._prompt_length = prompt_length
-    super().__init__(pack=False, **kwargs)
-
-  def get_model_feature_lengths(self, task_feature_lengths):
-    length = self._prompt_length + task_feature_lengths["inputs"]
-    return {
-      name: length
-      if name.startswith("encoder")
-      else task_feature_lengths["targets"]
-      for name in self.MODEL_FEATURES
-    }
-
-  def _convert_features(self, ds, task_feature_lengths):
-    prompt_length = self._prompt_length
-    length = prompt_length + task_feature_lengths["inputs"]
-    target_length = task_feature_lengths["targets"]
-
-    def row(values, size):
-      padded = tf.pad(values, [[0, size - tf.shape(values)[0]]])
-      return tf.ensure_shape(padded, [size])
-
-    def convert(example):
-      inputs = example["inputs"][: task_feature_lengths["inputs"]]
-      targets = example["targets"][:target_length]
-      task_id = example["task_ids"][0]
-      ones = tf.ones([prompt_length + tf.shape(inputs)[0]], tf.int32)
-      target_ones = tf.ones_like(targets)
-      before = tf.zeros([prompt_length], tf.int32)
-      return {
-        "encoder_input_tokens": row(tf.concat([before, inputs], 0), length),
-        "encoder_prompt_slots": row(tf.range(1, prompt_length + 1), length),
-        "encoder_task_ids": row(ones * task_id, length),
-        "encoder_segment_ids": row(ones, length),
-        "decoder_input_tokens": row(
-          tf.concat([[0], targets[:-1]], 0), target_length
-        ),
-        "decoder_target_tokens": row(targets, target_length),
-        "decoder_loss_weights": tf.cast(
-          row(target_ones, target_length), tf.float32
-        ),
-        "decoder_segment_ids": row(target_ones, target_length),
-        "decoder_task_ids": row(target_ones * task_id, target_length),
-      }
-
-    return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def register_slots(parts: setup_run.Assembly) -> str:
-  """Registers each slot's task with its number; seqio's evaluator asks names.
-
-  Returns:
-    The name of the mixture of all slots. Its tasks are PREFIX and the slot's
-    name; those of an earlier experiment are replaced.
-  """
-  names = []
-  for task_id, (slot, task) in enumerate(
-    zip(parts.experiment.slots, parts.tasks, strict=True)
-  ):
-    name = PREFIX + slot.name
-    numbered = task.replace(
-      name=name,
-      output_features={
-        **task.output_features,
-        "task_ids": seqio.Feature(
-          seqio.PassThroughVocabulary(len(parts.tasks)), add_eos=False
-        ),
-      },
-      preprocessors=[
-        *task.preprocessors,
-        functools.partial(_add_task_id, task_id=task_id),
-      ],
-    )
-    _register(seqio.TaskRegistry, name, numbered)
-    names.append(name)
-  mixture = seqio.Mixture(PREFIX + "slots", names, default_rate=1.0)
-  _register(seqio.MixtureRegistry, mixture.name, mixture)
-  return mixture.name
-
-
-def _add_task_id(dataset, task_id):
-  return dataset.map(
-    lambda example: {**example, "task_ids": tf.constant([task_id], tf.int32)}
-  )
-
-
-def _register(registry, name, provider):
-  if name in registry.names():
-    registry.remove(name)
-  registry.add_provider(name, provider)
-
-
-def train_dataset(experiment: Experiment) -> utils.DatasetConfig:
-  """What t5x.train reads of the training data; see `get_dataset`."""
-  batch = assemble(experiment).experiment.batch
-  return _dataset_config(
-    experiment, "train", batch.num_rows, shuffle=True, seed=experiment.mix.seed
-  )
-
-
-def eval_dataset(
-  experiment: Experiment, split: str | None = None
-) -> utils.DatasetConfig | None:
-  """The slots' evaluation data: None where the experiment has no `eval`.
-
-  Args:
-    experiment: the settings.
-    split: instead of the experiment's.
-  """
-  if experiment.eval is None and split is None:
-    return None
-  rows = 32 if experiment.eval is None else experiment.eval.num_rows
-  return _dataset_config(
-    experiment, split or experiment.eval.split, rows, shuffle=False, seed=0
-  )
-
-
-def _dataset_config(experiment, split, num_rows, shuffle, seed):
-  parts = assemble(experiment)
-  batch = parts.experiment.batch
-  return utils.DatasetConfig(
-    mixture_or_task_name=register_slots(parts),
-    task_feature_lengths={
-      "inputs": batch.inputs_length,
-      "targets": batch.targets_length,
-      "task_ids": 1,
-    },
-    split=split,
-    batch_size=num_rows,
-    shuffle=shuffle,
-    seed=seed,
-    use_cached=False,
-    use_memory_cache=False,
-  )
-
-
-# -------------------------------------------------------------------- model
 
 
 def optimizer_def(parts: setup_run.Assembly) -> optimizers.OptimizerDef:
@@ -401,12 +96,12 @@ class PromptModel(models.BaseTransformerModel):
   """
 
   def __init__(self, experiment: Experiment):
-    self.parts = parts = assemble(experiment)
+    self.parts = parts = t5x_data.assemble(experiment)
     self.experiment = parts.experiment
     # [N, P, D], set by the trainer: only training needs the teachers.
     self.teacher_prompts = None
     self.FEATURE_CONVERTER_CLS = functools.partial(
-      PromptFeatureConverter, prompt_length=experiment.prompt_length
+      t5x_tasks.PromptFeatureConverter, prompt_length=experiment.prompt_length
     )
     features = parts.tasks[0].output_features
     super().__init__(
@@ -537,10 +232,10 @@ def restore_config(experiment: Experiment):
 
   None where the backbone is a folder with its own config, or random.
   """
-  if not _is_t5x_checkpoint(experiment):
+  if not t5x_data.is_t5x_checkpoint(experiment.backbone):
     return None
   return utils.RestoreCheckpointConfig(
-    path=absolute_path(experiment.backbone),
+    path=t5x_data.absolute_path(experiment.backbone),
     mode="specific",
     dtype="float32",
     fallback_to_scratch=True,
@@ -553,7 +248,12 @@ class PromptTrainer(trainer.Trainer):
 
   The run's folder gets experiment.json and, whenever t5x writes its metrics,
   prompts/last.safetensors: what `mpt predict`, `mpt export` and the next
-  stage read, whichever launcher made it.
+  stage read, whichever launcher made it. Dropout draws what it draws there,
+  but for microbatches, whose rows t5x chooses and whose keys it splits.
+
+  Raises:
+    ValueError: the run's folder holds another experiment.
+    TypeError: batches that are not of `t5x_data.get_dataset`.
   """
 
   def __init__(self, model: PromptModel, train_state, **kwargs):
@@ -582,8 +282,7 @@ class PromptTrainer(trainer.Trainer):
       )
     self._parts = dataclasses.replace(model.parts, backbone=backbone)
     settings = {
-      **experiment.to_json(),
-      "launcher": "t5x",
+      **t5x_data.run_settings(model.parts),
       "backbone_fingerprint": backbone.fingerprint,
     }
     path = self._model_dir / run_folder.SETTINGS
@@ -618,13 +317,23 @@ class PromptTrainer(trainer.Trainer):
       donate_argnums=(0,),
     )
 
+  def compile_train(self, batch):
+    """Nothing: each number of rows is compiled when it first comes."""
+
   def train(self, batch_iter, num_steps, start_step=None):
-    summary = super().train(batch_iter, num_steps, start_step)
+    batches = t5x_data.find_batches(batch_iter)
+    mesh = self._partitioner.mesh
+    row_multiple = mesh.shape["data"] * self._num_microbatches
+    arrays = (
+      partitioning.put_batch(mesh, batches.next_batch(row_multiple))
+      for _ in range(num_steps)
+    )
+    summary = super().train(arrays, num_steps, start_step)
     if jax.process_index() == 0 and "prompt" in self.train_state.params:
       prompt = jax.tree.map(
         lambda x: np.asarray(x.addressable_data(0)),
         flax.core.unfreeze(self.train_state.params["prompt"]),
       )
-      bank = run_folder.make_bank(self._parts, prompt)
-      bank.save(self._model_dir / "prompts" / "last.safetensors")
+      trained = run_folder.make_bank(self._parts, prompt)
+      trained.save(self._model_dir / "prompts" / "last.safetensors")
     return summary

@@ -111,6 +111,13 @@ def train(
     state_shardings(state, mesh),
   )
   best = run_folder.init_best(model, state.params)
+  evaluator = names = None
+  metrics = []
+  if experiment.eval is not None:
+    evaluator = evaluation.Evaluator(
+      model.network, setup.tasks, experiment.eval, experiment.batch, mesh
+    )
+    names = evaluator.main_metrics()
   # Only now: what cannot start must not occupy the folder.
   run_folder.write_settings(model_dir, settings, config_text)
   checkpoints = Checkpoints(model_dir, keep_checkpoints)
@@ -118,12 +125,6 @@ def train(
     state, best = checkpoints.restore(state, best, stream)
   step = int(state.step)
   base_key = jax.random.key(experiment.seed)
-  evaluator = None
-  metrics = []
-  if experiment.eval is not None:
-    evaluator = evaluation.Evaluator(
-      model.network, setup.tasks, experiment.eval, experiment.batch, mesh
-    )
   evaluated = saved = -1
 
   with MetricsLog(
@@ -159,30 +160,34 @@ def train(
       if evaluate:
         metrics = evaluator(setup.network_params(state.params))
         best = run_folder.update_best(
-          best, state.params, metrics, model, experiment.eval.metric, step
+          best, state.params, metrics, model, names, step
         )
         evaluated = step
         scalars = eval_scalars(slots, metrics)
-        log.write(step, "eval", scalars, [experiment.eval.metric])
+        log.write(step, "eval", scalars, dict.fromkeys(names))
         window.restart_clock()
       if save:
         check_finite(state.params, slots, model.groups, step)
         checkpoints.save(step, state, best, stream)
         shown = metrics if evaluated == step else ()
-        run_folder.write_prompts(model_dir, setup, state.params, best, shown)
+        run_folder.write_prompts(
+          model_dir, setup, state.params, best, names, shown
+        )
         saved = step
         window.restart_clock()
     if evaluator is not None and evaluated != step:
       # A finished run was started again.
       metrics = evaluator(setup.network_params(state.params))
     if saved != step:
-      run_folder.write_prompts(model_dir, setup, state.params, best, metrics)
+      run_folder.write_prompts(
+        model_dir, setup, state.params, best, names, metrics
+      )
   checkpoints.close()
   params = setup.network_params(state.params)
   best_bank = last_bank = None
   if model.prompt_config is not None:
     last_bank = run_folder.make_bank(setup, state.params["prompt"], metrics)
-    best_bank = run_folder.best_bank(setup, best, last_bank)
+    best_bank = run_folder.best_bank(setup, best, last_bank, names)
   return Result(best_bank, last_bank, metrics, setup, params)
 
 

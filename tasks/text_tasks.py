@@ -160,9 +160,11 @@ class TextTask(seqio.Task):
   Attributes:
     template: the text of an input with the row's fields in braces, or None.
       It goes into the prompt file, for prediction.
+    metric: name of the value by which the task is judged, or None.
   """
 
   template: str | None = None
+  metric: str | None = None
 
   def get_dataset(self, *args, try_in_mem_cache=False, **kwargs):
     del try_in_mem_cache
@@ -179,7 +181,7 @@ class TextTask(seqio.Task):
       metric_fns=made.metric_fns,
       shuffle_buffer_size=None,
     )
-    task.template = self.template
+    task.template, task.metric = self.template, self.metric
     return task
 
 

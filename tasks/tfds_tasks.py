@@ -180,4 +180,5 @@ def register_dataset(
         template=template,
       )
     )
+    made[-1].metric = dataset.metric
   return made[0]

@@ -189,7 +189,7 @@ def predict(prompts, backbone, *argv):
 
 
 def test_predict_files(capsys, tmp_path, prompts, backbone, monkeypatch):
-  monkeypatch.setattr(predict_files, "CHUNK_BATCHES", 1)
+  monkeypatch.setattr(predict_files, "WINDOW_BATCHES", 1)
   rows = [
     {"text": f"text {i}" + " more" * i, "task": f"cli_{'ab'[i % 2]}", "id": i}
     for i in range(11)
@@ -206,6 +206,7 @@ def test_predict_files(capsys, tmp_path, prompts, backbone, monkeypatch):
   assert [p.name for p in target.parent.iterdir()] == ["out.jsonl"]
 
   before = target.read_text()
+  assert "11 rows in " in capsys.readouterr().err
   fails(capsys, "out.jsonl exists", *command)
   assert target.read_text() == before
   assert run(*command, "--overwrite") == 0
@@ -231,7 +232,8 @@ def test_predict_standard_input(capsys, prompts, backbone, monkeypatch):
   monkeypatch.setattr(sys, "stdin", stdin)
   assert run(*predict(prompts, backbone)) == 0
   out = capsys.readouterr()
-  assert json.loads(out.out)["text"] == "é" and out.err == ""
+  assert json.loads(out.out)["text"] == "é"
+  assert out.err.startswith("1 rows in ") and "examples/s" in out.err
 
 
 @pytest.mark.parametrize(
@@ -262,11 +264,15 @@ def test_predict_disk_full(capsys, tmp_path, prompts, backbone, monkeypatch):
   source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
   source.write_text("a")
   target.write_text("old")
-  monkeypatch.setattr(predict_files.os, "replace", full)
   files = ("--input", source, "--output", target, "--task", "cli_a")
   command = predict(prompts, backbone, *files, "--overwrite")
-  fails(capsys, "No space left on device", *command)
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "replace", full)
+    fails(capsys, "No space left on device", *command)
   assert target.read_text() == "old"
+  # What was predicted is kept, and the same command needs only to rename it.
+  assert run(*command) == 0
+  assert json.loads(target.read_text())["text"] == "a"
   assert {p.name for p in tmp_path.iterdir()} == {"in.txt", "out.jsonl"}
 
 

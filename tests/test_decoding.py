@@ -4,6 +4,7 @@ import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,6 +21,10 @@ greedy_decode = jax.jit(
 beam_decode = jax.jit(
   decoding.beam_decode,
   static_argnames=("network", "max_length", "num_beams", "alpha"),
+)
+sample_decode = jax.jit(
+  decoding.sample_decode,
+  static_argnames=("network", "max_length", "top_k"),
 )
 score_candidates = jax.jit(
   decoding.score_candidates, static_argnames=("network", "num_candidates")
@@ -241,3 +246,123 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
   ]
   np.testing.assert_allclose(scores[:15], expected, atol=5e-5)
   np.testing.assert_array_equal(scores[15:], 0)
+
+
+class Unigram:
+  """In the place of a T5: the same probabilities at every position."""
+
+  PROBABILITIES = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
+
+  def apply(self, variables, *args, method):
+    del variables
+    rows = args[0].shape[0]
+    if method == "encode":
+      return (jnp.zeros((*args[0].shape, 1)),)
+    if method == "init_cache":
+      return jnp.zeros((rows, 1))
+    logits = jnp.log(jnp.asarray(self.PROBABILITIES, jnp.float32)) + 7.0
+    return jnp.broadcast_to(logits, (rows, VOCAB)), args[1]
+
+
+def _keys(seed, rows):
+  base = jax.random.key(seed)
+  return jax.vmap(lambda row: jax.random.fold_in(base, row))(jnp.asarray(rows))
+
+
+@pytest.mark.parametrize(
+  "temperature, top_k, expected",
+  [
+    (1.0, 0, [0.4, 0.1, 0.3, 0.15, 0.05]),
+    # Squares .16, .01, .09, .0225, .0025 over their sum, .285.
+    (0.5, 0, [0.5614, 0.0351, 0.3158, 0.0789, 0.0088]),
+    # The three likeliest over .85.
+    (1.0, 3, [0.4706, 0.0, 0.3529, 0.1765, 0.0]),
+    # .16 and .09 over .25.
+    (0.5, 2, [0.64, 0.0, 0.36, 0.0, 0.0]),
+    # Square roots .6325, .3162, .5477, .3873, .2236 over 2.1073.
+    (2.0, 0, [0.3001, 0.1501, 0.2599, 0.1838, 0.1061]),
+  ],
+)
+def test_samples_have_the_distribution(temperature, top_k, expected):
+  rows, length = 2000, 4
+  batch = {
+    "encoder_input_tokens": np.ones((rows, 1), np.int32),
+    "encoder_segment_ids": np.ones((rows, 1), np.int32),
+  }
+  tokens = np.asarray(
+    decoding.sample_decode(
+      Unigram(), {}, batch, length, _keys(0, range(rows)), temperature, top_k
+    )
+  )
+  alive = np.ones(rows, bool)
+  for position in range(length):
+    drawn = tokens[alive, position]
+    # Five standard deviations of a binomial frequency, and the rounding of
+    # the numbers above.
+    for token, p in enumerate(expected):
+      bound = 5 * np.sqrt(p * (1 - p) / len(drawn)) + 1e-4
+      assert abs(np.mean(drawn == token) - p) <= bound, (position, token)
+    assert not tokens[~alive, position].any()
+    alive &= tokens[:, position] != EOS_ID
+  # Positions and rows draw on their own: of two rows' first two tokens, as
+  # many agree as chance has it, Σ p² and five deviations.
+  first, second = tokens[:, 0], tokens[:, 1]
+  chance = float(np.sum(np.square(expected)))
+  bound = 5 * np.sqrt(chance * (1 - chance) / (rows // 2)) + 1e-3
+  assert abs(np.mean(first[::2] == first[1::2]) - chance) <= bound
+  kept = first != EOS_ID
+  other = np.array(expected) * (np.arange(VOCAB) != EOS_ID)
+  chance = float(np.sum(other * expected) / other.sum())
+  bound = 5 * np.sqrt(chance * (1 - chance) / kept.sum()) + 1e-3
+  assert abs(np.mean(first[kept] == second[kept]) - chance) <= bound
+
+
+@pytest.mark.parametrize(
+  "temperature, top_k", [(2.0, 1), (1e-4, 0), (1e-4, 3), (1e-42, 0)]
+)
+def test_sampling_that_is_greedy(case, temperature, top_k):
+  network, params, batch = case
+  greedy = greedy_decode(network, params, batch, max_length=6)
+  sampled = sample_decode(
+    network, params, batch, 6, _keys(1, range(6)), temperature, top_k=top_k
+  )
+  np.testing.assert_array_equal(sampled, greedy)
+
+
+def test_a_row_is_drawn_alike_in_any_batch(case):
+  network, params, batch = case
+  draw = lambda rows, seed=2: np.asarray(
+    sample_decode(
+      network,
+      params,
+      {k: v[rows] for k, v in batch.items()},
+      6,
+      _keys(seed, rows),
+      1.5,
+    )
+  )
+  together = draw(np.arange(6))
+  assert len({tuple(t) for t in together[:5]}) > 1
+  order = np.array([3, 5, 0, 4, 1, 2])
+  np.testing.assert_array_equal(draw(order), together[order])
+  np.testing.assert_array_equal(draw(np.array([4, 1])), together[[4, 1]])
+  assert not np.array_equal(draw(np.arange(6), seed=3), together)
+
+
+@pytest.mark.parametrize(
+  "settings, message",
+  [
+    ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+    ({"temperature": -1.0}, "temperature must be 0 or above"),
+    ({"temperature": float("nan")}, "temperature must be 0 or above"),
+    ({"temperature": float("inf")}, "temperature must be 0 or above"),
+    ({"temperature": 1.0, "top_k": -1}, "top_k must be from 0"),
+    ({"temperature": 1.0, "top_k": VOCAB + 1}, "to vocab_size=5, got 6"),
+    ({"temperature": 1.0, "num_beams": 2}, "beam search does not sample"),
+    ({"top_k": 3}, "give a temperature above 0"),
+    ({"seed": 3}, "give a temperature above 0"),
+  ],
+)
+def test_decoder_settings_are_checked(case, settings, message):
+  with pytest.raises(ValueError, match=message):
+    decoding.make_decoder(case[0], **settings)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from train_fixtures import CACHE, LABELS, save_tiny_backbone, write_rows
+from train_fixtures import CACHE, write_user_folder
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = (
@@ -17,33 +17,13 @@ SMALL = (
   "TRAIN_STEPS=2",
   "EvalConfig.num_rows=8",
 )
-TASKS = """
-import pathlib
-import tasks
-folder = pathlib.Path(__file__).parent
-for name in ("first", "second", "third"):
-  tasks.register_file_task(
-    name,
-    {{s: folder / f"{{name}}_{{s}}.jsonl" for s in ("train", "validation")}},
-    template="text: {{text}}",
-    label_names={labels!r},
-  )
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   """A backbone, three tasks and the module that registers them."""
   folder = tmp_path_factory.mktemp("gin")
-  save_tiny_backbone(folder / "t5")
-  for i, name in enumerate(("first", "second", "third")):
-    for split in ("train", "validation"):
-      write_rows(folder / f"{name}_{split}.jsonl", 8, seed=i)
-  (folder / "gin_test_tasks.py").write_text(TASKS.format(labels=LABELS))
-  (folder / "own.gin").write_text(
-    "from __gin__ import dynamic_registration\nimport gin_test_tasks\n"
-  )
-  return folder
+  return write_user_folder(folder, "gin_test_tasks", 8)
 
 
 def launch(folder, *arguments, bindings=(), small=True):

@@ -1,5 +1,6 @@
 """Prediction: equal to evaluation, in any mix and order, without seqio."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,9 +11,19 @@ import pytest
 from train_fixtures import save_tiny_backbone, write_rows
 
 import tasks
-from mpt_jax import backbones, batches, evaluate_bank, predict, vocabularies
+from mpt_jax import (
+  backbones,
+  batches,
+  decoding,
+  evaluate_bank,
+  predict,
+  vocabularies,
+)
 from mpt_jax.bank import PromptBank
 from mpt_jax.evaluation import EvalConfig
+from mpt_jax.network import T5
+from mpt_jax.prompts import PromptConfig
+from mpt_jax.row_lengths import MAX_ROW_LENGTHS, row_lengths
 
 LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
 TEMPLATES = ("text: {text}", "{text} and {label}?", None)
@@ -184,20 +195,106 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
       assert [labels[i] for i in seen[name]] == mine
 
 
-def test_few_shapes_are_compiled(prompts, backbone):
-  fresh = predict.Predictor(prompts, backbone, batch_size=4)
-  fresh.predict(
-    [{"text": "tree " * n, "task": "predict_a"} for n in range(1, 200)]
+@pytest.mark.parametrize("task", ["predict_a", "predict_c"])
+def test_few_shapes_are_compiled(prompts, backbone, task):
+  fresh = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
+  rows = [{"text": "tree " * n, "task": task} for n in range(1, 200, 3)]
+  fresh.predict(rows)
+  program = fresh._score if task == "predict_a" else fresh._decode
+  count = program._cache_size()
+  assert 1 < count <= MAX_ROW_LENGTHS
+  # Other lengths, none longer than those, compile nothing.
+  fresh.predict([{"text": "tree " * n, "task": task} for n in range(2, 190, 3)])
+  assert program._cache_size() == count
+
+
+@pytest.mark.parametrize("prompt_length", [1, 20, 100, 300])
+@pytest.mark.parametrize("inputs_length", [1, 7, 128, 512, 4096])
+def test_row_lengths(prompt_length, inputs_length):
+  lengths = row_lengths(prompt_length, inputs_length)
+  assert lengths[0] == prompt_length + inputs_length
+  assert 1 <= len(lengths) <= MAX_ROW_LENGTHS
+  assert all(a >= 1.2 * b for a, b in itertools.pairwise(lengths))
+  assert lengths[-1] > prompt_length
+
+
+@pytest.fixture(scope="session")
+def free_rows(rows):
+  """The rows that are generated for."""
+  return [row for row in rows if row["task"] == "predict_c"]
+
+
+def _texts(predictor, rows):
+  return [r["prediction"] for r in predictor.predict(rows)]
+
+
+def test_sampling(prompts, backbone, predictor, free_rows):
+  make = lambda **settings: predict.Predictor(
+    prompts, backbone, **{"batch_size": 4, "targets_length": 5, **settings}
   )
-  # L of 32, 64, 128 and 256.
-  assert fresh._score._cache_size() == 4
+  greedy = _texts(predictor, free_rows)
+  drawn = _texts(make(temperature=1.5), free_rows)
+  assert drawn != greedy
+  # The same in batches of other rows, by its number and by its seed.
+  assert (
+    _texts(make(temperature=1.5, batch_size=16, seed=0), free_rows) == drawn
+  )
+  assert _texts(make(temperature=1.5, seed=1), free_rows) != drawn
+  assert _texts(make(temperature=1.5, top_k=1), free_rows) == greedy
+  one = make(temperature=1.5)
+  alone = one.run([one.prepare(free_rows[7])], first_row=7)
+  assert alone[0]["prediction"] == drawn[7]
+  twice = _texts(one, [free_rows[0]] * 8)
+  assert len(set(twice)) > 1
+
+
+def test_beams(prompts, bank, backbone, free_rows, predictor):
+  settings = {"batch_size": 4, "targets_length": 5, "num_beams": 3}
+  beams = predict.Predictor(prompts, backbone, **settings)
+  loaded = backbones.load_backbone(backbone)
+  examples = [
+    {"inputs": beams.prepare(row).ids, "targets": np.array([2]), "task_id": 2}
+    for row in free_rows
+  ]
+  config = batches.BatchConfig(64, 5, LENGTH, 3, pack=False)
+  tokens, _ = decoding.beam_decode(
+    T5(loaded.config, PromptConfig(3, LENGTH, 0)),
+    {**loaded.params, "prompt": {"shared_prompt": bank.composed}},
+    batches.make_batch(examples, config)[0],
+    5,
+    num_beams=3,
+  )
+  tokenizer = vocabularies.Tokenizer(loaded.vocabulary_path)
+  found = _texts(beams, free_rows)
+  assert found == [tokenizer.decode(row) for row in np.asarray(tokens)]
+  assert found != _texts(predictor, free_rows)
+
+
+def test_ranking_does_not_sample(bank, backbone):
+  for settings in ({"num_beams": 2}, {"temperature": 1.0}):
+    with pytest.raises(ValueError, match="'rank' generates nothing"):
+      predict.Predictor(bank, backbone, method="rank", **settings)
+
+
+def test_fingerprint_tells_predictors_apart(bank, prompts, backbone):
+  found = predict.Predictor(bank, backbone).fingerprint()
+  assert json.loads(json.dumps(found)) == found
+  assert predict.Predictor(prompts, backbone).fingerprint() == found
+  moved = {k: v + 1 for k, v in bank.params.items()}
+  other = PromptBank(moved, NAMES, (0, 0, 1), bank.backbone, bank.slots)
+  assert predict.Predictor(other, backbone).fingerprint() != found
+
+
+def test_tokens_are_counted(prompts, backbone):
+  fresh = predict.Predictor(prompts, backbone, targets_length=5)
+  row = {"text": "a tree", "task": "predict_a"}
+  fresh.predict([row, row])
+  assert fresh.num_tokens == 2 * len(fresh.prepare(row).ids)
 
 
 def test_decoding_labels(predictor, prompts, backbone, rows):
-  decoding = predict.Predictor(
-    prompts, backbone, method="decode", targets_length=5
-  )
-  assert "scores" not in decoding.predict(rows[:1])[0]
+  free = predict.Predictor(prompts, backbone, method="decode", targets_length=5)
+  assert "scores" not in free.predict(rows[:1])[0]
 
 
 def test_template_and_raw(bank, backbone):

@@ -1,62 +1,45 @@
 """The same gin files under t5x's own programs; runs where t5x is importable.
 
 Every test but the first needs t5x: `PYTHONPATH=/path/to/t5x pytest
-tests/test_t5x.py` (README, "Under t5x").
+tests/test_t5x.py` (README, "Under t5x"). `test_t5x_chain.py` has a user's way
+through all programs.
 """
 
-import importlib.util
 import inspect
-import json
 import os
-import pathlib
-import signal
 import subprocess
 import sys
-import time
+import types
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from train_fixtures import (
-  CACHE,
-  LABELS,
-  save_tiny_backbone,
-  tiny_experiment,
-  tiny_tasks,
-  write_rows,
+from t5x_runs import (
+  ROOT,
+  assert_equal_but_for_rounding,
+  assert_equal_losses,
+  environment,
+  kill_when,
+  launch,
+  needs_t5x,
+  own_scalars,
+  t5x_scalars,
 )
+from train_fixtures import tiny_experiment, tiny_tasks, write_user_folder
 
 from mpt_jax import t5x_checkpoints
 from mpt_jax.bank import load_bank
 
 # A fixture.
 __all__ = ["tiny_tasks"]
-ROOT = pathlib.Path(__file__).parents[1]
-needs_t5x = pytest.mark.skipif(
-  importlib.util.find_spec("t5x") is None,
-  reason="t5x is not installed; it is not on PyPI, the README says how",
-)
-OWN_TASKS = """
-import pathlib
-import seqio
-import tasks
-folder = pathlib.Path(__file__).parent
-for name in ("first", "second", "third"):
-  tasks.register_file_task(
-    name,
-    {{s: folder / f"{{name}}_{{s}}.jsonl" for s in ("train", "validation")}},
-    template="text: {{text}}",
-    label_names={labels!r},
-  )
-seqio.MixtureRegistry.add("both", ["first", "second"], default_rate=1.0)
-"""
 
 
-def test_without_t5x_one_line_says_what_is_missing():
+@pytest.mark.parametrize("module", ["t5x_adapter", "t5x_data"])
+def test_without_t5x_one_line_says_what_is_missing(module):
   # A t5x that cannot be imported, whether or not there is a real one.
   code = (
     "import sys; sys.modules['t5x'] = None\n"
-    "try:\n  import mpt_jax.t5x_adapter\n"
+    f"try:\n  import mpt_jax.{module}\n"
     "except ImportError as error:\n  print(error)"
   )
   made = subprocess.run(
@@ -101,6 +84,8 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
   shared = ("model", "dataset_cfg", "partitioner", "restore_checkpoint_cfg")
   arguments(evaluate.evaluate, *shared, "output_dir", "inference_evaluator_cls")
   arguments(infer.infer, *shared, "mode", "output_dir", "checkpoint_period")
+  arguments(infer.infer, "write_fn")
+  arguments(infer.write_inferences_to_file, "input_fields_to_include")
   arguments(
     models.BaseTransformerModel.__init__,
     *("module", "input_vocabulary", "output_vocabulary", "optimizer_def"),
@@ -119,6 +104,8 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
     *("train_state_axes", "rng", "learning_rate_fn", "num_microbatches"),
   )
   arguments(trainer.Trainer.train, "batch_iter", "num_steps", "start_step")
+  arguments(trainer.Trainer.compile_train, "batch")
+  assert isinstance(utils.ShardedDatasetIterator.iterator, property)
   arguments(
     trainer.train_with_lr,
     *("train_state", "batch", "learning_rate", "dropout_rng", "model"),
@@ -154,59 +141,7 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("t5x")
-  save_tiny_backbone(folder / "t5")
-  for i, name in enumerate(("first", "second", "third")):
-    for split in ("train", "validation"):
-      write_rows(folder / f"{name}_{split}.jsonl", 24, seed=i)
-  (folder / "t5x_test_tasks.py").write_text(OWN_TASKS.format(labels=LABELS))
-  (folder / "own.gin").write_text(
-    "from __gin__ import dynamic_registration\nimport t5x_test_tasks\n"
-  )
-  return folder
-
-
-def command(folder, program, stage, run, *bindings):
-  values = [
-    f'MODEL_DIR="{folder / run}"',
-    f'INITIAL_CHECKPOINT_PATH="{folder / "t5"}"',
-    "PROMPT_LENGTH=3",
-    'TASK_FEATURE_LENGTHS={"inputs":16,"targets":4}',
-    "BATCH_SIZE=8",
-    "EvalConfig.num_rows=8",
-    "TRAIN_STEPS=20",
-    "EVAL_PERIOD=20",
-    "CHECKPOINT_PERIOD=10",
-    *bindings,
-  ]
-  files = (folder / "own.gin", f"gin/mpt_{stage}.gin")
-  return [
-    *(sys.executable, "-m", program),
-    *(f"--gin_file={file}" for file in files),
-    *(f"--gin.{value}" for value in values),
-  ]
-
-
-def environment(folder, num_devices=1):
-  path = [str(ROOT), str(folder), *sys.path]
-  return {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join(p for p in path if p),
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  }
-
-
-def launch(folder, *arguments, num_devices=1):
-  made = subprocess.run(
-    command(folder, *arguments),
-    cwd=ROOT,
-    env=environment(folder, num_devices),
-    capture_output=True,
-    text=True,
-  )
-  assert made.returncode == 0, made.stderr[-4000:]
-  return made.stderr
+  return write_user_folder(folder, "t5x_test_tasks", 24)
 
 
 STAGES = {
@@ -240,52 +175,6 @@ def runs(folder):
       *("mpt_jax.train", stage, f"own_{stage}", *values, "train.log_period=1"),
     )
   return folder
-
-
-def t5x_scalars(run):
-  """{tag: {step: value}} of t5x's TensorBoard events."""
-  import tensorflow as tf
-  from tensorboard.backend.event_processing import event_accumulator
-
-  events = event_accumulator.EventAccumulator(
-    str(run / "train"), size_guidance={"tensors": 0}
-  )
-  events.Reload()
-  return {
-    tag: {
-      e.step: float(tf.make_ndarray(e.tensor_proto))
-      for e in events.Tensors(tag)
-    }
-    for tag in events.Tags()["tensors"]
-    if tag in ("loss", "kl", "hidden")
-  }
-
-
-def own_scalars(run):
-  rows = [
-    json.loads(line)
-    for line in (run / "metrics.jsonl").read_text().splitlines()
-  ]
-  rows = [row for row in rows if row["kind"] == "train"]
-  return {
-    tag: {row["step"]: row[tag] for row in rows}
-    for tag in ("loss", "kl", "hidden")
-    if tag in rows[0]
-  }
-
-
-def assert_equal_losses(first, second, atol=0.0):
-  assert first.keys() == second.keys() and "loss" in first
-  for tag in first:
-    assert sorted(first[tag]) == sorted(second[tag]) == list(range(1, 21))
-    for step in first[tag]:
-      np.testing.assert_allclose(
-        first[tag][step],
-        second[tag][step],
-        rtol=1e-5,
-        atol=atol,
-        err_msg=(tag, step),
-      )
 
 
 @needs_t5x
@@ -335,64 +224,47 @@ def test_prompts_of_one_launcher_load_in_the_other(runs):
 
 
 @needs_t5x
-def test_eval_and_infer_give_the_native_predictions(runs):
-  values = bindings_of(runs, "adapt")
-  launch(
-    runs,
-    *("t5x.eval", "adapt", "t5x_adapt", *values),
-    f'EVAL_OUTPUT_DIR="{runs / "evaluated"}"',
-  )
-  launch(
-    runs,
-    *("t5x.infer", "adapt", "t5x_adapt", *values),
-    f'INFER_OUTPUT_DIR="{runs / "inferred"}"',
-  )
-  from mpt_jax.predict import Predictor
-
-  predictor = Predictor(
-    runs / "t5x_adapt" / "prompts" / "last.safetensors",
-    str(runs / "t5"),
-    method="decode",
-  )
-  for slot in ("third_k4_s0", "third_k4_s1"):
-    (file,) = (runs / "inferred").glob(f"mpt.{slot}-predict.jsonl*-of-00001")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    texts = [row["inputs"]["inputs_pretokenized"] for row in rows]
-    texts = [text.removeprefix("text: ") for text in texts]
-    answers = predictor.predict(
-      [{"text": text, "task": slot} for text in texts]
-    )
-    assert len(rows) == 24
-    assert [row["prediction"] for row in rows] == [
-      answer["prediction"] for answer in answers
-    ]
-    metrics = runs / "evaluated" / "inference_eval"
-    (line,) = (metrics / f"mpt.{slot}-metrics.jsonl").read_text().splitlines()
-    assert "accuracy" in line
-
-
-@needs_t5x
-def test_a_killed_run_resumes_to_the_bit(runs):
+def test_a_run_killed_anywhere_resumes_to_the_bit(runs):
   values = [*bindings_of(runs, "distill"), "EVAL_PERIOD=10"]
-  arguments = command(runs, "t5x.train", "distill", "killed", *values)
-  process = subprocess.Popen(
-    arguments,
-    cwd=ROOT,
-    env=environment(runs),
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL,
-  )
-  deadline = time.monotonic() + 300
-  while not (runs / "killed" / "checkpoint_10").is_dir():
-    assert process.poll() is None and time.monotonic() < deadline
-    time.sleep(0.05)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  launch(runs, "t5x.train", "distill", "killed", *values)
-  killed = load_file(runs / "killed" / "prompts" / "last.safetensors")
+  arguments = (runs, "t5x.train", "distill", "killed", *values)
+  run = runs / "killed"
+  # Between the first two checkpoints; within the second one's writing, or
+  # just after it; behind it.
+  kill_when(lambda: (run / "checkpoint_0").is_dir(), *arguments)
+  kill_when(lambda: list(run.glob("checkpoint_10*")), *arguments)
+  kill_when(lambda: (run / "checkpoint_10").is_dir(), *arguments)
+  launch(*arguments)
+  killed = load_file(run / "prompts" / "last.safetensors")
   whole = load_file(runs / "t5x_distill" / "prompts" / "last.safetensors")
   for name in whole:
     np.testing.assert_array_equal(killed[name], whole[name], err_msg=name)
+
+
+@needs_t5x
+def test_dropout_draws_what_it_draws_natively(runs):
+  values = [*bindings_of(runs, "distill"), "Experiment.dropout_rate=0.2"]
+  for program, period in (("t5x", "stats"), ("mpt_jax", "log")):
+    launch(
+      runs,
+      *(f"{program}.train", "distill", f"{program}_dropout", *values),
+      *("TRAIN_STEPS=5", "EVAL_PERIOD=5", "CHECKPOINT_PERIOD=5"),
+      f"train.{period}_period=1",
+    )
+  dropped = t5x_scalars(runs / "t5x_dropout")
+  assert_equal_losses(dropped, own_scalars(runs / "mpt_jax_dropout"), 5)
+  plain = t5x_scalars(runs / "t5x_distill")
+  for step in range(1, 6):
+    assert abs(dropped["loss"][step] - plain["loss"][step]) > 1e-3
+
+
+@needs_t5x
+def test_microbatches_of_a_run_change_no_loss(runs):
+  launch(
+    runs,
+    *("t5x.train", "distill", "micro", *bindings_of(runs, "distill")),
+    *("Experiment.num_microbatches=4", "train.stats_period=1"),
+  )
+  assert_equal_but_for_rounding(runs / "micro", runs / "t5x_distill")
 
 
 @needs_t5x
@@ -407,9 +279,7 @@ def test_meshes_give_the_losses_of_one_device(runs, run, submesh):
     f"MODEL_PARALLEL_SUBMESH={submesh}",
     num_devices=4,
   )
-  one = t5x_scalars(runs / "t5x_distill")
-  # Sums over devices are rounded otherwise; the hidden term is below 0.1.
-  assert_equal_losses(t5x_scalars(runs / run), one, atol=2e-6)
+  assert_equal_but_for_rounding(runs / run, runs / "t5x_distill")
 
 
 @needs_t5x
@@ -486,6 +356,60 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
   swapped = [{**e, "task_id": 1 - e["task_id"]} for e in examples]
   swapped, _ = batches.make_batch(swapped, config)
   assert not np.allclose(model.score_batch(params, swapped), scores)
+
+
+@needs_t5x
+def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
+  import jax
+  from t5x import trainer
+
+  from mpt_jax import batches, t5x_adapter
+  from mpt_jax.bank import make_slots
+  from mpt_jax.model import DistillConfig, LossConfig
+
+  experiment = tiny_experiment(
+    make_slots(tiny_tasks[:3], share="all"),
+    str(folder / "t5"),
+    rank=1,
+    loss=LossConfig(distill=DistillConfig()),
+  )
+  model = t5x_adapter.PromptModel(experiment)
+  model.teacher_prompts = np.random.default_rng(0).normal(size=(3, 3, 32))
+  params = model.get_initial_variables(jax.random.key(0), {})["params"]
+  rng = np.random.default_rng(1)
+  ids = lambda longest: np.append(
+    rng.integers(9, 99, rng.integers(1, longest)), 1
+  )
+  examples = [
+    {"inputs": ids(12), "targets": ids(4), "task_id": i % 3} for i in range(11)
+  ]
+  batch, _ = batches.make_batch(examples, model.experiment.batch)
+  batch |= model.parts.model.mean_weights(batch)
+  whole, parts = (
+    trainer.accumulate_grads_microbatched(
+      model,
+      types.SimpleNamespace(params=params, flax_mutables=None),
+      batch,
+      jax.random.key(0),
+      num_microbatches,
+    )
+    for num_microbatches in (1, 4)
+  )
+  for name in ("loss", "kl", "hidden"):
+    np.testing.assert_allclose(
+      parts[1][name].compute(), whole[1][name].compute(), rtol=1e-5
+    )
+  for name, grad in whole[0]["prompt"].items():
+    assert np.abs(grad).max() > 0
+    np.testing.assert_allclose(
+      parts[0]["prompt"][name],
+      grad,
+      rtol=1e-4,
+      atol=1e-5 * np.abs(grad).max(),
+      err_msg=name,
+    )
+  frozen = {k: v for k, v in parts[0].items() if k != "prompt"}
+  assert not any(np.any(x) for x in jax.tree.leaves(frozen))
 
 
 @needs_t5x

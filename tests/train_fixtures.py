@@ -94,6 +94,47 @@ def tiny_experiment(slots, backbone, **changes):
   return Experiment(**{**values, **changes})
 
 
+TASKS = """
+import pathlib
+import seqio
+import tasks
+folder = pathlib.Path(__file__).parent
+for name in {names!r}:
+  tasks.register_file_task(
+    name,
+    {{s: folder / f"{{name}}_{{s}}.jsonl" for s in ("train", "validation")}},
+    template="text: {{text}}",
+    label_names={labels!r},
+  )
+seqio.MixtureRegistry.add("both", {names!r}[:2], default_rate=1.0)
+"""
+
+
+def write_user_folder(
+  folder, module, num, names=("first", "second", "third"), **changes
+):
+  """What a user brings: a T5, files of tasks, a module that registers them.
+
+  Args:
+    folder: gets t5/, NAME_train.jsonl and NAME_validation.jsonl, the module
+      and own.gin, which imports it. The mixture "both" is of the first two.
+    module: the module's name; the folder must be on PYTHONPATH.
+    num: rows of each file of the first task; each further one has one more.
+    names: of the tasks.
+    **changes: of the T5's `T5Config`.
+  """
+  save_tiny_backbone(folder / "t5", **changes)
+  for i, name in enumerate(names):
+    for split in ("train", "validation"):
+      write_rows(folder / f"{name}_{split}.jsonl", num + i, seed=i)
+  code = TASKS.format(names=list(names), labels=LABELS)
+  (folder / f"{module}.py").write_text(code)
+  (folder / "own.gin").write_text(
+    f"from __gin__ import dynamic_registration\nimport {module}\n"
+  )
+  return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory):
   """Folder of a tiny random T5."""

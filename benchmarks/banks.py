@@ -1,0 +1,146 @@
+"""Rows of banks: many prompts in one program against a run for each."""
+
+import time
+
+import jax
+import numpy as np
+import ours
+from bench import Row, check_equal
+
+
+class _Runs:
+  """The same slots as one bank and as runs of their own.
+
+  Args:
+    bench: the shared settings.
+    num_slots: prompts; slot i draws from source i modulo their number.
+    rank: 0 for teachers, 1 for targets.
+  """
+
+  def __init__(self, bench, num_slots, rank):
+    self._bench, self._rank = bench, rank
+    self.num_slots = num_slots
+    workload = bench.workload()
+    num_sources = len(workload.sources)
+    self.steps = [
+      [
+        {**workload.example(slot % num_sources), "task_id": slot}
+        for slot in range(num_slots)
+        for _ in range(bench.args.slot_examples)
+      ]
+      for _ in range(bench.args.bank_steps)
+    ]
+    self._prompts = bench.prompts(num_slots, rank, num_groups=num_slots)
+    self._workload = workload
+
+  def run(self, slots):
+    """Trains these slots in one bank, from nothing compiled.
+
+    Returns:
+      Seconds in all, seconds of the fastest step, and for the first and the
+      last step the loss of each slot.
+    """
+    jax.clear_caches()
+    start = time.perf_counter()
+    number = {slot: i for i, slot in enumerate(slots)}
+    config = ours.batch_config(
+      self._workload,
+      self._bench.args.prompt_length,
+      len(slots),
+      **self._bench.layout,
+    )
+    trainer = ours.Trainer(
+      self._bench.config,
+      self._bench.params,
+      {k: v[list(slots)] for k, v in self._prompts.items()},
+      config,
+      groups=tuple(range(len(slots))),
+    )
+    seconds, losses = [], []
+    for examples in self.steps:
+      step_start = time.perf_counter()
+      metrics = trainer.run(
+        [
+          [
+            {**e, "task_id": number[e["task_id"]]}
+            for e in examples
+            if e["task_id"] in number
+          ]
+        ]
+      )
+      seconds.append(time.perf_counter() - step_start)
+      sums, counts = map(np.asarray, metrics["loss"])
+      losses.append(dict(zip(slots, (sums / counts).tolist(), strict=True)))
+    return time.perf_counter() - start, min(seconds), losses
+
+
+def _bank_row(bench, name, runs, measured):
+  """The row of a bank.
+
+  Args:
+    bench: the shared settings.
+    name: the row's.
+    runs: the slots.
+    measured: for each pair the slots that run alone; their time stands for all
+      slots'.
+  """
+  times, checked = [], 0
+  num = runs.num_slots
+  with bench.task(name, sum(map(len, measured)) + len(measured)) as advance:
+    for i, slots in enumerate(measured):
+      alone = []
+      bank = runs.run(range(num)) if i % 2 == 0 else None
+      for slot in slots:
+        alone.append(runs.run([slot]))
+        advance()
+      bank = bank or runs.run(range(num))
+      advance()
+      for slot, (_, _, losses) in zip(slots, alone, strict=True):
+        # Adam turns the sign of a tiny gradient into a whole step, so that
+        # what is left to rounding grows from step to step.
+        for step, tolerance in ((0, bench.tolerance), (-1, 1e-2)):
+          ours_loss = {"loss": bank[2][step][slot]}
+          other = {"loss": losses[step][slot]}
+          check_equal(f"{name}, slot {slot}", ours_loss, other, tolerance)
+        checked += 1
+      mean = lambda j, alone=alone: float(np.mean([run[j] for run in alone]))
+      times.append((bank[0], num * mean(0), bank[1], mean(1)))
+  total, alone, step, alone_step = np.median(times, axis=0)
+  distinct = len({slot for slots in measured for slot in slots})
+  how = "each run" if distinct == num else f"{distinct} run, times {num}"
+  return Row(
+    name,
+    bench.model,
+    float(total),
+    float(alone),
+    "seconds",
+    [b / a for a, b, *_ in times],
+    f"{num} slots, {len(runs.steps)} steps of {bench.args.slot_examples}"
+    f" examples a slot; fastest step {step:.2f} s against {num} ×"
+    f" {alone_step:.3f} s, the rest is compilation; alone: {how}; {checked}"
+    " losses agree",
+  )
+
+
+def teachers_row(bench, name):
+  """One bank of a teacher for each source against a run for each."""
+  runs = _Runs(bench, len(bench.args.sources), rank=0)
+  slots = list(range(runs.num_slots))
+  if bench.args.quick:
+    measured = [[i % runs.num_slots] for i in range(bench.args.pairs)]
+  else:
+    measured = [slots] * bench.args.pairs
+  return _bank_row(bench, name, runs, measured)
+
+
+def sweep_row(bench, name):
+  """One bank of few-shot targets against a run for each.
+
+  The runs are shared out over the pairs, so that each runs once.
+  """
+  runs = _Runs(bench, bench.args.slots, rank=1)
+  pairs = bench.args.pairs
+  measured = [list(range(i, runs.num_slots, pairs)) for i in range(pairs)]
+  if bench.args.quick:
+    measured = [slots[:1] for slots in measured]
+  return _bank_row(bench, name, runs, measured)

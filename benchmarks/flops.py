@@ -1,0 +1,74 @@
+"""Floating-point work of one example, counted from the shapes alone.
+
+A product of [a, b] and [b, c] is 2 a b c. Only real positions count: the n
+encoder positions of an example (prompt slots included), its m target positions,
+attention within the example (the causal half of the decoder's). Look-ups,
+norms, softmaxes and losses count nothing. So the count is what an
+implementation cannot avoid, whatever it pads or computes twice.
+
+The backward pass of a frozen T5 has gradients of activations only: as much work
+as the forward pass for a product with a weight, twice as much for a product of
+two activations (both attention products). Two parts of it nobody needs and
+nobody is credited for:
+  * the first encoder block leads to prompt slots alone, so its queries, keys and
+    values are differentiated at P positions instead of n;
+  * the decoder depends on the prompt through the encoder's output alone, so in
+    its first block nothing below the cross-attention's keys and values is
+    differentiated.
+"""
+
+
+def forward(config, n, m):
+  """Work of the forward pass on n encoder and m decoder positions."""
+  c = config
+  width = c.num_heads * c.head_dim
+  project = 2 * c.emb_dim * width
+  mlp = 2 * c.emb_dim * c.mlp_dim * (len(c.mlp_activations) + 1)
+  encoder = c.num_encoder_layers * (n * (4 * project + mlp) + 4 * n * n * width)
+  causal = m * (m + 1) // 2
+  decoder = c.num_decoder_layers * (
+    m * (6 * project + mlp)
+    + 2 * n * project  # Keys and values of the encoder's output.
+    + 4 * causal * width
+    + 4 * m * n * width
+  )
+  return encoder + decoder + 2 * m * c.emb_dim * c.vocab_size
+
+
+def backward(config, n, m, prompt_length):
+  """Work of the gradient with respect to the example's prompt."""
+  c = config
+  p = prompt_length
+  width = c.num_heads * c.head_dim
+  project = 2 * c.emb_dim * width
+  mlp = 2 * c.emb_dim * c.mlp_dim * (len(c.mlp_activations) + 1)
+  full = n * (4 * project + mlp) + 8 * n * n * width
+  # dQ [p, n], dK and dV [n, p]; dA where a row or a column is a prompt slot.
+  first_attention = 2 * width * (3 * n * p + n * n - (n - p) ** 2)
+  first = n * (project + mlp) + 3 * p * project + first_attention
+  encoder = first + (c.num_encoder_layers - 1) * full
+  causal = m * (m + 1) // 2
+  cross = 2 * n * project  # Through keys and values to the encoder's output.
+  full = m * (6 * project + mlp) + cross + 8 * (causal + m * n) * width
+  # The output projection, the feed-forward block, dA, dK and dV, not dQ.
+  first = m * (project + mlp) + cross + 6 * m * n * width
+  decoder = first + (c.num_decoder_layers - 1) * full
+  return encoder + decoder + 2 * m * c.emb_dim * c.vocab_size
+
+
+def train_step(config, examples, prompt_length, distill):
+  """Work of a training step on tokenised examples.
+
+  Args:
+    config: `network.T5Config`.
+    examples: list of {"inputs": ids, "targets": ids, ...}, as cut.
+    prompt_length: P.
+    distill: add the teacher's forward pass.
+  """
+  total = 0
+  for example in examples:
+    n = prompt_length + len(example["inputs"])
+    m = len(example["targets"])
+    total += (1 + distill) * forward(config, n, m)
+    total += backward(config, n, m, prompt_length)
+  return total

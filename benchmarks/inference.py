@@ -1,0 +1,163 @@
+"""Rows of prediction: greedy generation and rank classification."""
+
+import tempfile
+
+import numpy as np
+from bench import Row, pairs
+from steps import choose_settings
+from workload import TARGETS_LENGTH
+
+from mpt_jax import backbones, vocabularies
+from mpt_jax.bank import PromptBank
+from mpt_jax.predict import Predictor, Prepared
+
+LABELS = {
+  "mnli": ("entailment", "neutral", "contradiction"),
+  "qnli": ("entailment", "not_entailment"),
+  "qqp": ("not_duplicate", "duplicate"),
+  "sst2": ("negative", "positive"),
+}
+
+
+class _Ours:
+  """`predict.Predictor`, from token ids to texts or scores."""
+
+  def __init__(self, bench, stage, folder, rank):
+    vocabulary = vocabularies.default_vocabulary_path()
+    backbone = backbones.save_backbone(
+      folder, bench.config, bench.params, vocabulary, bench.args.dtype
+    )
+    sources = stage.workload.sources
+    names = tuple(source.name for source in sources)
+    bank = PromptBank(
+      stage.prompts,
+      names,
+      (0,) * len(names),
+      backbone.fingerprint,
+      tuple(
+        {"task": n, "label_names": LABELS.get(n), "template": None}
+        for n in names
+      ),
+    )
+    self._predictor = Predictor(
+      bank,
+      folder,
+      method="rank" if rank else "decode",
+      batch_size=bench.args.batch_size,
+      inputs_length=stage.workload.inputs_length,
+      targets_length=TARGETS_LENGTH,
+    )
+
+  def run(self, examples):
+    prepared = [Prepared({}, e["task_id"], e["inputs"]) for e in examples]
+    return self._predictor.run(prepared)
+
+
+class _Peer:
+  """The same in PyTorch: like lengths share a batch here too."""
+
+  def __init__(self, bench, stage, rank):
+    self.trainer = bench.peer_trainer(stage)
+    self._batch_size = bench.args.batch_size
+    tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
+    self._decode = tokenizer.decode
+    self._candidates = None
+    if rank:
+      names = [source.name for source in stage.workload.sources]
+      self._candidates = [
+        [np.array([*tokenizer.encode(label), 1]) for label in LABELS[name]]
+        for name in names
+      ]
+
+  def use(self, threads, attention):
+    self.trainer.use(threads, attention)
+
+  def run(self, examples):
+    order = sorted(
+      range(len(examples)), key=lambda i: len(examples[i]["inputs"])
+    )
+    results = [None] * len(examples)
+    for start in range(0, len(order), self._batch_size):
+      part = order[start : start + self._batch_size]
+      batch = [examples[i] for i in part]
+      if self._candidates is None:
+        tokens = self.trainer.generate(batch, TARGETS_LENGTH)
+        made = [{"prediction": self._decode(row)} for row in tokens]
+      else:
+        candidates = [self._candidates[e["task_id"]] for e in batch]
+        made = [{"scores": s} for s in self.trainer.score(batch, candidates)]
+      for i, result in zip(part, made, strict=True):
+        results[i] = result
+    return results
+
+
+def _check(mine, theirs, rank, tolerance):
+  """The share of rows that are equal; raises where the sides differ."""
+  if rank:
+    equal = [
+      np.allclose(
+        list(a["scores"].values()), b["scores"], rtol=tolerance, atol=tolerance
+      )
+      for a, b in zip(mine, theirs, strict=True)
+    ]
+    least = 1.0
+  else:
+    equal = [
+      a["prediction"] == b["prediction"]
+      for a, b in zip(mine, theirs, strict=True)
+    ]
+    # Random weights leave near ties among 32,128 pieces, and what follows a
+    # differing piece differs too; bfloat16 has many.
+    least = 0.9 if tolerance < 1e-2 else 0.0
+  share = float(np.mean(equal))
+  if share < least:
+    raise ValueError(f"only {share:.0%} of the predictions agree with PEFT's")
+  return share
+
+
+def _row(bench, name, rank):
+  stage = bench.stage("distill", labelled=rank)
+  args = bench.args
+  size = args.batch_size * args.predict_batches
+  samples = [
+    [e for _ in range(args.predict_batches) for e in stage.draw()][:size]
+    for _ in range(args.pairs)
+  ]
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    bench.task(f"{name}: warm-up") as advance,
+  ):
+    mine, peer = _Ours(bench, stage, folder, rank), _Peer(bench, stage, rank)
+    agree = [
+      _check(mine.run(sample), peer.run(sample), rank, bench.tolerance)
+      for sample in samples
+    ]
+    advance()
+    settings = choose_settings(peer, samples[0][: args.batch_size], advance)
+  with bench.task(f"{name}: pairs", len(samples)) as advance:
+    a, b, _ = pairs(
+      mine.run, peer.run, samples, advance, bench.clock, bench.rate
+    )
+  count = np.array([len(sample) for sample in samples])
+  return Row(
+    name,
+    bench.model,
+    float(np.median(count / a)),
+    float(np.median(count / b)),
+    "rows/s",
+    list(b / a),
+    f"{np.mean(agree):.0%} of the predictions agree; {settings}",
+  )
+
+
+def predict_row(bench, name):
+  """Greedy generation of all TARGETS_LENGTH tokens against PEFT's generate.
+
+  Random weights hardly ever end a sequence, so both sides generate to the end.
+  """
+  return _row(bench, name, rank=False)
+
+
+def rank_row(bench, name):
+  """Scores of every label of the labelled sources' examples."""
+  return _row(bench, name, rank=True)

@@ -1,0 +1,136 @@
+"""Our side of each row: the library as its training loop uses it."""
+
+import jax
+import numpy as np
+from workload import TARGETS_LENGTH
+
+from mpt_jax import partitioning
+from mpt_jax.batches import BatchConfig, make_batch
+from mpt_jax.model import DistillConfig, LossConfig, Model
+from mpt_jax.optimizers import OptimizerConfig, make_optimizer
+from mpt_jax.prompts import PromptConfig
+from mpt_jax.train_step import (
+  init_train_state,
+  make_train_step,
+  state_shardings,
+)
+
+OPTIMIZER = OptimizerConfig(schedule="constant", warmup_fraction=0.0)
+
+
+def init_params(config, seed):
+  """Random parameters of a T5 at the scales that T5 starts from, in NumPy."""
+  model = Model(config, trainable="everything")
+  params = jax.jit(model.init_variables)(jax.random.key(seed))["params"]
+  # As `backbones.load_backbone` gives them: in the dtype of the computation.
+  return jax.tree.map(lambda x: np.asarray(x.astype(config.dtype)), params)
+
+
+def init_prompts(params, num_tasks, num_groups, prompt_length, rank, seed):
+  """A bank's starting values: rows of the embedding, factors around one."""
+  embedding = np.asarray(params["token_embedder"]["embedding"], np.float32)
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: rng.uniform(0.5, 1.5, shape).astype(np.float32)
+  rows = rng.integers(3, len(embedding), (num_groups, prompt_length))
+  prompts = {"shared_prompt": embedding[rows]}
+  if rank:
+    prompts["task_columns"] = draw(num_tasks, prompt_length, rank)
+    prompts["task_rows"] = draw(num_tasks, rank, embedding.shape[1])
+  return prompts
+
+
+def batch_config(workload, prompt_length, num_tasks, **options):
+  """The lengths of the workload; `options` are `BatchConfig`'s."""
+  return BatchConfig(
+    inputs_length=workload.inputs_length,
+    targets_length=TARGETS_LENGTH,
+    prompt_length=prompt_length,
+    num_tasks=num_tasks,
+    **options,
+  )
+
+
+class Trainer:
+  """Steps of a stage: batches made, sent to the device, trained on.
+
+  Args:
+    config: the T5's shape.
+    params: its parameters.
+    prompts: the bank's starting values.
+    batch_config: lengths and packing.
+    teacher_prompts: [N, P, D], for distillation.
+    groups: see `PromptConfig.groups`.
+  """
+
+  def __init__(
+    self,
+    config,
+    params,
+    prompts,
+    batch_config,
+    teacher_prompts=None,
+    groups=None,
+  ):
+    num_tasks, length = batch_config.num_tasks, batch_config.prompt_length
+    rank = prompts["task_columns"].shape[-1] if "task_columns" in prompts else 0
+    self.distills = distill = teacher_prompts is not None
+    self.model = Model(
+      config,
+      PromptConfig(num_tasks, length, rank, groups),
+      PromptConfig(num_tasks, length, 0) if distill else None,
+      LossConfig(distill=DistillConfig() if distill else None),
+      longest_segment=(
+        batch_config.inputs_length + length if batch_config.single_row else None
+      ),
+    )
+    self.batch_config = batch_config
+    # One device, as the peer has.
+    device = np.array(jax.devices()[:1]).reshape(1, 1)
+    self._mesh = jax.sharding.Mesh(device, ("data", "model"))
+    put = lambda tree: jax.device_put(tree, partitioning.replicated(self._mesh))
+    self._frozen = put(params)
+    if distill:
+      self._frozen["teacher_prompt"] = put({"shared_prompt": teacher_prompts})
+    optimizer = make_optimizer(OPTIMIZER, 1, self.model.groups)
+    self._state = init_train_state(optimizer, {"prompt": prompts}, self._mesh)
+    self._step = make_train_step(
+      self.model, optimizer, shardings=state_shardings(self._state, self._mesh)
+    )
+    self._key = jax.random.key(0)
+
+  def shape(self, examples):
+    """What the program is compiled for."""
+    batch, _ = make_batch(examples, self.batch_config)
+    return tuple((k, v.shape) for k, v in sorted(batch.items()))
+
+  def padding(self, examples):
+    """The fraction of the batch's positions that carry nothing."""
+    return make_batch(examples, self.batch_config)[1].padding_fraction
+
+  def run(self, batches):
+    """A step on each list of examples; returns the last step's metrics.
+
+    The host makes a batch while the device still trains on the one before, as
+    in `mpt_jax.train`.
+    """
+    for examples in batches:
+      batch, _ = make_batch(examples, self.batch_config)
+      batch = partitioning.put_batch(self._mesh, batch)
+      self._state, metrics = self._step(
+        self._state, self._frozen, batch, self._key
+      )
+    jax.block_until_ready(self._state)
+    return metrics
+
+  def terms(self, examples):
+    """Means of the loss terms on a batch and the gradient's norm; trains."""
+    metrics = self.run([examples])
+    mean = lambda x: float(x[0].sum() / x[1].sum())
+    terms = {
+      k: mean(metrics[k]) for k in ("loss", "kl", "hidden") if k in metrics
+    }
+    return {**terms, "grad_norm": float(metrics["grad_norm"])}
+
+  @property
+  def prompts(self):
+    return jax.tree.map(np.asarray, self._state.params["prompt"])

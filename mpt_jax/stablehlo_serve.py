@@ -1,0 +1,405 @@
+"""Serves a folder made by `mpt export --to stablehlo`.
+
+Needs jax, and flatbuffers, with which jax.export reads its files; sentencepiece
+only for text. A copy of this file lies in every such folder as serve.py, and
+nothing of mpt_jax is needed beside it.
+
+  echo '{"task": "NAME", "text": "..."}' | python serve.py
+  echo '{"task": "NAME", "ids": [37, 423, 1]}' | python serve.py
+
+or, in Python,
+
+  from serve import Server
+  server = Server("folder")
+  server.predict([{"task": "NAME", "text": "..."}])
+
+A task is prompts/NAME.npy, float32 [P, D], and next to it NAME.json with its
+template and labels, if it has any. Both are read when the task is first asked
+for: a new task is a new file, and nothing is compiled for it.
+
+Axis letters: B rows of a batch, L tokens of an input, P prompt_length,
+D emb_dim, T tokens of an output, C tokens of the labels of a row.
+"""
+
+import hashlib
+import json
+import pathlib
+import string
+import sys
+import urllib.parse
+
+import jax
+import numpy as np
+from jax import export
+
+EOS_ID = 1
+DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jax.numpy.bfloat16)}
+
+
+class Server:
+  """The programs, weights and prompts of a folder.
+
+  Args:
+    folder: what `mpt export --to stablehlo` wrote.
+    check: compare the SHA-256 of all files with the manifest's.
+    batch_size: most rows that are computed at once.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: not such a folder, or a file that was changed.
+  """
+
+  def __init__(self, folder=".", check=True, batch_size=32):
+    self.folder = pathlib.Path(folder)
+    self.manifest = read_manifest(self.folder)
+    if check:
+      for name, expected in self.manifest["sha256"].items():
+        _check_sha256(self.folder / name, expected)
+    self.batch_size = batch_size
+    self.num_truncated = 0
+    self._weights = {
+      name: jax.device_put(array)
+      for name, array in read_tensors(self.folder / "weights.safetensors")
+    }
+    self._tasks, self._programs, self._vocabulary = {}, {}, None
+
+  # ------------------------------------------------------------------ tasks
+
+  def names(self):
+    """The names of all tasks that have a prompt now."""
+    files = (self.folder / "prompts").glob("*.npy")
+    return sorted(urllib.parse.unquote(path.stem) for path in files)
+
+  def task(self, name):
+    """A task's fields: "prompt" [P, D], "template", "label_names",
+    "label_tokens"; all but the prompt may be missing.
+
+    Raises:
+      ValueError: no such task, or a file that is none of a prompt.
+    """
+    if name not in self._tasks:
+      self._tasks[name] = self._read_task(name)
+    return self._tasks[name]
+
+  def reload(self):
+    """Reads prompts anew when they are next asked for."""
+    self._tasks.clear()
+
+  def _read_task(self, name):
+    stem = self.folder / "prompts" / urllib.parse.quote(str(name), safe="")
+    path = stem.with_name(stem.name + ".npy")
+    if not path.is_file():
+      raise ValueError(
+        f"no task {name!r} in {self.folder}; it has {', '.join(self.names())}"
+      )
+    fields, notes = {}, stem.with_name(stem.name + ".json")
+    if notes.is_file():
+      fields = json.loads(notes.read_text(encoding="utf-8"))
+    if "sha256" in fields:
+      _check_sha256(path, fields["sha256"])
+    try:
+      prompt = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+      raise ValueError(
+        f"{path} is not a readable .npy file: {error}"
+      ) from error
+    expected = (self.manifest["prompt_length"], self.manifest["emb_dim"])
+    if prompt.shape != expected or prompt.dtype != np.float32:
+      raise ValueError(
+        f"{path} must hold one float32 prompt [prompt_length, emb_dim] ="
+        f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}; prompts"
+        " of another length or T5 need an export of their own"
+      )
+    return {**fields, "prompt": prompt}
+
+  # --------------------------------------------------------------- programs
+
+  def _program(self, kind, length):
+    """The jitted program for inputs of so many tokens."""
+    key = kind, length
+    if key not in self._programs:
+      path = self.folder / "programs" / f"{kind}_{length}.stablehlo"
+      exported = export.deserialize(bytearray(path.read_bytes()))
+      self._programs[key] = jax.jit(exported.call)
+    return self._programs[key]
+
+  def _run(self, kind, names, inputs, *more):
+    """Pads the inputs and calls a program: its output for these rows."""
+    lengths = self.manifest["inputs_lengths"]
+    longest = max(len(ids) for ids in inputs)
+    length = next((n for n in lengths if n >= longest), lengths[-1])
+    # A power of two, so that few sizes are compiled.
+    num_rows = 1 << (len(inputs) - 1).bit_length()
+    tokens = np.zeros((num_rows, length), np.int32)
+    used = np.zeros((num_rows,), np.int32)
+    for i, ids in enumerate(inputs):
+      ids = self._checked_ids(ids)
+      if len(ids) > length:
+        # The end of sequence stays.
+        ids = np.append(ids[: length - 1], ids[-1])
+        self.num_truncated += 1
+      tokens[i, : len(ids)] = ids
+      used[i] = len(ids)
+    prompts, *more = (
+      np.pad(x, [(0, num_rows - len(x))] + [(0, 0)] * (x.ndim - 1))
+      for x in (np.stack([self.task(n)["prompt"] for n in names]), *more)
+    )
+    program = self._program(kind, length)
+    output = program(self._weights, prompts, tokens, used, *more)
+    return np.asarray(output)[: len(inputs)]
+
+  def _checked_ids(self, ids):
+    ids = np.asarray(ids)
+    size = self.manifest["vocab_size"]
+    if (
+      ids.ndim != 1
+      or not len(ids)
+      or not np.issubdtype(ids.dtype, np.integer)
+      or ids.min() < 0
+      or ids.max() >= size
+    ):
+      raise ValueError(
+        f"ids must be a list of integers in [0, vocab_size={size}), at least"
+        f" one, got {str(ids.tolist()):.60}"
+      )
+    return ids
+
+  def generate(self, names, inputs):
+    """Greedy decoding.
+
+    Args:
+      names: the B rows' tasks.
+      inputs: their token ids, end of sequence (1) included, any lengths.
+
+    Returns:
+      [B, T] int32: token ids, the end of sequence, then zeros.
+    """
+    return self._run("greedy", names, inputs)
+
+  def score(self, names, inputs, labels):
+    """Log-probabilities of given outputs.
+
+    Args:
+      names: the B rows' tasks.
+      inputs: their token ids, end of sequence (1) included.
+      labels: for each row a list of labels, which are token ids like these.
+
+    Returns:
+      For each row an array [number of labels] float32, in nats.
+    """
+    size = self.manifest["labels_length"]
+    scores = [np.zeros(len(row), np.float32) for row in labels]
+    # (row, its labels that go together, tokens [C], labels' numbers [C])
+    parts = []
+    for row, candidates in enumerate(labels):
+      left = list(range(len(candidates)))
+      while left:
+        tokens, numbers = np.zeros((2, size), np.int32)
+        taken, end = [], 0
+        while left and end + len(candidates[left[0]]) <= size:
+          number = left.pop(0)
+          taken.append(number)
+          span = slice(end, end + len(candidates[number]))
+          tokens[span], numbers[span] = candidates[number], len(taken)
+          end = span.stop
+        if not taken:
+          raise ValueError(
+            f"a label of {len(candidates[left[0]])} tokens is longer than"
+            f" labels_length={size} of this export"
+          )
+        parts.append((row, taken, tokens, numbers))
+    for start in range(0, len(parts), self.batch_size):
+      some = parts[start : start + self.batch_size]
+      rows, takens, tokens, numbers = zip(*some, strict=True)
+      found = self._run(
+        "score",
+        [names[row] for row in rows],
+        [inputs[row] for row in rows],
+        np.stack(tokens),
+        np.stack(numbers),
+      )
+      for row, taken, values in zip(rows, takens, found, strict=True):
+        scores[row][taken] = values[: len(taken)]
+    return scores
+
+  # ------------------------------------------------------------------- rows
+
+  def predict(self, rows):
+    """Predicts for rows of any tasks.
+
+    Args:
+      rows: dicts with "task" and either "ids" (token ids, taken as they are)
+        or the fields of the task's template, or "text".
+
+    Returns:
+      For each row a copy of it with "prediction". Tasks with labels have the
+      likeliest one, and the "scores" of all; the others the generated text,
+      where sentencepiece is installed, and its "prediction_ids".
+
+    Raises:
+      ValueError: a row that does not fit.
+    """
+    inputs = [self._input_ids(row) for row in rows]
+    names = [row["task"] for row in rows]
+    results = [dict(row) for row in rows]
+    labels = [self.task(name).get("label_tokens") for name in names]
+    # Rows of like length share a batch.
+    order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
+    for kind in (True, False):
+      chosen = [i for i in order if bool(labels[i]) == kind]
+      for start in range(0, len(chosen), self.batch_size):
+        part = chosen[start : start + self.batch_size]
+        args = [names[i] for i in part], [inputs[i] for i in part]
+        if kind:
+          made = self.score(*args, [labels[i] for i in part])
+        else:
+          made = self.generate(*args)
+        for i, values in zip(part, made, strict=True):
+          results[i] |= self._result(names[i], values, kind)
+    return results
+
+  def _result(self, name, values, has_labels):
+    if has_labels:
+      label_names = self.task(name)["label_names"]
+      return {
+        "prediction": label_names[int(values.argmax())],
+        "scores": dict(
+          zip(label_names, [float(value) for value in values], strict=True)
+        ),
+      }
+    ids = values.tolist()
+    result = {"prediction_ids": ids[: ids.index(EOS_ID)] if 1 in ids else ids}
+    vocabulary = self._load_vocabulary()
+    if vocabulary is not None:
+      result["prediction"] = vocabulary.decode(result["prediction_ids"])
+    return result
+
+  def _input_ids(self, row):
+    if not isinstance(row, dict) or "task" not in row:
+      raise ValueError(f'a row must be like {{"task": ...}}, got {row!r:.60}')
+    task = self.task(row["task"])
+    if "ids" in row:
+      return self._checked_ids(row["ids"])
+    vocabulary = self._load_vocabulary()
+    if vocabulary is None:
+      raise ValueError(
+        'text needs sentencepiece (pip install sentencepiece); or give "ids"'
+      )
+    return [*vocabulary.encode(_fill(task.get("template"), row)), EOS_ID]
+
+  def _load_vocabulary(self):
+    if self._vocabulary is None:
+      path = self.folder / self.manifest["vocabulary"]
+      if path.suffix == ".json":
+        self._vocabulary = Bytes()
+      else:
+        try:
+          import sentencepiece
+        except ImportError:
+          return None
+        self._vocabulary = Pieces(
+          sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        )
+    return self._vocabulary
+
+
+class Pieces:
+  """A sentencepiece model; the embedding may have more rows than it pieces."""
+
+  def __init__(self, model):
+    self.encode, self._model = model.encode, model
+
+  def decode(self, ids):
+    size, unknown = self._model.get_piece_size(), self._model.unk_id()
+    return self._model.decode([i if i < size else unknown for i in ids])
+
+
+class Bytes:
+  """ByT5's vocabulary: three special ids, then the bytes."""
+
+  def encode(self, text):
+    return [3 + byte for byte in text.encode("utf-8")]
+
+  def decode(self, ids):
+    data = bytes(i - 3 for i in ids if 3 <= i < 259)
+    return data.decode("utf-8", errors="ignore")
+
+
+def _fill(template, row):
+  """The input text: the template, filled with the row's fields."""
+  # True and False are the classes 1 and 0, as in training.
+  row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+  template = template or "{text}"
+  fields = [f for _, f, _, _ in string.Formatter().parse(template) if f]
+  if len(set(fields)) == 1 and "text" in row:
+    row.setdefault(fields[0], row["text"])
+  missing = [f for f in fields if row.get(f) is None]
+  if missing:
+    raise ValueError(
+      f"no field {missing[0]!r} for the template {template!r}; the row has"
+      f" {', '.join(row)}"
+    )
+  return template.format(**row)
+
+
+def read_manifest(folder):
+  """Reads manifest.json; raises where there is none of ours."""
+  path = pathlib.Path(folder) / "manifest.json"
+  if not path.is_file():
+    raise FileNotFoundError(f"{folder} has no manifest.json")
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  if manifest.get("format") != "mpt_jax.stablehlo":
+    raise ValueError(f"{path} is not of `mpt export --to stablehlo`")
+  return manifest
+
+
+def read_tensors(path):
+  """Yields (name, array) of a safetensors file, mapped rather than read.
+
+  The file is the length of its header (8 bytes, little-endian), the header
+  (JSON: dtype, shape and place of each tensor), and the tensors.
+  """
+  data = np.memmap(path, np.uint8, "r")
+  start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+  header = json.loads(data[8:start].tobytes())
+  header.pop("__metadata__", None)
+  for name, tensor in header.items():
+    begin, end = (start + offset for offset in tensor["data_offsets"])
+    dtype, shape = DTYPES[tensor["dtype"]], tensor["shape"]
+    yield name, data[begin:end].view(dtype).reshape(shape)
+
+
+def sha256(path):
+  """The hex digest of a file."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sha256(path, expected):
+  if not path.is_file():
+    raise FileNotFoundError(f"no file {path}; copy the whole folder again")
+  if sha256(path) != expected:
+    raise ValueError(
+      f"{path} is not the file that was exported (its SHA-256 differs); copy it"
+      " again"
+    )
+
+
+def main():
+  """Answers lines of JSON from standard input, from this file's folder."""
+  try:
+    server = Server(pathlib.Path(__file__).parent)
+    rows = [json.loads(line) for line in sys.stdin if line.strip()]
+    for row in server.predict(rows):
+      print(json.dumps(row, ensure_ascii=False))
+  except (ValueError, OSError) as error:
+    sys.exit(f"error: {error}")
+  if server.num_truncated:
+    print(f"{server.num_truncated} inputs were cut", file=sys.stderr)
+
+
+if __name__ == "__main__":
+  main()

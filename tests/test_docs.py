@@ -1,0 +1,338 @@
+"""Every block of README.md and docs/*.md, run as a reader would run it.
+
+A page's blocks run in their order, in one empty folder. What a reader would
+have beforehand, and downloads, are stand-ins; see `make_stand_ins`.
+"""
+
+import ast
+import functools
+import importlib
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from flax import traverse_util
+from t5x_layouts import write_legacy
+from train_fixtures import CACHE, save_tiny_backbone
+
+from mpt_jax import backbones, cli, vocabularies
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
+# Pages that go on from another one, in its folder.
+GO_ON_FROM = {
+  "docs/pytorch_service.md": "docs/real_t5.md",
+  "docs/ahead_of_time.md": "docs/real_t5.md",
+}
+
+# Commands that are not run here, by how they begin, and why.
+NOT_RUN = {
+  "pip install": "installs; .ci/run does, in a fresh environment",
+  "hf download": "0.9 GB from the network",
+  "python -m t5x.": "t5x is not on PyPI; test_t5x.py runs them where it is",
+}
+
+# What is appended to training commands: two steps of a tiny prompt, and a tiny
+# T5 where the command names none, since the default one takes long to compile.
+SMALL = (
+  "--gin.TRAIN_STEPS=2",
+  "--gin.PROMPT_LENGTH=3",
+  '--gin.TASK_FEATURE_LENGTHS=\'{"inputs": 16, "targets": 4}\'',
+  "--gin.EVAL_EXAMPLES=4",
+)
+SMALL_T5 = "--gin.INITIAL_CHECKPOINT_PATH='\"tiny-t5\"'"
+TRAIN = "python -m mpt_jax.train "
+
+# Datasets that are downloaded become 24 rows of random words in each split.
+DATASETS = """
+import importlib.abc
+import importlib.machinery
+import random
+import string
+import sys
+
+WORDS = "red green blue good bad house tree water".split()
+
+
+def load_splits(sources, name):
+  source, rng = sources[name], random.Random(name)
+  fields = [f for _, f, _, _ in string.Formatter().parse(source.template) if f]
+  make = lambda i: {
+    **{f: " ".join(rng.choices(WORDS, k=6)) for f in fields},
+    "label": source.label_names[i % len(source.label_names)],
+  }
+  splits = ("train", "validation", "test")
+  return {split: [make(i) for i in range(24)] for split in splits}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+  def find_spec(self, name, path=None, target=None):
+    if name != "tasks.sources":
+      return None
+    spec = importlib.machinery.PathFinder.find_spec(name, path)
+    run = spec.loader.exec_module
+
+    def exec_module(module):
+      run(module)
+      module.load_splits = lambda name: load_splits(module.SOURCES, name)
+
+    spec.loader.exec_module = exec_module
+    return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+# ----------------------------------------------------------------- reading
+
+
+def blocks(page):
+  """(language, text) of the page's code blocks."""
+  text = (ROOT / page).read_text(encoding="utf-8")
+  return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text):
+  """The commands of a block of shell."""
+  lines = text.replace("\\\n", " ").splitlines()
+  return [x for x in lines if x.strip() and not x.lstrip().startswith("#")]
+
+
+def not_run(command):
+  return any(command.startswith(start) for start in NOT_RUN)
+
+
+def file_name(text):
+  """The file that a block is to be saved as, or None."""
+  match = re.match(r"# ([\w.-]+\.\w+)\n", text)
+  return match and match[1]
+
+
+def all_commands():
+  return [
+    command
+    for page in PAGES
+    for language, text in blocks(page)
+    if language == "sh"
+    for command in commands(text)
+  ]
+
+
+def test_every_block_is_of_a_known_kind():
+  for page in PAGES:
+    for language, text in blocks(page):
+      assert language in ("sh", "python", "gin", "text", ""), (page, text)
+      if language == "gin":
+        assert file_name(text), f"{page}: no file name in {text!r}"
+      if language in ("text", ""):
+        # No command hides in what is not run.
+        assert not re.search(r"^(mpt|python|pip|hf|\$) ", text, re.MULTILINE)
+
+
+def test_what_is_not_run_is_in_the_docs():
+  for start in NOT_RUN:
+    assert any(command.startswith(start) for command in all_commands()), start
+
+
+def test_commands_within_the_text_exist():
+  known = set(cli.make_parser()._subparsers._group_actions[0].choices)
+  for page in PAGES:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for found in re.findall(r"`mpt\s+([^`]*)`", text):
+      name, *rest = found.split()
+      assert name in known, f"{page}: mpt {found}"
+      parser = cli.make_parser()._subparsers._group_actions[0].choices[name]
+      for flag in rest:
+        if flag.startswith("--") and not flag.startswith("--gin"):
+          assert flag in parser._option_string_actions, f"{page}: mpt {found}"
+
+
+def test_links_lead_somewhere():
+  for page in PAGES:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+      if "://" not in target:
+        assert ((ROOT / page).parent / target).exists(), (page, target)
+
+
+# ----------------------------------------------------------------- running
+
+
+def make_t5_base(folder):
+  """A Hugging Face folder of a tiny random T5."""
+  reason = "a Hugging Face folder is made by transformers (the test extra)"
+  pytest.importorskip("torch", reason=reason)
+  pytest.importorskip("peft", reason=reason)
+  transformers = pytest.importorskip("transformers", reason=reason)
+  config = transformers.T5Config(
+    vocab_size=8064,
+    d_model=32,
+    d_kv=8,
+    d_ff=48,
+    num_layers=1,
+    num_decoder_layers=1,
+    num_heads=2,
+    decoder_start_token_id=0,
+  )
+  transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
+  vocabulary = vocabularies.default_vocabulary_path()
+  shutil.copyfile(vocabulary, folder / "spiece.model")
+
+
+def make_stand_ins(page, folder):
+  """What the reader of a page has before its first command."""
+  if page == "docs/real_t5.md":
+    make_t5_base(folder / "t5-base")
+  else:
+    save_tiny_backbone(folder / "tiny-t5")
+  if page == "README.md":
+    params = backbones.load_backbone(folder / "tiny-t5").params
+    flat = traverse_util.flatten_dict(params, sep="/")
+    write_legacy(folder / "t5x_checkpoint", flat)
+    vocabulary = vocabularies.default_vocabulary_path()
+    shutil.copyfile(vocabulary, folder / "spiece.model")
+
+
+@functools.cache
+def environment(stand_ins):
+  (stand_ins / "sitecustomize.py").write_text(DATASETS)
+  path = [os.path.dirname(sys.executable), os.environ["PATH"]]
+  return {
+    **os.environ,
+    "PATH": os.pathsep.join(path),
+    "PYTHONPATH": f"{stand_ins}{os.pathsep}{ROOT}",
+    "XLA_FLAGS": "",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "HF_HUB_OFFLINE": "1",
+    "COLUMNS": "80",
+  }
+
+
+def execute(command, folder, stand_ins):
+  """Runs a command of the shell; returns its output."""
+  made = subprocess.run(
+    ["bash", "-euo", "pipefail", "-c", command],
+    cwd=folder,
+    env=environment(stand_ins),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert made.returncode == 0, (
+    f"{command}\n{made.stdout[-2000:]}\n{made.stderr[-3000:]}"
+  )
+  return made.stdout
+
+
+@pytest.fixture(scope="session")
+def run_page(tmp_path_factory):
+  """Runs a page once; gives its folder and output."""
+  stand_ins = tmp_path_factory.mktemp("stand_ins")
+
+  @functools.cache
+  def run(page):
+    if page in GO_ON_FROM:
+      folder = run(GO_ON_FROM[page])[0]
+    else:
+      folder = tmp_path_factory.mktemp("page")
+      make_stand_ins(page, folder)
+    output, found = "", blocks(page)
+    for number, (language, text) in enumerate(found):
+      name = file_name(text)
+      if language == "sh":
+        for command in commands(text):
+          if command.startswith(TRAIN):
+            command = " ".join([command, *SMALL])
+            if "INITIAL_CHECKPOINT_PATH" not in command:
+              command += " " + SMALL_T5
+          if not not_run(command):
+            output += execute(command, folder, stand_ins)
+      elif language in ("python", "gin"):
+        path = folder / (name or "block.py")
+        path.write_text(text, encoding="utf-8")
+        stem = path.name.partition(".")[0]
+        used = any(stem in later for _, later in found[number + 1 :])
+        # A file that a later block uses or runs is only saved.
+        if language == "python" and not (name and used):
+          command = f"python {shlex.quote(path.name)}"
+          output += execute(command, folder, stand_ins)
+    return folder, output
+
+  return run
+
+
+EXPECTED = {
+  "README.md": ("vader_amazon", "prediction"),
+  "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
+  "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
+  "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
+  "docs/ahead_of_time.md": ("prediction_ids", "scores", "sarcasm"),
+  # 100 · 768 + 868 and 100 · 768 + 8 · 868.
+  "docs/method.md": ("77,668", "83,744"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page, run_page):
+  _, output = run_page(page)
+  for expected in EXPECTED.get(page, ()):
+    assert expected in output, f"{expected!r} is not in\n{output[-3000:]}"
+
+
+# ------------------------------------------------------------ what is named
+
+
+@functools.cache
+def texts_of_the_code():
+  """All literal texts of the code, with … for what is put into them."""
+  found = []
+  for folder in ("mpt_jax", "tasks"):
+    for path in sorted((ROOT / folder).glob("**/*.py")):
+      for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+          parts = [getattr(part, "value", "…") for part in node.values]
+          found.append(
+            "".join(part if isinstance(part, str) else "…" for part in parts)
+          )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+          found.append(node.value)
+  return found
+
+
+def test_quoted_errors_are_the_codes():
+  quoted = [
+    text.strip()
+    for language, text in blocks("docs/troubleshooting.md")
+    if language == "text"
+  ]
+  assert len(quoted) > 20
+  for message in quoted:
+    pattern = ".*".join(re.escape(part) for part in message.split("…"))
+    assert any(
+      re.fullmatch(pattern, text, re.DOTALL) for text in texts_of_the_code()
+    ), f"no error of the code reads {message!r}"
+
+
+def test_named_functions_exist():
+  named = set()
+  for page in PAGES:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named |= set(re.findall(r"`(mpt_jax(?:\.\w+)+)`", text))
+  named -= {"mpt_jax.train"}
+  assert len(named) > 15
+  for name in sorted(named):
+    # t5x_adapter cannot be imported without t5x.
+    parts = name.split(".")
+    assert (ROOT / "mpt_jax" / f"{parts[1]}.py").is_file(), name
+    found = importlib.import_module(".".join(parts[:2]))
+    for part in parts[2:]:
+      found = getattr(found, part)

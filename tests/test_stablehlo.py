@@ -1,0 +1,497 @@
+"""The exported folder serves what prediction predicts, without mpt_jax."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+from train_fixtures import save_tiny_backbone
+
+from mpt_jax import (
+  backbones,
+  bank_parts,
+  batches,
+  cli,
+  decoding,
+  predict,
+  stablehlo,
+  stablehlo_serve,
+  vocabularies,
+)
+from mpt_jax.bank import PromptBank
+from mpt_jax.model import Model
+from mpt_jax.network import T5
+from mpt_jax.prompts import PromptConfig
+
+P, D = 3, 32
+NAMES = ("mood", "colour/2", "free")
+LABELS = (("yes", "no"), ("red", "dark green", "blue"), None, None)
+TEMPLATES = ("text: {text}", "{text} and {label}?", None, None)
+LENGTHS = (29, 61)
+TARGETS_LENGTH = 5
+# All of 46 to 61 tokens: few programs to compile, and rows as long as those of
+# `predict`, so that sums are rounded alike.
+ROWS = [
+  {"task": "mood", "text": "a good house " * 16},
+  {"task": "free", "text": "say <extra_id_0> more, ünïcode ☃ " * 5},
+  {"task": "colour/2", "text": "bad " * 50, "label": True},
+  {"task": "mood", "text": "green water " * 24},
+  {"task": "free", "text": "tree " * 52},
+]
+
+
+def save_backbone(folder, make_params, version="1.0", dtype="float32"):
+  """A T5 of large random weights, so that its answers differ."""
+  changes = {"dtype": dtype}
+  if version == "1.1":
+    changes |= {
+      "mlp_activations": ("gelu", "linear"),
+      "logits_via_embedding": False,
+    }
+  save_tiny_backbone(folder, **changes)
+  config = backbones.load_backbone(folder).config
+  params = make_params(Model(config, trainable="everything"), seed=3)
+  backbones.save_backbone(
+    folder, config, params, vocabularies.default_vocabulary_path(), dtype
+  )
+  return str(folder)
+
+
+def make_bank(backbone, names=NAMES, seed=0, length=P):
+  """Prompts of two P*, with factors."""
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: rng.normal(0.0, 1.0, shape).astype(np.float32)
+  num = len(names)
+  slots = tuple(
+    {"task": name, "label_names": labels, "template": template}
+    for name, labels, template in zip(names, LABELS, TEMPLATES, strict=False)
+  )
+  return PromptBank(
+    {
+      "shared_prompt": draw(2 if num > 1 else 1, length, D),
+      "task_columns": draw(num, length, 1),
+      "task_rows": draw(num, 1, D),
+    },
+    tuple(names),
+    (0, 0, 1, 1)[:num],
+    backbones.identify_backbone(backbone)[1],
+    slots,
+  )
+
+
+def export_folder(bank, out, backbone, **changes):
+  values = dict(inputs_lengths=LENGTHS, targets_length=TARGETS_LENGTH)
+  stablehlo.export_stablehlo(bank, out, backbone, **{**values, **changes})
+  return out
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory, make_params):
+  return save_backbone(tmp_path_factory.mktemp("t5") / "t5", make_params)
+
+
+@pytest.fixture(scope="module")
+def bank(backbone):
+  return make_bank(backbone)
+
+
+@pytest.fixture(scope="module")
+def exported(bank, backbone, tmp_path_factory):
+  """The folder; tests that change it work on a `copy`."""
+  return export_folder(bank, tmp_path_factory.mktemp("out") / "t5", backbone)
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+  return pathlib.Path(shutil.copytree(exported, tmp_path / "copy"))
+
+
+# Runs in a folder's own Python: nothing but jax and what it needs.
+SERVE = """
+import sys
+
+class Blocked:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition(".")[0] in {
+      "mpt_jax", "tasks", "flax", "orbax", "seqio", "optax", "tensorflow",
+      "safetensors", "tensorstore", "torch", "gin", "clu",
+    }:
+      raise ImportError(f"{name} is not to be had here")
+
+sys.meta_path.insert(0, Blocked())
+
+import json, pathlib, numpy as np
+from serve import Server
+
+job = json.load(sys.stdin)
+server = Server(".")
+result = {"rows": server.predict(job["rows"])}
+result["ids"] = server.generate(["free"] * 2, job["inputs"]).tolist()
+count = lambda: sum(p._cache_size() for p in server._programs.values())
+compiled = count()
+np.save("prompts/new.npy", np.array(job["new"], np.float32))
+result["names"] = server.names()
+result["new"] = server.generate(["new"] * 2, job["inputs"]).tolist()
+result["compiled"] = [compiled, count()]
+print(json.dumps(result))
+"""
+
+
+def greedy_ids(backbone, bank, inputs):
+  """Greedy tokens through the network and its bank: the last two prompts'."""
+  loaded = backbones.load_backbone(backbone)
+  num = len(bank.names)
+  network = T5(loaded.config, PromptConfig(num, P, 0))
+  params = {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
+  config = batches.BatchConfig(
+    LENGTHS[1], TARGETS_LENGTH, P, num, pack=False, length_multiple=64
+  )
+  examples = [
+    {"inputs": np.array(ids), "targets": np.array([2, 1]), "task_id": task_id}
+    for task_id in (num - 2, num - 1)
+    for ids in inputs
+  ]
+  batch = batches.make_batch(examples, config)[0]
+  decode = jax.jit(decoding.greedy_decode, static_argnums=(0, 3))
+  ids = np.asarray(decode(network, params, batch, TARGETS_LENGTH)).tolist()
+  return ids[: len(inputs)], ids[len(inputs) :]
+
+
+@pytest.mark.parametrize(
+  "version, dtype", [("1.0", "float32"), ("1.1", "bfloat16")]
+)
+def test_serves_without_mpt_jax(version, dtype, tmp_path, make_params):
+  backbone = save_backbone(tmp_path / "t5", make_params, version, dtype)
+  more = make_bank(backbone, (*NAMES, "new"))
+  bank = bank_parts.select(more, NAMES)
+  lengths = LENGTHS[1:]
+  out = export_folder(bank, tmp_path / "out", backbone, inputs_lengths=lengths)
+  (out / "job.py").write_text(SERVE)
+  rng = np.random.default_rng(1)
+  inputs = [[*map(int, rng.integers(3, 7000, n)), 1] for n in (4, 47)]
+  job = {"rows": ROWS, "inputs": inputs, "new": more.composed[-1].tolist()}
+  # XLA that optimises as little as it does in this process.
+  environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  environment.pop("PYTHONPATH", None)
+  result = subprocess.run(
+    [sys.executable, "job.py"],
+    cwd=out,
+    env=environment,
+    input=json.dumps(job),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  served = json.loads(result.stdout)
+
+  predictor = predict.Predictor(
+    bank,
+    backbone,
+    inputs_length=LENGTHS[1],
+    targets_length=TARGETS_LENGTH,
+  )
+  # bfloat16 has 8 bits, and the labels stand in rows of another length.
+  tolerance = {"float32": 1e-5, "bfloat16": 2e-2}[dtype]
+  for ours, theirs in zip(served["rows"], predictor.predict(ROWS), strict=True):
+    assert ours["prediction"] == theirs["prediction"]
+    scores = theirs.get("scores", {})
+    assert list(ours.get("scores", {})) == list(scores)
+    for label, value in scores.items():
+      assert ours["scores"][label] == pytest.approx(value, rel=tolerance)
+  assert (served["ids"], served["new"]) == greedy_ids(backbone, more, inputs)
+  assert served["new"] != served["ids"]
+  assert served["names"] == sorted([*NAMES, "new"])
+  before, after = served["compiled"]
+  assert before == after == 2
+
+
+def test_weights_are_arguments(exported, backbone):
+  loaded = backbones.load_backbone(backbone)
+  embedding = loaded.params["token_embedder"]["embedding"]
+  num_tensors = len(jax.tree.leaves(loaded.params))
+  for kind, more in (("greedy", 3), ("score", 5)):
+    data = (exported / "programs" / f"{kind}_29.stablehlo").read_bytes()
+    assert embedding[5].tobytes() not in data
+    program = export.deserialize(bytearray(data))
+    assert len(program.in_avals) == num_tensors + more
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    prompts = program.in_avals[num_tensors]
+    assert str(prompts.shape[0]) == "b" and prompts.shape[1:] == (P, D)
+
+
+def test_folder(exported, bank, backbone):
+  manifest = json.loads((exported / "manifest.json").read_text())
+  files = {
+    path.relative_to(exported).as_posix()
+    for path in exported.rglob("*")
+    if path.is_file()
+  }
+  programs = {
+    f"programs/{kind}_{length}.stablehlo"
+    for kind in ("greedy", "score")
+    for length in LENGTHS
+  }
+  prompts = {
+    f"prompts/{name}.{suffix}"
+    for name in ("mood", "colour%2F2", "free")
+    for suffix in ("npy", "json")
+  }
+  fixed = {"weights.safetensors", "sentencepiece.model", "serve.py"}
+  assert set(manifest["sha256"]) == programs | fixed | {"README.md"}
+  assert files == programs | prompts | fixed | {"README.md", "manifest.json"}
+  assert manifest["jax_version"] == jax.__version__
+  assert manifest["backbone"] == bank.backbone
+  tensors = dict(stablehlo_serve.read_tensors(exported / "weights.safetensors"))
+  loaded = backbones.load_backbone(backbone)
+  for name, array in tensors.items():
+    expected = loaded.params
+    for part in name.split("/"):
+      expected = expected[part]
+    np.testing.assert_array_equal(array, expected)
+  assert len(tensors) == len(jax.tree.leaves(loaded.params))
+  for name, prompt in zip(NAMES, bank.composed, strict=True):
+    path = exported / "prompts" / (name.replace("/", "%2F") + ".npy")
+    np.testing.assert_array_equal(np.load(path), prompt)
+
+
+def test_vocabulary_has_the_sentinels(exported):
+  ours = predict.Tokenizer(vocabularies.default_vocabulary_path())
+  server = stablehlo_serve.Server(exported)
+  theirs = server._load_vocabulary()
+  for text in ("plain", "<extra_id_0> and<extra_id_99>", " a  b", "☃"):
+    assert theirs.encode(text) == ours.encode(text)
+    assert theirs.decode(theirs.encode(text)) == ours.decode(ours.encode(text))
+  assert theirs.decode([8_500, 7]) == ours.decode([8_500, 7])
+
+
+def test_bytes(backbone, make_params, tmp_path):
+  config = backbones.load_backbone(backbone).config
+  config = dataclasses.replace(config, vocab_size=384)
+  params = make_params(Model(config, trainable="everything"), seed=3)
+  folder = tmp_path / "byt5"
+  backbones.save_backbone(folder, config, params, vocabularies.BYTES_PATH)
+  bank = make_bank(folder)
+  out = export_folder(bank, tmp_path / "out", folder, inputs_lengths=[61])
+  server = stablehlo_serve.Server(out)
+  # UTF-8 of é is C3 A9; three special ids come before the bytes.
+  ids = [0xC3 + 3, 0xA9 + 3, ord("!") + 3, 1]
+  assert server._input_ids({"task": "free", "text": "é!"}) == ids
+  assert server.task("mood")["label_tokens"][1] == [
+    ord("n") + 3,
+    ord("o") + 3,
+    1,
+  ]
+  ours = predict.Tokenizer(vocabularies.BYTES_PATH)
+  theirs = server._load_vocabulary()
+  for row in (ids[:-1], [0xC3 + 3], [300, ord("a") + 3]):
+    assert theirs.decode(row) == ours.decode(row)
+
+
+def test_many_labels_are_scored_in_parts(exported):
+  server = stablehlo_serve.Server(exported)
+  size = server.manifest["labels_length"]
+  rng = np.random.default_rng(0)
+  # 30 labels of 2 to 9 tokens are more than fit, so that they are cut up; one
+  # by one they are not.
+  labels = [[*map(int, rng.integers(3, 7000, n % 8 + 1)), 1] for n in range(30)]
+  assert sum(map(len, labels)) > size
+  inputs = [[7, 8, 9, 1], [5, 1]]
+  together = server.score(["mood", "free"], inputs, [labels, labels[:3]])
+  assert [len(row) for row in together] == [30, 3]
+  for number in (0, 12, 29):
+    (alone,) = server.score(["mood"], inputs[:1], [[labels[number]]])
+    assert together[0][number] == pytest.approx(alone[0], rel=1e-5)
+  (alone,) = server.score(["free"], inputs[1:], [labels[:3]])
+  np.testing.assert_allclose(together[1], alone, rtol=1e-5)
+  with pytest.raises(ValueError, match=f"longer than labels_length={size}"):
+    server.score(["mood"], inputs[:1], [[[5] * size + [1]]])
+
+
+def test_ids_text_and_cut_inputs(exported):
+  server = stablehlo_serve.Server(exported, batch_size=2)
+  (text,) = server.predict([{"task": "free", "text": "tree house"}])
+  ids = [*server._load_vocabulary().encode("tree house"), 1]
+  (row,) = server.predict([{"task": "free", "ids": ids}])
+  assert row["prediction_ids"] == text["prediction_ids"]
+  assert row["prediction"] == text["prediction"]
+  assert server.num_truncated == 0
+  long = list(range(10, 100))
+  cut = server.generate(["free"], [[*long, 1]])
+  assert server.num_truncated == 1
+  np.testing.assert_array_equal(
+    cut, server.generate(["free"], [[*long[: LENGTHS[-1] - 1], 1]])
+  )
+
+
+# --------------------------------------------------------------- new prompts
+
+
+def run(*argv):
+  return cli.main([str(x) for x in argv])
+
+
+def test_command(exported, bank, backbone, tmp_path, capsys):
+  bank.save(tmp_path / "prompts.safetensors")
+  out = tmp_path / "out"
+  export_it = ("export", tmp_path / "prompts.safetensors", "--to", "stablehlo")
+  options = ("--backbone", backbone, "--inputs-length", 29, "--platforms")
+  command = (*export_it, "--out", out, *options, "cpu")
+  assert run(*command, "--targets-length", 5, "--task", "free") == 0
+  assert "any number of rows, on cpu" in capsys.readouterr().out
+  assert stablehlo_serve.Server(out).names() == ["free"]
+  before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+  assert run(*command) == 2
+  assert f"the folder {out} is not empty" in capsys.readouterr().err
+  server = stablehlo_serve.Server(out)
+  add = (*export_it, "--add", "--out", out)
+  assert run(*add, "--task", "mood") == 0
+  assert "1 prompts more: mood" in capsys.readouterr().out
+  for suffix in ("npy", "json"):
+    added = (out / "prompts" / f"mood.{suffix}").read_bytes()
+    assert added == (exported / "prompts" / f"mood.{suffix}").read_bytes()
+  assert server.task("mood")["label_names"] == ["yes", "no"]
+  assert all(path.read_bytes() == data for path, data in before.items())
+
+  assert run(*add) == 2
+  assert "has a prompt 'mood' already" in capsys.readouterr().err
+  assert server.names() == ["free", "mood"]
+  assert run(*add, "--dtype", "bfloat16") == 2
+  assert "--dtype does not go with --add" in capsys.readouterr().err
+  npz = ("--to", "npz", "--out", tmp_path / "x.npz", "--platforms", "cpu")
+  assert run("export", tmp_path / "prompts.safetensors", *npz) == 2
+  assert "--platforms goes with --to stablehlo" in capsys.readouterr().err
+
+
+def test_bfloat16_of_a_float32_t5(bank, backbone, tmp_path):
+  out = export_folder(
+    bank, tmp_path / "out", backbone, dtype="bfloat16", inputs_lengths=[29]
+  )
+  for _, array in stablehlo_serve.read_tensors(out / "weights.safetensors"):
+    assert array.dtype == jax.numpy.bfloat16
+  data = (out / "programs" / "score_29.stablehlo").read_bytes()
+  weights = export.deserialize(bytearray(data)).in_avals[:-5]
+  assert {str(aval.dtype) for aval in weights} == {"bfloat16"}
+
+
+def test_a_replaced_prompt_is_reloaded(copy, bank):
+  server = stablehlo_serve.Server(copy)
+  first = server.generate(["free"], [[5, 6, 7, 1]])
+  (program,) = server._programs.values()
+  other = -np.load(copy / "prompts" / "mood.npy")
+  np.save(copy / "prompts" / "free.npy", other)
+  np.testing.assert_array_equal(
+    server.generate(["free"], [[5, 6, 7, 1]]), first
+  )
+  server.reload()
+  with pytest.raises(ValueError, match="free.npy is not the file that was"):
+    server.generate(["free"], [[5, 6, 7, 1]])
+  (copy / "prompts" / "free.json").unlink()
+  assert (server.generate(["free"], [[5, 6, 7, 1]]) != first).any()
+  assert list(server._programs.values()) == [program]
+  assert program._cache_size() == 1
+
+
+# ----------------------------------------------------------------- errors
+
+
+def test_changed_files(copy):
+  for name in ("weights.safetensors", "programs/score_61.stablehlo"):
+    path = copy / name
+    data = path.read_bytes()
+    path.write_bytes(data[:-9] + b"x" + data[-8:])
+    with pytest.raises(ValueError, match=f"{path.name} is not the file that"):
+      stablehlo_serve.Server(copy)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=path.name):
+      stablehlo_serve.Server(copy)
+    path.write_bytes(data)
+  stablehlo_serve.Server(copy)
+  manifest = (copy / "manifest.json").read_text()
+  (copy / "manifest.json").write_text(manifest[:-20])
+  with pytest.raises(ValueError, match="manifest.json is not JSON"):
+    stablehlo_serve.Server(copy)
+  (copy / "manifest.json").write_text('{"format": "onnx"}')
+  with pytest.raises(ValueError, match="is not of `mpt export"):
+    stablehlo_serve.Server(copy)
+  (copy / "manifest.json").unlink()
+  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+    stablehlo_serve.Server(copy)
+
+
+@pytest.mark.parametrize(
+  "array, message",
+  [
+    (np.zeros((P + 1, D), np.float32), r"float32 prompt.*\[3, 32\].*\[4, 32\]"),
+    (np.zeros((P, D)), r"one float32 prompt.*got float64"),
+    (np.zeros((1, P, D), np.float32), r"got float32 \[1, 3, 32\]"),
+    (None, "bad.npy is not a readable .npy file"),
+  ],
+)
+def test_prompts_that_do_not_fit(copy, array, message):
+  path = copy / "prompts" / "bad.npy"
+  if array is None:
+    path.write_bytes(b"\x93NUMPY no")
+  else:
+    np.save(path, array)
+  with pytest.raises(ValueError, match=message):
+    stablehlo_serve.Server(copy).generate(["bad"], [[5, 1]])
+
+
+@pytest.mark.parametrize(
+  "row, message",
+  [
+    ({"task": "colour", "text": "a"}, "no task 'colour'.*colour/2, free, mood"),
+    ({"task": "../weights", "text": "a"}, "no task '../weights'"),
+    ({"text": "a"}, "a row must be like"),
+    ({"task": "colour/2", "text": "a"}, "no field 'label' for the template"),
+    ({"task": "free", "ids": []}, "at least one, got"),
+    ({"task": "free", "ids": [5, 8000]}, r"in \[0, vocab_size=8000\)"),
+    ({"task": "free", "ids": "5 1"}, "ids must be a list of integers"),
+  ],
+)
+def test_rows_that_do_not_fit(exported, row, message):
+  with pytest.raises(ValueError, match=message):
+    stablehlo_serve.Server(exported).predict([row])
+
+
+def test_prompts_of_another_t5(exported, bank, tmp_path):
+  other = dataclasses.replace(bank, backbone="f" * 16)
+  with pytest.raises(ValueError, match="trained on another T5"):
+    stablehlo.add_prompts(other, exported)
+  longer = make_bank(save_tiny_backbone(tmp_path / "t5"), ["x"], length=P + 1)
+  longer = dataclasses.replace(longer, backbone=bank.backbone)
+  with pytest.raises(
+    ValueError, match="the prompts have 4 rows, those of .* 3"
+  ):
+    stablehlo.add_prompts(longer, exported)
+  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+    stablehlo.add_prompts(bank, tmp_path)
+
+
+def test_nothing_is_left_of_an_export_that_fails(
+  bank, backbone, tmp_path, monkeypatch
+):
+  other = dataclasses.replace(bank, backbone="f" * 16)
+  with pytest.raises(ValueError, match="trained on another T5"):
+    export_folder(other, tmp_path / "out", backbone)
+  with pytest.raises(ValueError, match="at least 1, got"):
+    export_folder(bank, tmp_path / "out", backbone, inputs_lengths=[0, 4])
+  with pytest.raises(ValueError, match="platforms must be some of"):
+    export_folder(bank, tmp_path / "out", backbone, platforms=["abacus"])
+
+  def full(*args):
+    raise OSError("no space left")
+
+  monkeypatch.setattr(stablehlo, "write_programs", full)
+  with pytest.raises(OSError, match="no space left"):
+    export_folder(bank, tmp_path / "out", backbone)
+  assert list(tmp_path.iterdir()) == []

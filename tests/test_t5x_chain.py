@@ -1,0 +1,294 @@
+"""A user's way through t5x's programs: train three stages, evaluate, predict.
+
+Needs t5x, as `test_t5x.py` does.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from t5x_runs import launch, needs_t5x
+from train_fixtures import (
+  register_tiny_task,
+  save_tiny_backbone,
+  tiny_experiment,
+  tiny_tasks,
+  write_user_folder,
+)
+
+from mpt_jax.bank import load_bank, make_slots
+from mpt_jax.predict import Predictor
+
+# A fixture.
+__all__ = ["tiny_tasks"]
+SIZES = (
+  "PROMPT_LENGTH=5",
+  "RANK=2",
+  'TASK_FEATURE_LENGTHS={"inputs":20,"targets":5}',
+  "BATCH_SIZE=12",
+  "EvalConfig.num_rows=7",
+  "TRAIN_STEPS=6",
+  "EVAL_PERIOD=6",
+  "CHECKPOINT_PERIOD=3",
+  "LEARNING_RATE=3.0",
+)
+SLOTS = [f"{name}_k3_s{seed}" for seed in (0, 1) for name in ("mail", "news")]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+  """The folder of a user who trained all stages under t5x."""
+  folder = tmp_path_factory.mktemp("chain")
+  write_user_folder(
+    *(folder, "chain_tasks", 19, ("news", "talk", "mail")),
+    **dict(emb_dim=24, num_heads=3, mlp_dim=40, num_encoder_layers=2),
+  )
+  train(folder, "teacher", 'MIXTURE_OR_TASK_NAME="both"', "RANK=0")
+  train(
+    folder,
+    "distill",
+    'MIXTURE_OR_TASK_NAME=("news", "talk")',
+    f'TEACHERS="{folder / "teacher"}"',
+  )
+  train(folder, "adapt", *adapt_bindings(folder))
+  return folder
+
+
+def train(folder, stage, *bindings):
+  launch(folder, "t5x.train", stage, stage, *bindings, sizes=SIZES)
+
+
+def adapt_bindings(folder):
+  return (
+    'MIXTURE_OR_TASK_NAME=("mail", "news")',
+    *("SHOTS=(3,)", "SEEDS=(0, 1)", f'SOURCE="{folder / "distill"}"'),
+  )
+
+
+def infer(folder, output, *bindings):
+  launch(
+    *(folder, "t5x.infer", "adapt", "adapt", *adapt_bindings(folder)),
+    *(f'INFER_OUTPUT_DIR="{folder / output}"', *bindings),
+    sizes=SIZES,
+  )
+
+
+def read_rows(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@needs_t5x
+def test_infer_mixes_the_tasks_of_a_batch(chain):
+  # Chunks of two batches: the place among the mixed tasks is kept after each.
+  infer(chain, "mixed", "infer.checkpoint_period=2")
+  rows = read_rows(chain / "mixed" / "mpt_mixed-predict.jsonl-00000-of-00001")
+  names = [row["inputs"]["task"] for row in rows]
+  # The slots take turns, so a batch of seven has examples of all four.
+  assert names[:8] == SLOTS * 2
+  # "news" has 19 validation examples, "mail", the third task, 21.
+  assert [names.count(name) for name in SLOTS] == [21, 19, 21, 19]
+  predictions = [row["prediction"] for row in rows]
+
+  predictor = Predictor(
+    chain / "adapt" / "prompts" / "last.safetensors",
+    str(chain / "t5"),
+    method="decode",
+  )
+  texts = [
+    row["inputs"]["inputs_pretokenized"].removeprefix("text: ") for row in rows
+  ]
+  answer = lambda tasks: [
+    result["prediction"]
+    for result in predictor.predict(
+      [{"text": t, "task": n} for t, n in zip(texts, tasks, strict=True)]
+    )
+  ]
+  assert predictions == answer(names)
+  # Another slot's prompt would have been seen.
+  others = [SLOTS[SLOTS.index(name) - 1] for name in names]
+  assert predictions != answer(others)
+
+  infer(chain, "apart", "MIXED=False")
+  for name in SLOTS:
+    file = chain / "apart" / f"mpt.{name}-predict.jsonl-00000-of-00001"
+    assert read_rows(file) == [
+      row for row in rows if row["inputs"]["task"] == name
+    ]
+
+
+@needs_t5x
+def test_eval_gives_the_metrics_of_the_predictions(chain):
+  launch(
+    *(chain, "t5x.eval", "adapt", "adapt", *adapt_bindings(chain)),
+    f'EVAL_OUTPUT_DIR="{chain / "evaluated"}"',
+    sizes=SIZES,
+  )
+  predictor = Predictor(chain / "adapt", str(chain / "t5"), method="decode")
+  for name in SLOTS:
+    (metrics,) = read_rows(
+      chain / "evaluated" / "inference_eval" / f"mpt.{name}-metrics.jsonl"
+    )
+    rows = read_rows(chain / f"{name[:4]}_validation.jsonl")
+    answers = predictor.predict([{**row, "task": name} for row in rows])
+    right = [a["prediction"].strip() == a["label"] for a in answers]
+    assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
+
+
+@needs_t5x
+def test_the_chain_hands_its_prompts_on(chain):
+  teachers, students, targets = (
+    load_bank(chain / stage) for stage in ("teacher", "distill", "adapt")
+  )
+  assert teachers.composed.shape == (2, 5, 24)
+  assert students.names == ("news", "talk") and students.config.rank == 2
+  assert list(targets.names) == SLOTS
+  assert teachers.backbone == students.backbone == targets.backbone
+
+
+@needs_t5x
+def test_a_run_of_other_slots_is_refused(chain):
+  # Prompts of the same shape, but the tasks in another order.
+  errors = launch(
+    *(chain, "t5x.infer", "adapt", "adapt", *adapt_bindings(chain)),
+    *('MIXTURE_OR_TASK_NAME=("news", "mail")', 'INFER_OUTPUT_DIR="/none"'),
+    sizes=SIZES,
+    fails=True,
+  )
+  assert "has the slots mail_k3_s0, news_k3_s0" in errors
+
+
+# ----------------------------------------------------------- without programs
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, tiny_tasks):
+  from mpt_jax import t5x_data
+
+  folder = tmp_path_factory.mktemp("parts")
+  backbone = save_tiny_backbone(folder / "t5")
+  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), backbone)
+  return t5x_data.assemble(experiment)
+
+
+@needs_t5x
+def test_the_first_checkpoint_holds_the_place_before_the_first_batch(
+  parts, tmp_path
+):
+  from clu.data.dataset_iterator import PeekableDatasetIterator
+
+  from mpt_jax import t5x_data
+
+  batches = t5x_data.PromptBatches(parts, blank_rows=8)
+  # What t5x.train does before its loop.
+  peekable = PeekableDatasetIterator(batches)
+  blank = peekable.peek()
+  assert not any(np.any(x) for x in blank.values())
+  peekable.save(str(tmp_path / "place"))
+  first = [batches.next_batch(8) for _ in range(2)]
+  again = t5x_data.PromptBatches(parts, blank_rows=8)
+  again.restore(str(tmp_path / "place"))
+  for batch in first:
+    resumed = again.next_batch(8)
+    for name, array in batch.items():
+      np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+    assert np.any(batch["decoder_target_tokens"])
+
+
+@needs_t5x
+def test_batches_have_the_rows_that_devices_share(parts):
+  import dataclasses
+
+  from mpt_jax import t5x_data
+
+  batches = t5x_data.PromptBatches(parts)
+  # Rows come in multiples of 8 by the experiment: with 3, of 24.
+  assert batches.next_batch(3)["encoder_input_tokens"].shape[0] == 24
+  fixed = dataclasses.replace(
+    parts,
+    experiment=dataclasses.replace(
+      parts.experiment,
+      batch=dataclasses.replace(parts.experiment.batch, num_rows=10),
+    ),
+  )
+  batches = t5x_data.PromptBatches(fixed)
+  assert batches.next_batch(5)["encoder_input_tokens"].shape[0] == 10
+  with pytest.raises(ValueError, match="num_rows=10.*multiple of 4"):
+    batches.next_batch(4)
+  with pytest.raises(ValueError, match="num_rows=10.*the 3 processes"):
+    t5x_data.PromptBatches(fixed, shard=(0, 3))
+  # Each of two processes makes its half.
+  half = t5x_data.PromptBatches(fixed, shard=(1, 2))
+  assert half.next_batch(10)["encoder_input_tokens"].shape[0] == 5
+  with pytest.raises(TypeError, match="t5x_data.get_dataset"):
+    t5x_data.find_batches(iter([]))
+
+
+def test_plain_rows_are_those_of_the_native_batches():
+  import tensorflow as tf
+
+  from mpt_jax import t5x_tasks
+  from mpt_jax.batches import BatchConfig, make_batch
+
+  examples = [
+    {"inputs": [7, 8, 1], "targets": [5, 1], "task_ids": [1]},
+    {"inputs": [9, 1], "targets": [6, 4, 1], "task_ids": [0]},
+  ]
+  spec = tf.TensorSpec([None], tf.int32)
+  dataset = tf.data.Dataset.from_generator(
+    lambda: iter(examples),
+    output_signature={name: spec for name in examples[0]},
+  )
+  converter = t5x_tasks.PromptFeatureConverter(prompt_length=2)
+  rows = list(converter(dataset, {"inputs": 4, "targets": 4, "task_ids": 1}))
+  config = BatchConfig(
+    4,
+    4,
+    prompt_length=2,
+    num_tasks=2,
+    pack=False,
+    num_rows=2,
+    length_multiple=1,
+  )
+  expected, _ = make_batch(
+    [
+      {
+        "inputs": np.array(x["inputs"]),
+        "targets": np.array(x["targets"]),
+        "task_id": x["task_ids"][0],
+      }
+      for x in examples
+    ],
+    config,
+  )
+  for i, row in enumerate(rows):
+    assert row.keys() == expected.keys()
+    for name, array in expected.items():
+      np.testing.assert_array_equal(row[name], array[i], err_msg=name)
+
+
+def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
+  import types
+
+  import seqio
+
+  from mpt_jax import t5x_tasks
+  from mpt_jax.setup_run import slot_tasks
+
+  names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
+  slots = make_slots(names)
+  parts = types.SimpleNamespace(
+    experiment=tiny_experiment(slots, "default"),
+    tasks=slot_tasks(slots, None),
+  )
+  name = t5x_tasks.register_mixed(parts)
+  examples = list(
+    seqio.get_mixture_or_task(name)
+    .get_dataset({"inputs": 6, "targets": 4}, "train", shuffle=False)
+    .as_numpy_iterator()
+  )
+  ids = [int(x["task_ids"][0]) for x in examples]
+  assert ids == [0, 1, 0, 1, 0, 1, 1, 1]
+  for example, i in zip(examples, ids, strict=True):
+    assert example["task"].decode() == names[i]
+    # Cut, the end of sequence (1) kept.
+    assert len(example["inputs"]) <= 6 and example["inputs"][-1] == 1
