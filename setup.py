@@ -15,6 +15,8 @@ setuptools.setup(
   install_requires=[
     "clu>=0.0.12",
     "etils[epath]>=1.15",
+    # jax.export reads and writes programs with it, and does not require it.
+    "flatbuffers>=25.9",
     "flax>=0.12",
     "gin-config>=0.5",
     # tensorflow-datasets imports it, and requires it of old Pythons alone.

@@ -10,8 +10,8 @@ The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of
 two activations (both attention products). Two parts of it nobody needs and
 nobody is credited for:
-  * the first encoder block leads to prompt slots alone, so its queries, keys and
-    values are differentiated at P positions instead of n;
+  * the first encoder block leads to prompt slots alone, so its queries, keys
+    and values are differentiated at P positions instead of n;
   * the decoder depends on the prompt through the encoder's output alone, so in
     its first block nothing below the cross-attention's keys and values is
     differentiated.

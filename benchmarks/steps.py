@@ -1,4 +1,4 @@
-"""Rows of training steps: teach, distill and adapt against PEFT, and padding."""
+"""Rows of training steps: the stages against PEFT, and against padding."""
 
 import os
 

@@ -13,7 +13,7 @@ import string
 import jax
 import numpy as np
 
-from mpt_jax import decoding
+from mpt_jax import decoding, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
 from mpt_jax.batches import EOS_ID, BatchConfig, make_batch
@@ -150,8 +150,13 @@ class Predictor:
       labels and [self._with_eos(label) for label in labels]
       for labels in self._labels
     ]
+    longest_segment = None
+    if segment_attention.suits_devices():
+      longest_segment = self._config.inputs_length + self._config.prompt_length
     network = T5(
-      loaded.config, PromptConfig(len(bank.names), bank.config.prompt_length, 0)
+      loaded.config,
+      PromptConfig(len(bank.names), bank.config.prompt_length, 0),
+      longest_segment,
     )
     self._params = jax.device_put(
       {**loaded.params, "prompt": {"shared_prompt": bank.composed}}

@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason=REASON)
 pytest.importorskip("peft", reason=REASON)
 
 FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
-ROWS = ("distill", "predict", "teachers_bank")
+ROWS = ("distill", "predict")
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ def test_rows_from_end_to_end(capfd):
 
   run.main(
     f"--only {' '.join(ROWS)} --quick --model t5_tiny --sources mnli sst2"
-    " --scale 0.1 --prompt_length 3 --batch_size 4 --pairs 1 --bank_steps 2"
-    " --slot_examples 2 --predict_batches 1".split()
+    " --scale 0.1 --prompt_length 3 --batch_size 4 --pairs 1"
+    " --predict_batches 1".split()
   )
   lines = capfd.readouterr().out.splitlines()
   lines = [line.split() for line in lines if line.startswith("ratio ")]

@@ -263,11 +263,11 @@ def test_what_is_done_is_not_done_again(folder, monkeypatch, capsys):
   assert "total_steps differ" in errors
   # Results of other prompts are not taken for theirs.
   path = folder.path / "runs" / "superglue" / "adapt" / "results.json"
-  results = json.loads(path.read_text())
-  path.write_text(json.dumps({**results, "trained": "others"}))
+  results = path.read_bytes()
+  path.write_text(json.dumps({**json.loads(results), "trained": "others"}))
   assert folder.sweep(*SUPERGLUE, **FEWER["superglue.gin"][0]) == 2
   assert "trained differs" in capsys.readouterr().err
-  path.write_text(json.dumps(results))
+  path.write_bytes(results)
 
 
 class Killed(OSError):

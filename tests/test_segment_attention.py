@@ -1,17 +1,24 @@
 """Attention by segments against attention over whole rows."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mpt_jax import segment_attention
+from mpt_jax.bank import load_bank
 from mpt_jax.batches import BatchConfig, make_batch
 from mpt_jax.model import DistillConfig, LossConfig, Model
 from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig
 
 HEADS, HEAD_DIM = 2, 4
+TESTS = pathlib.Path(__file__).parent
 
 
 def whole_rows(queries, keys, values, table, segment_ids):
@@ -156,3 +163,66 @@ def test_a_single_row_is_as_long_as_its_examples():
   assert batch["decoder_input_tokens"].shape == (1, 160)
   assert stats.num_tokens == 420 + 140
   assert batch["encoder_segment_ids"].max() == 60
+
+
+ONE_CPU = """
+import pathlib, sys
+import jax
+import numpy as np
+import train_fixtures
+from mpt_jax import segment_attention, setup_run
+from mpt_jax.bank import Slot
+from mpt_jax.batches import BatchConfig
+from mpt_jax.predict import Predictor
+from mpt_jax.train import train
+folder = pathlib.Path(sys.argv[1])
+task = train_fixtures.register_tiny_task(folder / "data")
+t5 = train_fixtures.save_tiny_backbone(folder / "t5", num_encoder_layers=2)
+for name, row_length in (("single", None), ("rows", 19)):
+  experiment = train_fixtures.tiny_experiment(
+    (Slot(task, seed=0), Slot(task, seed=1)),
+    t5,
+    batch=BatchConfig(16, 4, row_length=row_length),
+    total_steps=4,
+  )
+  # A length of rows that was chosen is kept.
+  batch = setup_run.assemble(experiment).experiment.batch
+  assert batch.single_row == (row_length is None)
+  train(experiment, model_dir=folder / name)
+
+rows = [{"text": "red house " * n} for n in (1, 9, 3, 40)]
+rows = [{**row, "task": slot} for row in rows for slot in (0, 1)]
+for method, key in (("rank", "scores"), ("decode", "prediction")):
+  made = []
+  for suits in (True, False):
+    segment_attention.suits_devices = lambda: suits
+    predictor = Predictor(folder / "rows", method=method, batch_size=4)
+    names = predictor.bank.names
+    made.append(
+      predictor.predict([{**r, "task": names[r["task"]]} for r in rows])
+    )
+  for a, b in zip(*made):
+    if key == "prediction":
+      assert a[key] == b[key]
+    else:
+      np.testing.assert_allclose(
+        list(a[key].values()), list(b[key].values()), atol=1e-4
+      )
+"""
+
+
+def test_one_cpu_trains_and_predicts_by_segments_to_the_same_end(tmp_path):
+  made = subprocess.run(
+    [sys.executable, "-c", ONE_CPU, str(tmp_path)],
+    env={
+      **os.environ,
+      # One device, where the suite has eight.
+      "XLA_FLAGS": "",
+      "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+    },
+    capture_output=True,
+    text=True,
+  )
+  assert made.returncode == 0, made.stderr
+  single, rows = (load_bank(tmp_path / name) for name in ("single", "rows"))
+  np.testing.assert_allclose(single.composed, rows.composed, atol=1e-4)
