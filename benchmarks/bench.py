@@ -146,7 +146,7 @@ class Bench:
     """The layout of our batches, as `setup_run.set_up` chooses it."""
     if self.args.row_length:
       return {"row_length": self.args.row_length}
-    return {"single_row": jax.default_backend() == "cpu"}
+    return {"long_rows": jax.default_backend() == "cpu"}
 
   def our_trainer(self, stage, **options):
     """Our trainer of a stage; `options` are `BatchConfig`'s."""

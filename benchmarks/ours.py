@@ -80,7 +80,7 @@ class Trainer:
       PromptConfig(num_tasks, length, 0) if distill else None,
       LossConfig(distill=DistillConfig() if distill else None),
       longest_segment=(
-        batch_config.inputs_length + length if batch_config.single_row else None
+        batch_config.inputs_length + length if batch_config.long_rows else None
       ),
     )
     self.batch_config = batch_config

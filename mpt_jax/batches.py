@@ -21,12 +21,14 @@ Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
 EOS_ID = 1
-# Multiples of (L, T) of a single row: few shapes, little padding.
-SINGLE_ROW_STEPS = (256, 32)
+# Of long rows: the longest, and multiples of (L, T): few shapes, little padding.
+LONG_ROW = 8192
+LONG_ROW_STEPS = (256, 32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,9 @@ class BatchConfig:
     prompt_length: P slots before each example, 0 for none.
     num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
-    single_row: put all examples into one row, as long as they need, in steps
-      of 256 positions. Hardly any padding, for a T5 that attends example by
-      example (`network.T5.longest_segment`).
+    long_rows: pack into rows of up to 8192 positions, in most cases a single
+      one, as long as the examples need in steps of 256. Hardly any padding, for
+      a T5 that attends example by example (`network.T5.longest_segment`).
     row_length: encoder positions of a packed row, slots included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
@@ -61,7 +63,7 @@ class BatchConfig:
   prompt_length: int = 0
   num_tasks: int = 1
   pack: bool = True
-  single_row: bool = False
+  long_rows: bool = False
   row_length: int | None = None
   target_row_length: int | None = None
   row_multiple: int = 1
@@ -253,11 +255,15 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     (c.prompt_length + len(inputs), sum(map(len, targets)))
     for inputs, targets, _ in items
   ]
-  if c.pack and c.single_row:
-    used = [sum(size) for size in zip(*sizes, strict=True)] or [1, 1]
-    length = _round_up(used[0], SINGLE_ROW_STEPS[0])
-    target_length = _round_up(used[1], SINGLE_ROW_STEPS[1])
-    rows = [list(range(len(items)))]
+  if c.pack and c.long_rows:
+    longest = max((size[0] for size in sizes), default=1)
+    rows = _first_fit(sizes, (max(LONG_ROW, longest), math.inf))
+    length, target_length = (
+      _round_up(
+        max((sum(sizes[i][k] for i in row) for row in rows), default=1), n
+      )
+      for k, n in enumerate(LONG_ROW_STEPS)
+    )
   elif c.pack:
     length, target_length = c.packed_lengths
     for index, (_, size) in enumerate(sizes):

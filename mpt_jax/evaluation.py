@@ -257,7 +257,7 @@ class Evaluator:
     config = dataclasses.replace(
       c,
       pack=True,
-      single_row=False,
+      long_rows=False,
       row_length=length,
       targets_length=max(len(t) for t in candidates),
       # Shorter inputs than the longest fit more often than per_row times.

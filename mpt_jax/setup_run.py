@@ -96,7 +96,7 @@ def assemble(
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
-  On one CPU a batch becomes a single row, which the encoder attends example by
+  On one CPU batches have long rows, which the encoder attends example by
   example: the same losses in less time.
 
   Args:
@@ -150,7 +150,7 @@ def assemble(
       " devices that share a batch times num_microbatches"
     )
   if _goes_by_segments(experiment, row_multiple):
-    batch = dataclasses.replace(batch, single_row=True, row_multiple=1)
+    batch = dataclasses.replace(batch, long_rows=True, row_multiple=1)
     model = dataclasses.replace(
       model, longest_segment=batch.inputs_length + batch.prompt_length
     )
@@ -159,7 +159,7 @@ def assemble(
 
 
 def _goes_by_segments(experiment: Experiment, row_multiple: int) -> bool:
-  """Whether a single row, attended example by example, is faster: on one CPU.
+  """Whether long rows, attended example by example, are faster: on one CPU.
 
   Rows that the settings choose stay as they are.
   """

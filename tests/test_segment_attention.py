@@ -110,9 +110,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("trainable", ["prompt", "everything"])
-def test_a_single_row_by_segments_gives_the_loss_of_packed_rows(
-  dtype, trainable
-):
+def test_long_rows_by_segments_gives_the_loss_of_packed_rows(dtype, trainable):
   config = T5Config.preset("t5_1_1_tiny", vocab_size=32, dtype=dtype)
   model = Model(
     config,
@@ -142,9 +140,7 @@ def test_a_single_row_by_segments_gives_the_loss_of_packed_rows(
     return value(params, frozen, batch)
 
   (packed, metrics), gradients = loss(model)
-  (single, single_metrics), single_gradients = loss(
-    by_segments, single_row=True
-  )
+  (single, single_metrics), single_gradients = loss(by_segments, long_rows=True)
   # bfloat16 has 8 bits, and other shapes round in another order.
   rtol, atol = (2e-5, 1e-5) if dtype == "float32" else (0.05, 0.05)
   np.testing.assert_allclose(single, packed, rtol=rtol)
@@ -153,8 +149,8 @@ def test_a_single_row_by_segments_gives_the_loss_of_packed_rows(
   jax.tree.map(close, single_gradients, gradients)
 
 
-def test_a_single_row_is_as_long_as_its_examples():
-  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, single_row=True)
+def test_a_long_rows_is_as_long_as_its_examples():
+  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
   batch, stats = make_batch(EXAMPLES * 20, config)
   # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
   # positions in steps of 256; 20 · (2 + 3 + 2) = 140 target tokens in steps
@@ -163,6 +159,21 @@ def test_a_single_row_is_as_long_as_its_examples():
   assert batch["decoder_input_tokens"].shape == (1, 160)
   assert stats.num_tokens == 420 + 140
   assert batch["encoder_segment_ids"].max() == 60
+
+
+def test_long_rows_end_at_8192_positions():
+  config = BatchConfig(2000, 4, long_rows=True)
+  example = {"inputs": np.full(2000, 5), "targets": np.array([5, 1])}
+  batch, _ = make_batch([example] * 9, config)
+  # Four of 2,000 fit into 8,192; 8,000 in steps of 256 are 8,192.
+  assert batch["encoder_input_tokens"].shape == (3, 8192)
+  assert [row.max() for row in batch["encoder_segment_ids"]] == [4, 4, 1]
+  assert batch["decoder_input_tokens"].shape == (3, 32)
+  longer = {**example, "inputs": np.full(9000, 5)}
+  config = BatchConfig(9000, 4, long_rows=True)
+  batch, _ = make_batch([longer, example], config)
+  # 9,000 positions alone are more than a row: 36 · 256 = 9,216.
+  assert batch["encoder_input_tokens"].shape == (2, 9216)
 
 
 ONE_CPU = """
@@ -187,7 +198,7 @@ for name, row_length in (("single", None), ("rows", 19)):
   )
   # A length of rows that was chosen is kept.
   batch = setup_run.assemble(experiment).experiment.batch
-  assert batch.single_row == (row_length is None)
+  assert batch.long_rows == (row_length is None)
   train(experiment, model_dir=folder / name)
 
 rows = [{"text": "red house " * n} for n in (1, 9, 3, 40)]
