@@ -17,6 +17,7 @@ from train_fixtures import (
 )
 
 from mpt_jax.bank import load_bank, make_slots
+from mpt_jax.batches import BatchConfig
 from mpt_jax.predict import Predictor
 
 # A fixture.
@@ -277,13 +278,13 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
   names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
   slots = make_slots(names)
   parts = types.SimpleNamespace(
-    experiment=tiny_experiment(slots, "default"),
+    experiment=tiny_experiment(slots, "default", batch=BatchConfig(6, 4)),
     tasks=slot_tasks(slots, None),
   )
   name = t5x_tasks.register_mixed(parts)
   examples = list(
     seqio.get_mixture_or_task(name)
-    .get_dataset({"inputs": 6, "targets": 4}, "train", shuffle=False)
+    .get_dataset(t5x_tasks.feature_lengths(parts), "train", shuffle=False)
     .as_numpy_iterator()
   )
   ids = [int(x["task_ids"][0]) for x in examples]
