@@ -30,6 +30,7 @@ from mpt_jax.huggingface import (
   hf_config,
   hf_files,
   hf_items,
+  hf_shares_head,
   hf_sources,
   hf_tensors,
 )
@@ -267,7 +268,7 @@ def _open_own(fields, folder):
 def _open_hugging_face(fields, folder):
   config = hf_config(fields, folder)
   tensors = hf_tensors(folder)
-  sources = hf_sources(tensors, config, folder)
+  sources = hf_sources(tensors, config, folder, hf_shares_head(fields))
   return OpenBackbone(
     "Hugging Face",
     folder,

@@ -241,10 +241,9 @@ class PromptBank:
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
     temporary = path.with_name(path.name + ".tmp")
     try:
-      safetensors.numpy.save_file(tensors, temporary, metadata)
+      # The library's own `save_file` lets no other user read.
+      temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
       os.replace(temporary, path)
-    except safetensors.SafetensorError as error:
-      raise OSError(f"cannot write {temporary}: {error}") from error
     finally:
       temporary.unlink(missing_ok=True)
 

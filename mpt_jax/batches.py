@@ -340,3 +340,42 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     np.float32
   )
   return batch, stats
+
+
+def join_rows(batch, num_positions: int):
+  """Joins the encoder's plain rows into one long row without their padding.
+
+  For a T5 that attends example by example (`network.T5.longest_segment`). The
+  decoder's rows stay and find their example by `encoder_positions`.
+
+  Args:
+    batch: of `make_batch` with pack=False.
+    num_positions: F, of the long row.
+
+  Returns:
+    The batch with encoder_* of [1, F], segment b + 1 being row b, and
+    `encoder_positions` [B, L] int32: where in the long row the row's positions
+    are, -1 at its padding.
+
+  Raises:
+    ValueError: the examples have more than num_positions positions.
+  """
+  present = batch["encoder_segment_ids"] > 0
+  count = np.count_nonzero(present)
+  if count > num_positions:
+    raise ValueError(
+      f"the examples have {count} positions, more than num_positions="
+      f"{num_positions}"
+    )
+  joined = dict(batch)
+  rows = np.arange(1, len(present) + 1, dtype=np.int32)[:, None]
+  batch = {**batch, "encoder_segment_ids": np.where(present, rows, 0)}
+  for name, array in batch.items():
+    if name.startswith("encoder_"):
+      joined[name] = np.zeros((1, num_positions), array.dtype)
+      joined[name][0, :count] = array[present]
+  positions = np.cumsum(present).reshape(present.shape) - 1
+  joined["encoder_positions"] = np.where(present, positions, -1).astype(
+    np.int32
+  )
+  return joined

@@ -281,7 +281,8 @@ def _sweep(arguments):
   table, model_dir = sweep.load_table(files, bindings, paths)
   console = rich.console.Console()
   if arguments.list:
-    planned = sweep.plan(table, model_dir, bindings, paths)
+    planned = sweep.plan(table, model_dir, bindings, paths, missing=True)
+    planned = sweep.find_runs(planned, arguments.only)
     sweep_report.print_plan(table, planned, console, arguments.commands)
     return
   lines = sweep.sweep(table, model_dir, bindings, paths, arguments.only)

@@ -2,7 +2,8 @@
 
 Pure functions of arrays, for `jax.jit` with the network, the lengths and the
 number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
-one example a row, segment 1 at its positions; scoring takes packed rows too.
+one example a row, segment 1 at its positions; or the same joined for the
+encoder (`batches.join_rows`). Scoring takes packed rows too.
 Axis letters: B batch, T max_length, K num_beams, V vocab_size.
 """
 
@@ -200,8 +201,9 @@ def _start(network, params, batch, max_length):
     batch.get("encoder_task_ids"),
     method="encode",
   )[-1]
+  positions = batch.get("encoder_positions")
   cache = network.apply(
-    variables, encoded, segment_ids, max_length, method="init_cache"
+    variables, encoded, segment_ids, max_length, positions, method="init_cache"
   )
 
   def step(tokens, cache, index):
@@ -210,7 +212,8 @@ def _start(network, params, batch, max_length):
     )
     return logits.astype(jnp.float32), cache
 
-  return cache, step, jnp.any(segment_ids > 0, axis=-1)
+  present = segment_ids > 0 if positions is None else positions >= 0
+  return cache, step, jnp.any(present, axis=-1)
 
 
 def _likeliest(logits, index):

@@ -32,8 +32,10 @@ def hf_config(fields, folder):
   if fields["model_type"] not in ("t5", "mt5"):
     refuse("model_type", "'t5' or 'mt5'")
   activations = {"relu": ("relu",), "gated-gelu": ("gelu", "linear")}
-  feed_forward = fields.get("feed_forward_proj", "relu")
-  if feed_forward not in activations:
+  # What transformers takes where the config does not say it.
+  default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
+  feed_forward = fields.get("feed_forward_proj", default)
+  if not isinstance(feed_forward, str) or feed_forward not in activations:
     refuse("feed_forward_proj", "'relu' (T5 1.0) or 'gated-gelu' (1.1)")
   if fields.get("layer_norm_epsilon", 1e-6) != 1e-6:
     refuse("layer_norm_epsilon", "1e-06")
@@ -55,6 +57,17 @@ def hf_config(fields, folder):
     num_relpos_buckets=fields.get("relative_attention_num_buckets", 32),
     max_relpos_distance=fields.get("relative_attention_max_distance", 128),
   )
+
+
+def hf_shares_head(fields) -> bool:
+  """Whether a T5 1.1 without an output head has the embedding in its place.
+
+  transformers 5 writes such files where `tie_word_embeddings` is true. A
+  T5Model never had a head.
+  """
+  names = fields.get("architectures") or ["T5ForConditionalGeneration"]
+  has_head = any(n.endswith("ForConditionalGeneration") for n in names)
+  return has_head and bool(fields.get("tie_word_embeddings", True))
 
 
 def hf_files(folder):
@@ -142,7 +155,12 @@ def hf_to_t5x_params(state_dict, config: T5Config):
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
-_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# The embedding: T5 has one, and transformers three names for it.
+_EMBEDDINGS = (
+  "shared.weight",
+  "encoder.embed_tokens.weight",
+  "decoder.embed_tokens.weight",
+)
 # A table that T5 never uses but that the published 1.0 files hold.
 _UNUSED = (
   "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
@@ -155,23 +173,26 @@ def _turned(name, array):
   return array if name == "token_embedder/embedding" else array.T
 
 
-def hf_sources(tensors, config, where) -> dict[str, str]:
+def hf_sources(tensors, config, where, shares_head=False) -> dict[str, str]:
   """Hugging Face's name of each of our tensors, once all are seen to be there.
 
   Args:
     tensors: mapping of Hugging Face's names to arrays.
     config: shape of the T5.
     where: names the tensors in errors.
+    shares_head: of a T5 1.1, see `hf_shares_head`.
 
   Raises:
     ValueError: tensors missing, too many, or of another shape than config's.
   """
   shapes = parameter_shapes(config)
   sources = {name: _hf_name(name) for name in shapes}
-  if not config.logits_via_embedding and "lm_head.weight" not in tensors:
-    # transformers 5 writes no lm_head where a T5 1.1 shares the embedding.
-    sources["decoder/logits_dense/kernel"] = "shared.weight"
-  ignored = {*_COPIES, _UNUSED}
+  embedding = next((n for n in _EMBEDDINGS if n in tensors), _EMBEDDINGS[0])
+  sources["token_embedder/embedding"] = embedding
+  head = "decoder/logits_dense/kernel"
+  if head in shapes and shares_head and "lm_head.weight" not in tensors:
+    sources[head] = embedding
+  ignored = {*_EMBEDDINGS, _UNUSED} - {embedding}
   if config.logits_via_embedding:
     ignored.add("lm_head.weight")
   shape = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
@@ -198,9 +219,10 @@ def hf_items(tensors, sources, where):
     ValueError: what T5 has as one embedding are several.
   """
   # An output head that the config calls tied is a copy too.
-  copies = {*_COPIES, "lm_head.weight"} - set(sources.values())
+  copies = {*_EMBEDDINGS, "lm_head.weight"} - set(sources.values())
+  embedding = sources["token_embedder/embedding"]
   for name in sorted(copies & set(tensors)):
-    if not np.array_equal(tensors[name], tensors["shared.weight"]):
-      raise_problems(where, [f"{name} differs from shared.weight"])
+    if not np.array_equal(tensors[name], tensors[embedding]):
+      raise_problems(where, [f"{name} differs from {embedding}"])
   for name, source in sources.items():
     yield name, np.ascontiguousarray(_turned(name, tensors[source]))

@@ -187,7 +187,8 @@ def squad(
 
   Args:
     targets: for each question its answer, or its answers.
-    predictions: one text per question.
+    predictions: one text per question. Where answer and prediction both have
+      no word left, the F1 is 1, as SQuAD 2.0's script has it (1.1's: 0).
   """
   _check_lengths(targets, predictions)
   matches, f1s = [], []

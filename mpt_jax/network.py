@@ -194,8 +194,8 @@ class DecoderLayer(_Block):
     self.mlp = self._mlp()
     self.dropout = self._dropout()
 
-  def cross_keys_values(self, encoded):
-    return self.encoder_decoder_attention.keys_values(encoded)
+  def cross_keys_values(self, encoded, positions=None):
+    return self.encoder_decoder_attention.keys_values(encoded, positions)
 
   def __call__(self, x, bias, cross, cross_bias, deterministic, cache=None):
     """Runs the block on [B, T, D], or on [B, 1, D] with a cache.
@@ -313,8 +313,11 @@ class Decoder(nn.Module):
     segment_ids,
     cross_segment_ids,
     deterministic,
+    encoder_positions=None,
   ):
     """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
+    if encoder_positions is not None:
+      encoder_segment_ids = (encoder_positions >= 0).astype(jnp.int32)
     length = x.shape[1]
     causal = jnp.where(
       jnp.tril(jnp.ones((length, length), bool)), 0.0, layers.MASKED
@@ -325,21 +328,29 @@ class Decoder(nn.Module):
     x = self.dropout(x, deterministic=deterministic)
     hidden = [x]
     for layer in self.layers:
-      cross = layer.cross_keys_values(encoded)
+      cross = layer.cross_keys_values(encoded, encoder_positions)
       x, _ = layer(x, bias, cross, cross_bias, deterministic)
       hidden.append(x)
     hidden[-1] = self.dropout(self.decoder_norm(x), deterministic=deterministic)
     return tuple(hidden)
 
-  def init_cache(self, encoded, encoder_segment_ids, max_length):
+  def init_cache(
+    self, encoded, encoder_segment_ids, max_length, encoder_positions=None
+  ):
     """Prepares decoding one position at a time; see `T5.init_cache`."""
     c = self.config
-    shape = (encoded.shape[0], c.num_heads, max_length, c.head_dim)
+    if encoder_positions is not None:
+      encoder_segment_ids = (encoder_positions >= 0).astype(jnp.int32)
+    batch_size = encoder_segment_ids.shape[0]
+    shape = (batch_size, c.num_heads, max_length, c.head_dim)
     zeros = jnp.zeros(shape, jnp.dtype(c.dtype))
-    queries = jnp.ones((encoded.shape[0], 1), jnp.int32)
+    queries = jnp.ones((batch_size, 1), jnp.int32)
     return {
       "self": [(zeros, zeros) for _ in self.layers],
-      "cross": [layer.cross_keys_values(encoded) for layer in self.layers],
+      "cross": [
+        layer.cross_keys_values(encoded, encoder_positions)
+        for layer in self.layers
+      ],
       "cross_bias": _segment_bias(queries, encoder_segment_ids),
     }
 
@@ -429,6 +440,7 @@ class T5(nn.Module):
     decoder_segment_ids,
     decoder_cross_segment_ids=None,
     deterministic=True,
+    encoder_positions=None,
   ):
     """Runs the decoder on whole targets (teacher forcing).
 
@@ -441,6 +453,8 @@ class T5(nn.Module):
         the decoder's own by default. They differ where several candidate
         targets are scored for one input.
       deterministic: no dropout.
+      encoder_positions: see `batches.join_rows`; None where row b of the
+        decoder attends to row b of `encoded`.
 
     Returns:
       logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
@@ -454,6 +468,7 @@ class T5(nn.Module):
       decoder_segment_ids,
       decoder_cross_segment_ids,
       deterministic,
+      encoder_positions,
     )
     return self.logits(hidden[-1]), hidden
 
@@ -463,18 +478,23 @@ class T5(nn.Module):
       return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
     return self.decoder.logits_dense(x).astype(jnp.float32)
 
-  def init_cache(self, encoded, encoder_segment_ids, max_length):
+  def init_cache(
+    self, encoded, encoder_segment_ids, max_length, encoder_positions=None
+  ):
     """The cache of cached decoding for up to `max_length` positions.
 
     Args:
       encoded: [B, L, D].
       encoder_segment_ids: [B, L]; one example a row, segment 1.
       max_length: positions to make room for.
+      encoder_positions: see `batches.join_rows`; None for plain rows.
 
     Returns:
       A pytree of arrays whose first axis is B.
     """
-    return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
+    return self.decoder.init_cache(
+      encoded, encoder_segment_ids, max_length, encoder_positions
+    )
 
   def decode_step(self, tokens, cache, index):
     """One position: tokens [B] at `index` -> logits [B, V], new cache."""
@@ -498,6 +518,7 @@ class T5(nn.Module):
       batch["decoder_segment_ids"],
       batch.get("decoder_cross_segment_ids"),
       deterministic,
+      batch.get("encoder_positions"),
     )
     if not all_hidden:
       encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]

@@ -15,7 +15,7 @@ import json
 import pathlib
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mpt_jax.tensor_files import TensorFiles, TorchFiles
 
@@ -91,7 +91,7 @@ def write_adapter(
   }
   tensors["prompt_embeddings"] = tensors["prompt_embeddings"][0]
   folder = pathlib.Path(folder)
-  save_file(tensors, folder / TENSORS, {"format": "pt"})
+  (folder / TENSORS).write_bytes(save(tensors, {"format": "pt"}))
   text = json.dumps(fields, indent=2, sort_keys=True)
   (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 

@@ -16,7 +16,7 @@ import numpy as np
 from mpt_jax import decoding, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
-from mpt_jax.batches import EOS_ID, BatchConfig, make_batch
+from mpt_jax.batches import EOS_ID, LONG_ROW, BatchConfig, join_rows, make_batch
 from mpt_jax.evaluation import METHODS
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
@@ -150,13 +150,12 @@ class Predictor:
       labels and [self._with_eos(label) for label in labels]
       for labels in self._labels
     ]
-    longest_segment = None
-    if segment_attention.suits_devices():
-      longest_segment = self._config.inputs_length + self._config.prompt_length
+    self._joins_rows = segment_attention.suits_devices()
+    longest = self._config.inputs_length + self._config.prompt_length
     network = T5(
       loaded.config,
       PromptConfig(len(bank.names), bank.config.prompt_length, 0),
-      longest_segment,
+      longest if self._joins_rows else None,
     )
     self._params = jax.device_put(
       {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
@@ -303,22 +302,30 @@ class Predictor:
       groups.setdefault(self._target_length(prepared[i].slot), []).append(i)
     for target_length, chosen in groups.items():
       size = num_rows or self._num_rows(len(chosen))
-      for start in range(0, len(chosen), size):
-        part = chosen[start : start + size]
-        longest = c.prompt_length + lengths[part[0]]
+      start = 0
+      while start < len(chosen):
+        longest = c.prompt_length + lengths[chosen[start]]
+        row_length = min(n for n in self._row_lengths if n >= longest)
+        rows, positions = self._shape(row_length, size)
+        part = chosen[start : start + rows]
+        sizes = [c.prompt_length + lengths[i] for i in part]
+        part = part[: np.count_nonzero(np.cumsum(sizes) <= positions)]
+        start += len(part)
         config = dataclasses.replace(
           c,
-          inputs_length=min(n for n in self._row_lengths if n >= longest)
-          - c.prompt_length,
+          inputs_length=row_length - c.prompt_length,
           targets_length=target_length or 2,
           length_multiple=1,
-          num_rows=size,
+          num_rows=rows,
         )
         if target_length:
-          made = self._rank([prepared[i] for i in part], config)
+          made = self._rank([prepared[i] for i in part], config, positions)
         else:
-          row_ids = first_row + np.array([*part, *[0] * (size - len(part))])
-          made = self._generate([prepared[i] for i in part], config, row_ids)
+          row_ids = np.zeros(rows, np.int32)
+          row_ids[: len(part)] = first_row + np.array(part)
+          made = self._generate(
+            [prepared[i] for i in part], config, positions, row_ids
+          )
         for i, result in zip(part, made, strict=True):
           results[i] = {**prepared[i].row, **result}
         if advance:
@@ -340,19 +347,32 @@ class Predictor:
       num_rows *= 4
     return min(num_rows, self.batch_size)
 
-  def _batch(self, part, targets, config):
+  def _shape(self, row_length, size):
+    """Rows of a batch and positions of its examples, at most `size` rows.
+
+    Where rows are joined, as many as fill a long row, with some to spare for
+    those that are shorter than the first.
+    """
+    positions = size * row_length
+    if self._joins_rows and positions > LONG_ROW:
+      rows = min(size, -(-LONG_ROW * 5 // (4 * row_length)))
+      return rows, max(LONG_ROW, row_length)
+    return size, positions
+
+  def _batch(self, part, targets, config, positions):
     examples = [
       {"inputs": p.ids, "targets": t, "task_id": p.slot}
       for p, t in zip(part, targets, strict=True)
     ]
-    return make_batch(examples, config)[0]
+    batch = make_batch(examples, config)[0]
+    return join_rows(batch, positions) if self._joins_rows else batch
 
-  def _rank(self, part, config):
+  def _rank(self, part, config, positions):
     candidates = [self._candidates[p.slot] for p in part]
     scores = np.asarray(
       self._score(
         self._params,
-        self._batch(part, candidates, config),
+        self._batch(part, candidates, config, positions),
         # A candidate has a token at least.
         num_candidates=config.num_rows * config.targets_length,
       )
@@ -366,14 +386,14 @@ class Predictor:
         "scores": dict(zip(labels, map(float, own), strict=True)),
       }
 
-  def _generate(self, part, config, row_ids):
+  def _generate(self, part, config, positions, row_ids):
     # The targets are not looked at: any token stands for them.
     targets = [np.array([2, EOS_ID])] * len(part)
     tokens = np.asarray(
       self._decode(
         self._params,
-        self._batch(part, targets, config),
-        row_ids.astype(np.int32),
+        self._batch(part, targets, config, positions),
+        row_ids,
         max_length=self._config.targets_length,
       )
     )[: len(part)]

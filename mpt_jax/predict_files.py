@@ -185,6 +185,14 @@ def _parse(line, where):
       f"{where}: not valid JSON: {error.msg} at column {error.colno}. Lines of"
       " plain text belong in a .txt file"
     ) from error
+  try:
+    # What is read must be writable: JSON may hold half of a surrogate pair.
+    json.dumps(row, ensure_ascii=False).encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{where}: half of a surrogate pair (\\ud800 to \\udfff), which is no"
+      " Unicode text; the text was cut within a character"
+    ) from error
   if not isinstance(row, dict):
     raise ValueError(
       f'{where}: expected a JSON object like {{"text": ...}}, got'

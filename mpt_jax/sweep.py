@@ -86,7 +86,9 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
   return lines
 
 
-def plan(table: Table, model_dir, bindings=(), paths=()) -> list[PlannedRun]:
+def plan(
+  table: Table, model_dir, bindings=(), paths=(), missing=False
+) -> list[PlannedRun]:
   """All runs of a table with their settings; nothing is loaded.
 
   Args:
@@ -94,6 +96,8 @@ def plan(table: Table, model_dir, bindings=(), paths=()) -> list[PlannedRun]:
     model_dir: where the runs' folders are.
     bindings: gin lines for all runs, the command line's.
     paths: folders in which gin files are looked for.
+    missing: also those of variants that wait for a value, which is then the
+      name of the variant's preset.
 
   Raises:
     ValueError: settings that do not hold; a run that uses what does not come
@@ -104,7 +108,10 @@ def plan(table: Table, model_dir, bindings=(), paths=()) -> list[PlannedRun]:
   planned = []
   for variant, values in table.variants.items():
     if variant in table.missing_variants:
-      continue
+      if not missing:
+        continue
+      preset = table.preset(variant)
+      values = {k: preset if v is None else v for k, v in values.items()}
     prefix = f"{variant}/" if values else ""
     before = []
     for run in table.runs:
@@ -232,15 +239,15 @@ def sweep(
   return lines
 
 
-def choose_runs(planned, only) -> list[PlannedRun]:
-  """The runs to do now.
+def find_runs(planned, only) -> list[PlannedRun]:
+  """The runs of these names.
 
   Args:
     planned: all runs.
     only: patterns of names; none for all.
 
   Raises:
-    ValueError: a pattern that fits none; a run that needs an unfinished one.
+    ValueError: a pattern that fits none.
   """
   names = [run.name for run in planned]
   for pattern in only:
@@ -249,7 +256,16 @@ def choose_runs(planned, only) -> list[PlannedRun]:
         f"--only {pattern}: no run is called so; there are {', '.join(names)}"
       )
   fits = lambda run: any(fnmatch.fnmatch(run.name, p) for p in only)
-  chosen = [run for run in planned if not only or fits(run)]
+  return [run for run in planned if not only or fits(run)]
+
+
+def choose_runs(planned, only) -> list[PlannedRun]:
+  """The runs to do now, of `find_runs`.
+
+  Raises:
+    ValueError: a pattern that fits none; a run that needs an unfinished one.
+  """
+  chosen = find_runs(planned, only)
   by_name = {run.name: run for run in planned}
   for run in chosen:
     for name in run.uses:

@@ -153,13 +153,13 @@ def _settings(table, run):
   """(what, value) pairs of a run."""
   e = run.experiment
   slots, o = e.slots, e.optimizer
-  config, found = t5_config(table, e)
+  preset = table.preset(run.variant)
+  config, found = t5_config(preset, e)
   size = num_backbone_parameters(config)
-  where = "" if found else f" (not here, taken for {table.model})"
+  where = "" if found else f" (not here, taken for {preset})"
   yield (
     "model",
-    f"{e.backbone}{where}, {size:,} parameters, {e.dtype}; published:"
-    f" {table.model}",
+    f"{e.backbone}{where}, {size:,} parameters, {e.dtype}; published: {preset}",
   )
   yield "tasks", ", ".join(dict.fromkeys(slot.task for slot in slots))
   draws = {(slot.shots, slot.seed) for slot in slots}

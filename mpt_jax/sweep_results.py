@@ -275,17 +275,17 @@ def _line(table, row, method, runs):
   )
 
 
-def t5_config(table, experiment) -> tuple[T5Config, bool]:
+def t5_config(preset, experiment) -> tuple[T5Config, bool]:
   """(the shape of the experiment's T5, whether it was found).
 
-  A T5 that is not on this machine is taken for the table's.
+  A T5 that is not on this machine is taken for the preset.
   """
   if experiment.network is not None:
     return experiment.network, True
   try:
     return open_backbone(experiment.backbone).config, True
   except FileNotFoundError:
-    return T5Config.preset(table.model), False
+    return T5Config.preset(preset), False
 
 
 def trained_parameters(experiment, slots, config) -> int:
@@ -312,6 +312,6 @@ def _parameters_per_task(table, row, runs):
   for run in runs:
     slots = row_slots(table, row, run)
     if slots:
-      config, _ = t5_config(table, run.experiment)
+      config, _ = t5_config(table.preset(run.variant), run.experiment)
       return trained_parameters(run.experiment, slots, config) / len(slots)
   return None

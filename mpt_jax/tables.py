@@ -67,7 +67,8 @@ class Table:
   Attributes:
     name: of its files, NAME.md and NAME.json.
     title: its title.
-    model: preset of the T5 that the published numbers are of.
+    model: preset of the T5 that the published numbers are of; one that is not
+      on this machine is taken for it.
     columns: {task: heading}.
     runs: in the order in which they run; what one uses comes before it.
     rows: the methods.
@@ -77,6 +78,7 @@ class Table:
       of a variant that binds something are in folders NAME/RUN; one that binds
       nothing shares the runs of other tables. A variant with a value of None
       is not run: it waits for the value.
+    models: {variant: preset} of those with another T5.
     notes: lines below the table.
   """
 
@@ -91,6 +93,7 @@ class Table:
   variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=lambda: {"": {}}
   )
+  models: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
 
   def __post_init__(self):
@@ -111,6 +114,10 @@ class Table:
           f"row {row.method!r}: no run {row.run!r}; there are"
           f" {', '.join(names)}"
         )
+
+  def preset(self, variant) -> str:
+    """The preset of a variant's T5."""
+    return self.models.get(variant, self.model)
 
   @property
   def missing_variants(self) -> list[str]:

@@ -56,7 +56,13 @@ class TensorFiles(collections.abc.Mapping):
         ) from error
 
   def __getitem__(self, name):
-    array = self._files[name].get_tensor(name)
+    try:
+      array = self._files[name].get_tensor(name)
+    except (AttributeError, TypeError):
+      # Of a type that NumPy does not have, float8 for one.
+      dtype = self._files[name].get_slice(name).get_dtype()
+      check_floats(name, self._folder, dtype)
+      raise
     check_floats(name, self._folder, array.dtype)
     return array
 

@@ -144,7 +144,19 @@ class Tokenizer:
     self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
   def encode(self, text: str) -> list[int]:
-    """Returns the ids of a text, without an end of sequence."""
+    """Returns the ids of a text, without an end of sequence.
+
+    Raises:
+      ValueError: the text holds half of a surrogate pair, as JSON may, and so
+        is no Unicode text.
+    """
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(
+        f"not Unicode text: half of a surrogate pair at character"
+        f" {error.start}: {text[max(0, error.start - 20) : error.start]!r}..."
+      ) from error
     if self._pieces is None:
       return [NUM_SPECIAL_IDS + byte for byte in text.encode("utf-8")]
     return self._pieces.encode(text)

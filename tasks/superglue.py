@@ -45,11 +45,15 @@ def prepare_wsc(row: dict) -> dict:
   for name, mark in (("span1", "*"), ("span2", "#")):
     index, span = row[f"{name}_index"], row[f"{name}_text"]
     if 0 <= index < len(words) and text.startswith(span, words[index]):
-      marks.append((words[index], span, mark))
-  # From the end, so that the places before stay where they are.
-  for start, span, mark in sorted(marks, reverse=True):
-    end = start + len(span)
-    text = f"{text[:start]}{mark} {span} {mark}{text[end:]}"
+      start, length = words[index], len(span)
+      marks += [
+        (start, -length, f"{mark} "),
+        (start + length, length, f" {mark}"),
+      ]
+  # From the end, so that the places before stay where they are; of two marks at
+  # one place that of the longer span is put outside.
+  for place, _, mark in sorted(marks, reverse=True):
+    text = text[:place] + mark + text[place:]
   return {**row, "text": text}
 
 

@@ -340,7 +340,10 @@ def get_task(name: str) -> seqio.Task:
   known = sorted(seqio.TaskRegistry.names())
   if name not in known:
     hint = near_misses(name, known) or f" There are: {', '.join(known)}."
-    raise ValueError(f"unknown task {name!r}.{hint}")
+    raise ValueError(
+      f"unknown task {name!r}.{hint} A task of your own is known once its module"
+      " is imported: `import my_tasks` in the gin file, --module for mpt eval"
+    )
   return seqio.TaskRegistry.get(name)
 
 
@@ -422,7 +425,8 @@ def few_shot(
     if split != "train":
       return examples
     drawn, counts = [], {}
-    for example in sorted(examples, key=rank):
+    # An example that is there twice is one example.
+    for example in dict.fromkeys(sorted(examples, key=rank)):
       label = example[1] if by_class else None
       counts[label] = counts.get(label, 0) + 1
       if counts[label] <= shots:

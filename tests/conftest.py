@@ -1,6 +1,7 @@
 """Settings of all tests: eight virtual CPU devices, strict broadcasting."""
 
 import os
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -18,6 +19,8 @@ import pytest
 
 from mpt_jax.network import T5Config
 
+# In the background of a script SIGINT is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The tests compile many tiny programs and run each but a few times.
 jax.config.update("jax_disable_most_optimizations", True)

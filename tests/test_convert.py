@@ -103,6 +103,72 @@ def test_hugging_face_folders_convert(model_type, tmp_path):
   assert backbones.identify_backbone(tmp_path / "hf")[1] == loaded.fingerprint
 
 
+def _edit(folder, tensors=lambda x: x, **fields):
+  """Changes the tensors and the fields of a Hugging Face folder."""
+  path = folder / "config.json"
+  old = json.loads(path.read_text())
+  # A field that is None goes.
+  new = {k: v for k, v in {**old, **fields}.items() if v is not None}
+  path.write_text(json.dumps(new))
+  path = folder / "model.safetensors"
+  save_file(tensors(load_file(path)), path)
+
+
+@pytest.mark.parametrize("kept", ["encoder", "decoder"])
+def test_the_embedding_under_another_name(kept, tmp_path):
+  model = make_hf(tmp_path)
+
+  def renamed(tensors):
+    embedding = tensors.pop("shared.weight")
+    return {k: v for k, v in tensors.items() if "embed_tokens" not in k} | {
+      f"{kept}.embed_tokens.weight": embedding
+    }
+
+  _edit(tmp_path, renamed)
+  check_logits(backbones.load_backbone(tmp_path), model)
+  other = {"decoder": "encoder", "encoder": "decoder"}[kept]
+  name = f"{other}.embed_tokens.weight"
+  _edit(tmp_path, lambda x: x | {name: np.ones((400, 16), np.float32)})
+  with pytest.raises(ValueError, match="embed_tokens.weight differs from"):
+    backbones.load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "fields", [{"tie_word_embeddings": False}, {"architectures": ["T5Model"]}]
+)
+def test_an_absent_head_is_missing(fields, tmp_path):
+  make_hf(tmp_path)
+  without = lambda x: {k: v for k, v in x.items() if k != "lm_head.weight"}
+  settings = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
+  _edit(tmp_path, without, **{**settings, **fields})
+  if "tie_word_embeddings" in fields:
+    _edit(tmp_path, scale_decoder_outputs=None)
+  with pytest.raises(ValueError, match="missing: lm_head.weight"):
+    backbones.load_backbone(tmp_path)
+
+
+def test_feed_forward_of_a_config_that_does_not_say_it(tmp_path):
+  model = make_hf(tmp_path, model_type="mt5")
+  _edit(tmp_path, feed_forward_proj=None)
+  check_logits(backbones.load_backbone(tmp_path), model)
+  _edit(tmp_path, feed_forward_proj=["relu"])
+  with pytest.raises(ValueError, match=r"feed_forward_proj must be .*\['relu'"):
+    backbones.load_backbone(tmp_path)
+
+
+def test_float8_is_refused(tmp_path):
+  torch = pytest.importorskip("torch", reason=REASON)
+  from safetensors.torch import load_file, save_file
+
+  make_hf(tmp_path)
+  path = tmp_path / "model.safetensors"
+  tensors = load_file(path)
+  tensors["lm_head.weight"] = tensors["lm_head.weight"].to(torch.float8_e4m3fn)
+  save_file(tensors, path)
+  with pytest.raises(ValueError, match="lm_head.weight.*F8_E4M3.*Quantised"):
+    backbones.load_backbone(tmp_path)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("sharded", [False, True])
 def test_pytorch_files(legacy, sharded, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpt_jax import decoding
-from mpt_jax.batches import EOS_ID, BatchConfig, make_batch
+from mpt_jax.batches import EOS_ID, BatchConfig, join_rows, make_batch
 from mpt_jax.model import Model
 from mpt_jax.prompts import PromptConfig
 
@@ -246,6 +246,39 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
   ]
   np.testing.assert_allclose(scores[:15], expected, atol=5e-5)
   np.testing.assert_array_equal(scores[15:], 0)
+
+
+def test_joined_rows_give_what_plain_rows_give(case, make_examples):
+  network, params, batch = case
+  by_segments = network.clone(longest_segment=13)
+  num_positions = int((batch["encoder_segment_ids"] > 0).sum()) + 5
+  joined = join_rows(batch, num_positions)
+  np.testing.assert_array_equal(
+    greedy_decode(by_segments, params, joined, max_length=6),
+    greedy_decode(network, params, batch, max_length=6),
+  )
+  search = {"max_length": 6, "num_beams": 3}
+  tokens, scores = beam_decode(by_segments, params, joined, **search)
+  expected, expected_scores = beam_decode(network, params, batch, **search)
+  np.testing.assert_array_equal(tokens, expected)
+  np.testing.assert_allclose(scores, expected_scores, atol=5e-5)
+  keys = jax.random.split(jax.random.key(3), 6)
+  draw = {"max_length": 6, "keys": keys, "temperature": 1.0}
+  np.testing.assert_array_equal(
+    sample_decode(by_segments, params, joined, **draw),
+    sample_decode(network, params, batch, **draw),
+  )
+  candidates = [np.array([2, 3, 1]), np.array([4, 1])]
+  examples = [
+    {**example, "targets": candidates}
+    for example in make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
+  ]
+  batch, _ = make_batch(examples, BatchConfig(10, 6, 3, 2, pack=False))
+  np.testing.assert_allclose(
+    score_candidates(by_segments, params, join_rows(batch, num_positions), 10),
+    score_candidates(network, params, batch, 10),
+    atol=5e-5,
+  )
 
 
 class Unigram:

@@ -263,6 +263,20 @@ def test_killed_command(prompts, backbone, tmp_path, number):
     assert target.read_bytes() == made
 
 
+@pytest.mark.parametrize("field", ["text", "id"])
+def test_half_of_a_surrogate_pair(predictor, tmp_path, field):
+  source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+  rows = [{"text": "red", "task": NAMES[0]}, {"text": "a", "task": NAMES[0]}]
+  rows[1][field] = "cut \ud83d"
+  source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  with pytest.raises(ValueError, match="in.jsonl, line 2: half of a surrogate"):
+    predict_files.predict_file(predictor, source, target)
+  assert not target.exists() and not _partial(target).exists()
+  if field == "text":
+    with pytest.raises(ValueError, match="row 1: not Unicode.*character 4"):
+      predictor.predict(rows)
+
+
 # ------------------------------------------------------------------ streams
 
 

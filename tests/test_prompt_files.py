@@ -76,6 +76,16 @@ def test_select_and_merge():
     bank_parts.select(bank, ["a", "a"])
 
 
+def test_files_are_as_readable_as_any(tmp_path):
+  bank = make_bank(None, 2, (0, 0, 0))
+  bank.save(tmp_path / "prompts.safetensors")
+  prompt_files.export_prompts(bank, "peft", tmp_path / "out")
+  (tmp_path / "any").write_bytes(b"")
+  mode = (tmp_path / "any").stat().st_mode
+  files = [p for p in tmp_path.rglob("*") if p.is_file()]
+  assert len(files) > 2 and {p.stat().st_mode for p in files} == {mode}
+
+
 def test_names_that_are_no_folder_names(tmp_path):
   bank = make_bank(None, 0, (0, 1, 2), ("a/b", "a_b", "../a_b_1"))
   out = tmp_path / "out"

@@ -181,10 +181,9 @@ import pathlib, sys
 import jax
 import numpy as np
 import train_fixtures
-from mpt_jax import segment_attention, setup_run
+from mpt_jax import predict, segment_attention, setup_run
 from mpt_jax.bank import Slot
 from mpt_jax.batches import BatchConfig
-from mpt_jax.predict import Predictor
 from mpt_jax.train import train
 folder = pathlib.Path(sys.argv[1])
 task = train_fixtures.register_tiny_task(folder / "data")
@@ -201,13 +200,15 @@ for name, row_length in (("single", None), ("rows", 19)):
   assert batch.long_rows == (row_length is None)
   train(experiment, model_dir=folder / name)
 
-rows = [{"text": "red house " * n} for n in (1, 9, 3, 40)]
+rows = [{"text": "red house " * n} for n in (1, 9, 3, 40, 2, 5, 1, 1, 7)]
 rows = [{**row, "task": slot} for row in rows for slot in (0, 1)]
 for method, key in (("rank", "scores"), ("decode", "prediction")):
   made = []
   for suits in (True, False):
     segment_attention.suits_devices = lambda: suits
-    predictor = Predictor(folder / "rows", method=method, batch_size=4)
+    # Of 8 rows of 19 positions the batches have fewer, to stay below 50.
+    predict.LONG_ROW = 50
+    predictor = predict.Predictor(folder / "rows", method=method, batch_size=8)
     names = predictor.bank.names
     made.append(
       predictor.predict([{**r, "task": names[r["task"]]} for r in rows])

@@ -333,6 +333,27 @@ def test_a_variant_without_its_value_waits(tmp_path):
   assert "INITIAL_CHECKPOINT_PATH has no value" in table.left_out("small")
 
 
+def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
+  variants = {"small": {"INITIAL_CHECKPOINT_PATH": None}, "base": {}}
+  table = make_table(variants=variants, models={"small": "t5_small"})
+  lines = ['INITIAL_CHECKPOINT_PATH = "no/such/t5"']
+  planned = sweep.plan(table, tmp_path, lines, missing=True)
+  adapt = sweep.find_runs(planned, ["*adapt"])
+  assert [run.name for run in adapt] == ["small/adapt", "adapt"]
+  output = io.StringIO()
+  console = rich.console.Console(file=output, width=200)
+  sweep_report.print_plan(table, adapt, console)
+  small, base = output.getvalue().split("\nadapt ")
+  assert "teach" not in small.splitlines()[2]
+  assert "t5_small (not here, taken for t5_small), 60,506,624" in small
+  assert "no/such/t5 (not here, taken for t5_base), 222,903,552" in base
+  # 100 · 512 + 100 + 512 and 100 · 768 + 100 + 768.
+  assert "MPT (51,812 trained per task" in small
+  assert "MPT (77,668 trained per task" in base
+  with pytest.raises(ValueError, match="--only x: no run is called so"):
+    sweep.find_runs(planned, ["x"])
+
+
 # ------------------------------------------------------------------ methods
 
 

@@ -146,6 +146,14 @@ def test_wsc_marks():
   text = "Al met Bo; he waved."
   assert marked(text, 2, "Bo", 3, "he") == "Al met * Bo *; # he # waved."
   assert marked(text, 3, "he", 0, "Al") == "# Al # met Bo; * he * waved."
+  # The pronoun may stand in the noun's span.
+  text = "Then his mother came."
+  expected = "Then * # his # mother * came."
+  assert marked(text, 1, "his mother", 1, "his") == expected
+  text = "The man he saw ran."
+  expected = "* The man # he # saw * ran."
+  assert marked(text, 0, "The man he saw", 2, "he") == expected
+  text = "Al met Bo; he waved."
   # Neither a span at another word nor an index beyond the text is marked.
   assert marked(text, 1, "Bo", 9, "he") == text
 

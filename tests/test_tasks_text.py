@@ -115,6 +115,21 @@ def test_few_shot_without_classes_draws_k_in_all():
   assert len(tasks.few_shot(task, 4).source.examples("train")) == 4
 
 
+def test_few_shot_draws_a_repeated_example_once():
+  rows = [("same", "yes")] * 9 + [(f"text {i}", "yes") for i in range(3)]
+  rows += [(f"other {i}", "no") for i in range(9)]
+  task = tasks.register_classification_task(
+    next(_names),
+    lambda: {"train": [{"text": t, "label": label} for t, label in rows]},
+    template="{text}",
+    label_names=("no", "yes"),
+    splits=("train",),
+  )
+  for seed in range(8):
+    drawn = tasks.few_shot(task, 4, seed).source.examples("train")
+    assert len(set(drawn)) == len(drawn) == 8
+
+
 def test_few_shot_bad_input():
   task = register()
   assert tasks.few_shot(task, None, 5) is task
