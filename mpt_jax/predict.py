@@ -83,7 +83,8 @@ class Predictor:
       names, "default" where that is not known.
     method: "rank" takes the likeliest of the task's labels, "decode"
       generates; "auto" ranks where the task has labels.
-    batch_size: rows of a batch; fewer where there are fewer.
+    batch_size: rows of a batch; fewer where there are fewer, or where they
+      are long and one CPU encodes them (see `batches.join_rows`).
     raw: take a row's "text" as the finished input, past the template.
     inputs_length: longest input in tokens; longer ones are cut and counted in
       `num_truncated`. None: the run's, or 512.
@@ -287,8 +288,8 @@ class Predictor:
     Args:
       prepared: list of `Prepared`.
       first_row: number of the first row, which sampling depends on.
-      num_rows: rows of every batch; None: batch_size, or fewer where there
-        are fewer rows.
+      num_rows: rows that a batch has at most; None: batch_size, or fewer where
+        there are fewer rows.
       advance: called with the number of rows of each batch that is done.
     """
     results = [None] * len(prepared)

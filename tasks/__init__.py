@@ -1,4 +1,4 @@
-"""seqio tasks of this project, registered when this package is imported.
+"""seqio tasks of this project and of yours.
 
 Nothing is downloaded before a task's data is used. Every dataset of
 `tasks.sources.SOURCES` gives two tasks: `NAME`, the text alone, for prompts to
@@ -6,21 +6,13 @@ say what is asked; and `NAME_prefixed`, with the task prefix that pretraining
 used. `tasks.benchmarks` has the datasets of the paper, from TensorFlow
 Datasets. To add your own data see `register_file_task`, and `register_dataset`
 for what TFDS has.
+
+The tasks are registered when this package is imported after seqio, or else when
+one of its names is first used: seqio takes seconds to import, this does not.
 """
 
-import functools
-
-from tasks import benchmarks, pretraining, sources
-from tasks.files import register_file_task
-from tasks.text_tasks import (
-  LabelPostprocessor,
-  few_shot,
-  get_task,
-  register_classification_task,
-  task_names,
-  with_vocabulary,
-)
-from tasks.tfds_tasks import Dataset, register_dataset
+import importlib
+import sys
 
 __all__ = [
   "Dataset",
@@ -34,14 +26,12 @@ __all__ = [
   "with_vocabulary",
 ]
 
-for _name, _source in sources.SOURCES.items():
-  for _suffix, _prefix in (("", ""), ("_prefixed", _source.prefix)):
-    register_classification_task(
-      _name + _suffix,
-      functools.partial(sources.load_splits, _name),
-      template=_prefix + _source.template,
-      label_names=_source.label_names,
-    )
 
-benchmarks.register()
-pretraining.register()
+def __getattr__(name):
+  if name not in __all__:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  return getattr(importlib.import_module("tasks.registry"), name)
+
+
+if "seqio" in sys.modules:
+  importlib.import_module("tasks.registry")

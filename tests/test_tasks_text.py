@@ -1,6 +1,8 @@
 """Tasks over rows in memory: tokens, labels, splits, few-shot, order."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import seqio
@@ -217,3 +219,31 @@ def test_split_rows_keeps_official_test_rows():
   splits = sources.split_rows(rows)
   assert splits["test"] == [{"text": "SAME", "label": "a"}]
   assert len(splits["train"]) == 18 and len(splits["validation"]) == 2
+
+
+ALONE = """
+import sys
+import tasks
+heavy = {"seqio", "tensorflow", "jax"} & set(sys.modules)
+assert not heavy, heavy
+assert tasks.get_task("glue_mnli").name == "glue_mnli"
+try:
+  tasks.nothing
+except AttributeError as error:
+  assert "no attribute 'nothing'" in str(error)
+else:
+  raise AssertionError
+"""
+AFTER_SEQIO = """
+import seqio
+import tasks
+assert seqio.get_mixture_or_task("super_glue_record").name
+"""
+
+
+@pytest.mark.parametrize("code", [ALONE, AFTER_SEQIO])
+def test_the_registry_is_light_to_import(code):
+  made = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert made.returncode == 0, made.stderr

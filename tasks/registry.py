@@ -1,0 +1,27 @@
+"""Registers all tasks when it is imported; `tasks` has its names."""
+
+import functools
+
+from tasks import benchmarks, pretraining, sources
+from tasks.files import register_file_task  # noqa: F401
+from tasks.text_tasks import (  # noqa: F401
+  LabelPostprocessor,
+  few_shot,
+  get_task,
+  register_classification_task,
+  task_names,
+  with_vocabulary,
+)
+from tasks.tfds_tasks import Dataset, register_dataset  # noqa: F401
+
+for _name, _source in sources.SOURCES.items():
+  for _suffix, _prefix in (("", ""), ("_prefixed", _source.prefix)):
+    register_classification_task(
+      _name + _suffix,
+      functools.partial(sources.load_splits, _name),
+      template=_prefix + _source.template,
+      label_names=_source.label_names,
+    )
+
+benchmarks.register()
+pretraining.register()
