@@ -188,7 +188,8 @@ def squad(
   Args:
     targets: for each question its answer, or its answers.
     predictions: one text per question. Where answer and prediction both have
-      no word left, the F1 is 1, as SQuAD 2.0's script has it (1.1's: 0).
+      no word left, the F1 is 0 though they match, as the scripts of SQuAD 1.1,
+      MRQA and ReCoRD have it (SQuAD 2.0's: 1).
   """
   _check_lengths(targets, predictions)
   matches, f1s = [], []
@@ -208,7 +209,7 @@ def _answer_words(text):
 
 def _word_f1(gold, words):
   if not gold or not words:
-    return float(gold == words)
+    return 0.0
   rest = list(gold)
   common = 0
   for word in words:

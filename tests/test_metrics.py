@@ -65,7 +65,7 @@ def test_squad_takes_the_best_answer_and_ignores_articles():
 def test_squad_counts_repeated_words_once_each():
   # Common "x" once: P = 1/2, R = 1, F1 = 2/3.
   assert metrics.squad(["x"], ["x x"])["f1"] == pytest.approx(2 / 3)
-  assert metrics.squad(["the"], [""]) == {"em": 1.0, "f1": 1.0}
+  assert metrics.squad(["the"], [""]) == {"em": 1.0, "f1": 0.0}
 
 
 def test_bleu_is_100_for_a_copy_and_takes_several_references():
@@ -134,8 +134,9 @@ def test_squad_equals_the_official_script_on_its_odd_cases():
   ]
   targets, predictions = zip(*same, strict=True)
   assert metrics.squad(targets, predictions) == {"em": 1.0, "f1": 1.0}
-  # A question without an answer, SQuAD 2.0: only nothing is right.
-  assert metrics.squad([[""], [""]], ["", "x"]) == {"em": 0.5, "f1": 0.5}
+  # Without a common word the scripts of 1.1, MRQA and ReCoRD return 0, even
+  # where both sides are empty and match.
+  assert metrics.squad([[""], [""]], ["", "x"]) == {"em": 0.5, "f1": 0.0}
   # The maximum is over each value: "a b c" has F1 4/5 with "b c d"
   # (without the article b c: P = 1, R = 2/3).
   result = metrics.squad([["x", "b c d"]], ["a b c"])

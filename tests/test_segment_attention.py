@@ -110,7 +110,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("trainable", ["prompt", "everything"])
-def test_long_rows_by_segments_gives_the_loss_of_packed_rows(dtype, trainable):
+def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   config = T5Config.preset("t5_1_1_tiny", vocab_size=32, dtype=dtype)
   model = Model(
     config,
@@ -149,7 +149,7 @@ def test_long_rows_by_segments_gives_the_loss_of_packed_rows(dtype, trainable):
   jax.tree.map(close, single_gradients, gradients)
 
 
-def test_a_long_rows_is_as_long_as_its_examples():
+def test_a_long_row_is_as_long_as_its_examples():
   config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
   batch, stats = make_batch(EXAMPLES * 20, config)
   # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
