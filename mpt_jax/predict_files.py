@@ -1,14 +1,15 @@
 """Predictions for files of JSON lines, or of plain lines of text."""
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import pathlib
-import queue
+import select
 import sys
-import threading
 import time
 
 import rich.console
@@ -79,7 +80,9 @@ def predict_file(
   total = num_rows = begun = None
   if target != "-":
     check_target(target, overwrite)
-  if source != "-":
+  if source == "-":
+    source = _StandardInput()
+  else:
     digest = hashlib.sha256()
     rows = _prepared(predictor, read_rows(source, task, digest), source)
     total = sum(1 for _ in rows)
@@ -123,10 +126,10 @@ def check_target(target, overwrite):
 
 
 def read_rows(source, task=None, digest=None):
-  """Yields (line number, row) of a file; "-" is standard input.
+  """Yields (line number, row) of a file.
 
   Args:
-    source: the file.
+    source: the file, or standard input.
     task: of the rows that name none.
     digest: a hashlib object that takes in what is read.
 
@@ -134,10 +137,10 @@ def read_rows(source, task=None, digest=None):
     FileNotFoundError: no such file.
     ValueError: a line that is not UTF-8 text or not a JSON object.
   """
-  name = _name(source)
+  name = str(source)
   with contextlib.ExitStack() as stack:
-    if source == "-":
-      file = _standard_input()
+    if isinstance(source, _StandardInput):
+      file = source
       if sys.stdin.isatty():
         print("reading rows from the terminal; Ctrl-D ends", file=sys.stderr)
     else:
@@ -166,15 +169,37 @@ def read_rows(source, task=None, digest=None):
       yield number, row
 
 
-def _standard_input():
-  """Its bytes, by a file object that no one else closes.
+class _StandardInput:
+  """The lines of standard input, bytes, and whether there is one by now."""
 
-  A thread that waits for sys.stdin's own would make Python abort at its end.
-  """
-  try:
-    return open(sys.stdin.fileno(), "rb", closefd=False)
-  except OSError:  # Tests put something in its place that has no number.
-    return sys.stdin.buffer
+  def __init__(self):
+    self._lines, self._rest = collections.deque(), b""
+    self._ended = False
+
+  def __str__(self):
+    return "standard input"
+
+  def __iter__(self):
+    while self.has_line():
+      if not self._lines:
+        return
+      yield self._lines.popleft()
+
+  def has_line(self, seconds=None) -> bool:
+    """Whether a line or the end has come, or comes within so many seconds."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while not self._lines and not self._ended:
+      left = None if end is None else max(0.0, end - time.monotonic())
+      # Not by a thread: Python may abort where one still waits at its end.
+      if not select.select([sys.stdin], [], [], left)[0]:
+        return False
+      data = os.read(sys.stdin.fileno(), 1 << 16)
+      *lines, self._rest = (self._rest + data).split(b"\n")
+      self._ended = not data
+      self._lines += lines
+      if self._ended and self._rest:
+        self._lines.append(self._rest)
+    return True
 
 
 def _parse(line, where):
@@ -201,62 +226,41 @@ def _parse(line, where):
   return row
 
 
-def _name(source):
-  return "standard input" if source == "-" else str(source)
-
-
 def _prepared(predictor, rows, source):
   for number, row in rows:
     try:
       yield predictor.prepare(row)
     except ValueError as error:
-      raise ValueError(f"{_name(source)}, line {number}: {error}") from error
+      raise ValueError(f"{source}, line {number}: {error}") from error
 
 
 def _windows(rows, size, source, first):
   """Lists of `size` rows, from row `first` on; of stdin also shorter ones."""
-  if source == "-":
-    yield from _stream(rows, size)
+  if isinstance(source, _StandardInput):
+    yield from _stream(rows, size, source)
     return
   rows = itertools.islice(rows, first, None)
   while part := list(itertools.islice(rows, size)):
     yield part
 
 
-def _stream(rows, size):
+def _stream(rows, size, source):
   """Lists of what has come: up to `size` rows, or those before a stall.
 
-  What an iterator raises is raised behind the rows before it.
+  What is wrong with a row is raised behind the rows before it.
   """
-  arrived = queue.Queue(maxsize=size)
-  end = object()
-
-  def read():
+  end = None
+  while end is None:
+    part = []
     try:
-      for row in rows:
-        arrived.put(row)
-      arrived.put(end)
-    except BaseException as error:  # noqa: B036  Raised again below.
-      arrived.put(error)
-
-  threading.Thread(target=read, daemon=True).start()
-  last = None
-  while last is None:
-    part, wait = [], None
-    while len(part) < size and last is None:
-      try:
-        item = arrived.get(timeout=wait)
-      except queue.Empty:
-        break
-      if item is end or isinstance(item, BaseException):
-        last = item
-      else:
-        part.append(item)
-      wait = STALL_SECONDS
+      while len(part) < size and (not part or source.has_line(STALL_SECONDS)):
+        part.append(next(rows))
+    except (StopIteration, ValueError) as error:
+      end = error
     if part:
       yield part
-  if last is not end:
-    raise last
+  if not isinstance(end, StopIteration):
+    raise end
 
 
 @contextlib.contextmanager

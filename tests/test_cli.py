@@ -1,7 +1,6 @@
 """The `mpt` command: what it prints, writes, refuses and imports."""
 
 import errno
-import io
 import json
 import os
 import pathlib
@@ -225,12 +224,15 @@ def test_predict_plain_lines(capsys, tmp_path, prompts, backbone):
   )
 
 
-def test_predict_standard_input(capsys, prompts, backbone, monkeypatch):
-  stdin = io.TextIOWrapper(
-    io.BytesIO('{"text": "é", "task": "cli_a"}'.encode())
-  )
-  monkeypatch.setattr(sys, "stdin", stdin)
-  assert run(*predict(prompts, backbone)) == 0
+def test_predict_standard_input(
+  capsys, tmp_path, prompts, backbone, monkeypatch
+):
+  path = tmp_path / "in"
+  # The last line has no end.
+  path.write_text('\n{"text": "é", "task": "cli_a"}', "utf-8")
+  with path.open() as stdin:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run(*predict(prompts, backbone)) == 0
   out = capsys.readouterr()
   assert json.loads(out.out)["text"] == "é"
   assert out.err.startswith("1 rows in ") and "examples/s" in out.err
