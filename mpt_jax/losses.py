@@ -43,6 +43,10 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
   q = softmax(student / T); Wang et al. (2023), section 3.2, and Hinton et al.
   (2015) for the temperature. Not multiplied by T²: see `DistillConfig`.
 
+  As both sum to 1 it is also Σ_v p_v (x_v - 1 + exp(-x_v)) with x = log p -
+  log q. None of these terms is negative, so that a small divergence, to which
+  training leads, is no small difference of large numbers and keeps its digits.
+
   Args:
     teacher_logits: [B, T, V] float.
     student_logits: [B, T, V] float.
@@ -51,9 +55,28 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
   Returns:
     [B, T] float32, in nats, zero (with a zero gradient) where both agree.
   """
-  teacher = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
-  student = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
-  return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+  log_p = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
+  log_q = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
+  return _kl(log_p, log_q)
+
+
+@jax.custom_jvp
+def _kl(log_p, log_q):
+  x, p = log_p - log_q, jnp.exp(log_p)
+  # Far from 0 exp(-x) = q / p may overflow, and nothing cancels.
+  near = jnp.abs(x) < 1.0
+  small = jnp.where(near, x, 0.0)
+  far = p * (x - 1.0) + jnp.exp(log_q)
+  return jnp.where(near, p * (small + jnp.expm1(-small)), far).sum(axis=-1)
+
+
+@_kl.defjvp
+def _kl_jvp(primals, tangents):
+  (log_p, log_q), (dlog_p, dlog_q) = primals, tangents
+  # Σ p dlog_p = Σ q dlog_q = 0, as both p and q sum to 1.
+  p = jnp.exp(log_p)
+  tangent = p * (log_p - log_q) * dlog_p + (jnp.exp(log_q) - p) * dlog_q
+  return _kl(log_p, log_q), tangent.sum(axis=-1)
 
 
 def hidden_mse(teacher_hidden, student_hidden):

@@ -82,7 +82,7 @@ def test_kl_is_zero_with_zero_gradient_at_equality(temperature):
   # Logits that differ by a constant are the same distribution.
   shifted = logits + 5.0
   for student in (logits, shifted):
-    assert abs(float(kl(logits, student))) < 1e-5
+    assert abs(float(kl(logits, student))) < 1e-9
     gradient = jax.grad(kl, argnums=1)(logits, student)
     np.testing.assert_allclose(gradient, jnp.zeros_like(gradient), atol=1e-6)
   # A test of zeros must see what is not zero.
@@ -99,6 +99,34 @@ def test_kl_gradient_is_the_difference_of_probabilities():
   )
   expected = (jax.nn.softmax(student / 3) - jax.nn.softmax(teacher / 3)) / 3
   np.testing.assert_allclose(gradient, expected, atol=1e-6)
+  # With respect to the teacher, against the formula as it is written.
+  log_q = jax.nn.log_softmax(student / 3)
+  gradient, expected = (
+    jax.grad(lambda z, kl=kl: kl(z).sum())(teacher)
+    for kl in (
+      lambda z: losses.kl_divergence(z, student, 3.0),
+      lambda z: jax.nn.softmax(z / 3) * (jax.nn.log_softmax(z / 3) - log_q),
+    )
+  )
+  np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("difference", [1e-2, 0.3, 3.0, 60.0])
+def test_kl_keeps_its_digits(difference):
+  # A student near its teacher, and one so far that exp(log p - log q) is more
+  # than float32 holds.
+  teacher = _logits(0, 1, 4, 1000)
+  student = teacher + difference * _logits(1, 1, 4, 1000) / 2
+  log_p, log_q = (
+    z - np.log(np.exp(z).sum(-1, keepdims=True))
+    for z in (np.float64(teacher), np.float64(student))
+  )
+  expected = (np.exp(log_p) * (log_p - log_q)).sum(-1)
+  np.testing.assert_allclose(
+    losses.kl_divergence(teacher, student), expected, rtol=2e-5
+  )
+  gradient = jax.grad(lambda z: losses.kl_divergence(teacher, z).sum())(student)
+  np.testing.assert_allclose(gradient, np.exp(log_q) - np.exp(log_p), atol=1e-6)
 
 
 def test_kl_of_certain_teachers_is_finite():
