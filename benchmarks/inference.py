@@ -54,9 +54,13 @@ class _Ours:
 
 
 class _Peer:
-  """The same in PyTorch: like lengths share a batch here too."""
+  """The same in PyTorch, each batch padded to its longest row.
 
-  def __init__(self, bench, stage, rank):
+  With `by_length`, like lengths share a batch here too.
+  """
+
+  def __init__(self, bench, stage, rank, by_length):
+    self._by_length = by_length
     self.trainer = bench.peer_trainer(stage)
     self._batch_size = bench.args.batch_size
     tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
@@ -73,9 +77,9 @@ class _Peer:
     self.trainer.use(threads, attention)
 
   def run(self, examples):
-    order = sorted(
-      range(len(examples)), key=lambda i: len(examples[i]["inputs"])
-    )
+    order = list(range(len(examples)))
+    if self._by_length:
+      order.sort(key=lambda i: len(examples[i]["inputs"]))
     results = [None] * len(examples)
     for start in range(0, len(order), self._batch_size):
       part = order[start : start + self._batch_size]
@@ -115,7 +119,7 @@ def _check(mine, theirs, rank, tolerance):
   return share
 
 
-def _row(bench, name, rank):
+def _row(bench, name, rank=False, by_length=True):
   stage = bench.stage("distill", labelled=rank)
   args = bench.args
   size = args.batch_size * args.predict_batches
@@ -127,7 +131,8 @@ def _row(bench, name, rank):
     tempfile.TemporaryDirectory() as folder,
     bench.task(f"{name}: warm-up") as advance,
   ):
-    mine, peer = _Ours(bench, stage, folder, rank), _Peer(bench, stage, rank)
+    mine = _Ours(bench, stage, folder, rank)
+    peer = _Peer(bench, stage, rank, by_length)
     agree = [
       _check(mine.run(sample), peer.run(sample), rank, bench.tolerance)
       for sample in samples
@@ -153,9 +158,15 @@ def _row(bench, name, rank):
 def predict_row(bench, name):
   """Greedy generation of all TARGETS_LENGTH tokens against PEFT's generate.
 
-  Random weights hardly ever end a sequence, so both sides generate to the end.
+  PEFT gets the rows in their order, as `generate` is called. Random weights
+  hardly ever end a sequence, so both sides generate to the end.
   """
-  return _row(bench, name, rank=False)
+  return _row(bench, name, by_length=False)
+
+
+def predict_sorted_row(bench, name):
+  """The same against a peer that sorts the rows by length as we do."""
+  return _row(bench, name)
 
 
 def rank_row(bench, name):

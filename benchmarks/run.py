@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import jax
 from banks import sweep_row, teachers_row
 from bench import Bench
-from inference import predict_row, rank_row
+from inference import predict_row, predict_sorted_row, rank_row
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -33,6 +33,7 @@ ROWS = {
   "distill": (step_row, (SMALL, BASE)),
   "adapt": (step_row, (SMALL, BASE)),
   "predict": (predict_row, (SMALL,)),
+  "predict_sorted": (predict_sorted_row, (SMALL,)),
   "rank": (rank_row, (SMALL,)),
   "padded": (padded_row, (SMALL,)),
   "teachers_bank": (teachers_row, (SMALL,)),
@@ -67,7 +68,7 @@ def parse(argv):
   )
   add("--bank_steps", type=int, help="steps of teachers_bank and sweep_bank")
   add(
-    "--predict_batches", type=int, default=2, help="of a run of predict, rank"
+    "--predict_batches", type=int, default=2, help="of a run of predict, predict_sorted, rank"
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")
   add(
