@@ -28,7 +28,7 @@ import numpy as np
 EOS_ID = 1
 # Of long rows: the longest, and multiples of (L, T): few shapes, little padding.
 LONG_ROW = 8192
-LONG_ROW_STEPS = (256, 32)
+LONG_ROW_STEPS = (256, 64)
 
 
 @dataclasses.dataclass(frozen=True)

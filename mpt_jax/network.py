@@ -230,6 +230,7 @@ class DecoderLayer(_Block):
 class Encoder(nn.Module):
   config: T5Config
   longest_segment: int | None = None
+  shortest_segment: int = 1
 
   def setup(self):
     c = self.config
@@ -243,13 +244,7 @@ class Encoder(nn.Module):
   def __call__(self, x, segment_ids, deterministic):
     """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
     x = self.dropout(x, deterministic=deterministic)
-    by_segments = (
-      self.longest_segment is not None
-      # A loop makes no parameters and draws no dropout.
-      and not self.is_initializing()
-      and (deterministic or self.config.dropout_rate == 0)
-    )
-    if by_segments:
+    if self.longest_segment is not None and _can_loop(self, deterministic):
       hidden = [x, *self._loop_over_layers(x, segment_ids)]
     else:
       length = x.shape[1]
@@ -264,33 +259,57 @@ class Encoder(nn.Module):
     return tuple(hidden)
 
   def _loop_over_layers(self, x, segment_ids):
-    """Each layer's output [B, L, D], attention going by segments.
-
-    One body is compiled for all layers: the squares of every layer apart would
-    take several times as long to compile as the rest of the step.
-    """
+    """Each layer's output [B, L, D], attention going by segments."""
     segments = segment_attention.find_segments(
-      segment_ids, self.longest_segment
+      segment_ids, self.longest_segment, self.shortest_segment
     )
     bias = self.relpos_bias(segments.sizes[-1], segments.sizes[-1])
-    params = self.variables["params"]
-    num_layers = self.config.num_encoder_layers
-    stacked = jax.tree.map(
-      lambda *layers: jnp.stack(layers),
-      *(params[f"layers_{i}"] for i in range(num_layers)),
+    return _loop_over_layers(
+      self, EncoderLayer, lambda layer, x: layer(x, bias, segments, True), x
     )
-    layer = EncoderLayer(self.config, parent=None)
 
-    def body(x, layer_params):
-      x = layer.apply({"params": layer_params}, x, bias, segments, True)
-      return x, x
 
-    last, outputs = lax.scan(body, x, stacked)
-    return [*(outputs[i] for i in range(num_layers - 1)), last]
+def _loop_over_layers(stack, layer_class, call, x):
+  """Each layer's output, of layers that are applied one after the other.
+
+  One body is compiled for all layers: the squares of every encoder layer apart
+  would take several times as long to compile as the rest of the step.
+
+  Args:
+    stack: the bound `Encoder` or `Decoder`.
+    layer_class: of its layers.
+    call: (layer, x) -> x, without dropout.
+    x: [B, L, D].
+
+  Returns:
+    A list of [B, L, D].
+  """
+  params = stack.variables["params"]
+  num_layers = len(stack.layers)
+  stacked = jax.tree.map(
+    lambda *layers: jnp.stack(layers),
+    *(params[f"layers_{i}"] for i in range(num_layers)),
+  )
+  layer = layer_class(stack.config, parent=None)
+
+  def body(x, layer_params):
+    x = layer.apply({"params": layer_params}, x, method=call)
+    return x, x
+
+  last, outputs = lax.scan(body, x, stacked)
+  return [*(outputs[i] for i in range(num_layers - 1)), last]
+
+
+def _can_loop(stack, deterministic):
+  """A loop over the layers makes no parameters and draws no dropout."""
+  return not stack.is_initializing() and (
+    deterministic or stack.config.dropout_rate == 0
+  )
 
 
 class Decoder(nn.Module):
   config: T5Config
+  loop: bool = False
 
   def setup(self):
     c = self.config
@@ -326,12 +345,20 @@ class Decoder(nn.Module):
     bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
     cross_bias = _segment_bias(cross_segment_ids, encoder_segment_ids)
     x = self.dropout(x, deterministic=deterministic)
-    hidden = [x]
-    for layer in self.layers:
+
+    def call(layer, x):
       cross = layer.cross_keys_values(encoded, encoder_positions)
-      x, _ = layer(x, bias, cross, cross_bias, deterministic)
-      hidden.append(x)
-    hidden[-1] = self.dropout(self.decoder_norm(x), deterministic=deterministic)
+      return layer(x, bias, cross, cross_bias, deterministic)[0]
+
+    hidden = [x]
+    if self.loop and _can_loop(self, deterministic):
+      hidden += _loop_over_layers(self, DecoderLayer, call, x)
+    else:
+      for layer in self.layers:
+        hidden.append(call(layer, hidden[-1]))
+    hidden[-1] = self.dropout(
+      self.decoder_norm(hidden[-1]), deterministic=deterministic
+    )
     return tuple(hidden)
 
   def init_cache(
@@ -398,8 +425,12 @@ class T5(nn.Module):
     self.token_embedder = layers.Embed(
       c.vocab_size, c.emb_dim, jnp.dtype(c.dtype)
     )
-    self.encoder = Encoder(c, self.longest_segment)
-    self.decoder = Decoder(c)
+    # Every example has its prompt and the end of sequence.
+    prompt_length = (
+      self.prompt_config.prompt_length if self.prompt_config else 0
+    )
+    self.encoder = Encoder(c, self.longest_segment, prompt_length + 1)
+    self.decoder = Decoder(c, loop=self.longest_segment is not None)
     if self.prompt_config is not None:
       self.prompt = Prompt(self.prompt_config, c.emb_dim)
 

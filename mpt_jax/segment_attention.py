@@ -28,22 +28,26 @@ def suits_devices() -> bool:
   return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
-def square_sizes(longest: int, num_positions: int) -> tuple[int, ...]:
+def square_sizes(
+  longest: int, num_positions: int, shortest: int = 1
+) -> tuple[int, ...]:
   """The sizes of squares: evenly spaced, at most 6, the last holds `longest`.
 
   Args:
     longest: positions of the longest segment.
     num_positions: M, which no square exceeds.
+    shortest: positions of the shortest. Smaller squares are left out, as each
+      size is compiled.
 
   >>> square_sizes(356, 6144)
   (96, 192, 288, 384)
   >>> square_sizes(900, 6144)
   (192, 384, 576, 768, 960)
-  >>> square_sizes(356, 356)
-  (96, 192, 288, 356)
+  >>> square_sizes(356, 356, shortest=101)
+  (192, 288, 356)
   """
   step = _STEP * -(-longest // (_STEP * _MOST_SIZES))
-  sizes = range(step, longest + step, step)
+  sizes = [n for n in range(step, longest + step, step) if n >= shortest]
   return tuple(sorted({min(size, num_positions) for size in sizes}))
 
 
@@ -65,7 +69,7 @@ class Segments:
   sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
-def find_segments(segment_ids, longest: int) -> Segments:
+def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
   """Finds the segments of packed rows.
 
   Args:
@@ -73,6 +77,7 @@ def find_segments(segment_ids, longest: int) -> Segments:
       segment.
     longest: no segment has more positions. Not checked under jit: of a longer
       one only so many positions would be seen.
+    shortest: no segment has fewer positions; they would only take longer.
   """
   rows, length = segment_ids.shape
   num_positions = rows * length
@@ -85,7 +90,7 @@ def find_segments(segment_ids, longest: int) -> Segments:
   lengths = jnp.zeros((num_positions,), jnp.int32)
   lengths = lengths.at[index].add(1, mode="drop")
   (starts,) = jnp.nonzero(first, size=num_positions, fill_value=0)
-  sizes = square_sizes(longest, num_positions)
+  sizes = square_sizes(longest, num_positions, shortest)
   size = jnp.searchsorted(jnp.array(sizes), lengths)
   size = jnp.where(lengths > 0, size, len(sizes))
   order = jnp.argsort(size)

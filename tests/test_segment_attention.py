@@ -42,6 +42,7 @@ ROWS = [
   ([[5, 1, 70, 20], [130], [1, 1, 100], []], 130),
   ([[3, 4, 2]], 10),
   ([[200], [96, 97]], 200),
+  ([[200], [97, 100]], 200),
 ]
 
 
@@ -53,6 +54,7 @@ def test_segments_equal_masked_rows(rows, length):
     for i in range(len(lengths)):
       row[ends[i] : ends[i + 1]] = i + 1
   longest = max(n for row in rows for n in row)
+  shortest = min(n for row in rows for n in row)
   rng = np.random.default_rng(0)
   shape = (segment_ids.size, HEADS, HEAD_DIM)
   inputs = [jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(3)]
@@ -61,7 +63,7 @@ def test_segments_equal_masked_rows(rows, length):
   cotangent = jnp.asarray(np.where(real, rng.normal(size=shape), 0))
 
   def by_segments(queries, keys, values, table):
-    segments = segment_attention.find_segments(segment_ids, longest)
+    segments = segment_attention.find_segments(segment_ids, longest, shortest)
     size = segments.sizes[-1]
     difference = np.arange(size)[None, :] - np.arange(size)[:, None]
     bias = table[:, difference + length - 1]
@@ -154,9 +156,9 @@ def test_a_long_row_is_as_long_as_its_examples():
   batch, stats = make_batch(EXAMPLES * 20, config)
   # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
   # positions in steps of 256; 20 · (2 + 3 + 2) = 140 target tokens in steps
-  # of 32.
+  # of 64.
   assert batch["encoder_input_tokens"].shape == (1, 512)
-  assert batch["decoder_input_tokens"].shape == (1, 160)
+  assert batch["decoder_input_tokens"].shape == (1, 192)
   assert stats.num_tokens == 420 + 140
   assert batch["encoder_segment_ids"].max() == 60
 
@@ -168,7 +170,7 @@ def test_long_rows_end_at_8192_positions():
   # Four of 2,000 fit into 8,192; 8,000 in steps of 256 are 8,192.
   assert batch["encoder_input_tokens"].shape == (3, 8192)
   assert [row.max() for row in batch["encoder_segment_ids"]] == [4, 4, 1]
-  assert batch["decoder_input_tokens"].shape == (3, 32)
+  assert batch["decoder_input_tokens"].shape == (3, 64)
   longer = {**example, "inputs": np.full(9000, 5)}
   config = BatchConfig(9000, 4, long_rows=True)
   batch, _ = make_batch([longer, example], config)
