@@ -15,6 +15,8 @@ setuptools.setup(
   install_requires=[
     "clu>=0.0.12",
     "etils[epath]>=1.15",
+    # jax limits the size of its compilation cache with it.
+    "filelock>=4.2",
     # jax.export reads and writes programs with it, and does not require it.
     "flatbuffers>=25.9",
     "flax>=0.12",

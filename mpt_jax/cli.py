@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 from mpt_jax import cli_files
+from mpt_jax.compilation_cache import use_compilation_cache
 from mpt_jax.errors import run_and_report
 
 METHODS = ("auto", "rank", "decode")
@@ -248,6 +249,7 @@ def main(argv=None) -> int:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   # TensorFlow tells of the CPU's instructions on import.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  use_compilation_cache()
   return run_and_report(arguments.function, arguments, show=arguments.traceback)
 
 

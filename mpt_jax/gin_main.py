@@ -3,6 +3,7 @@
 import os
 import tokenize
 
+from mpt_jax.compilation_cache import use_compilation_cache
 from mpt_jax.errors import run_and_report
 
 # What `gin/launchers/mpt_jax.train/launcher.gin` binds.
@@ -134,6 +135,7 @@ def main(argv) -> int:
   if not argv or "--help" in argv or "-h" in argv:
     print(USAGE)
     return 0 if argv else 2
+  use_compilation_cache()
   from mpt_jax import train as trainer
 
   return run_and_report(_run, trainer, argv, show="--traceback" in argv)
