@@ -60,7 +60,7 @@ def train_step(config, examples, prompt_length, distill):
   """Work of a training step on tokenised examples.
 
   Args:
-    config: `network.T5Config`.
+    config: `t5_config.T5Config`.
     examples: list of {"inputs": ids, "targets": ids, ...}, as cut.
     prompt_length: P.
     distill: add the teacher's forward pass.

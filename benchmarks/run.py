@@ -68,7 +68,10 @@ def parse(argv):
   )
   add("--bank_steps", type=int, help="steps of teachers_bank and sweep_bank")
   add(
-    "--predict_batches", type=int, default=2, help="of a run of predict, predict_sorted, rank"
+    "--predict_batches",
+    type=int,
+    default=2,
+    help="of a run of predict, predict_sorted, rank",
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")
   add(

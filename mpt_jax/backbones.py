@@ -34,7 +34,7 @@ from mpt_jax.huggingface import (
   hf_sources,
   hf_tensors,
 )
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.t5x_checkpoints import T5xTensors, find_checkpoint, infer_config
 from mpt_jax.tensor_files import (
   DTYPES,

@@ -8,8 +8,8 @@ import rich.table
 
 from mpt_jax.backbones import identify_backbone, open_backbone
 from mpt_jax.bank import load_bank
-from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 from mpt_jax.t5x_checkpoints import find_checkpoint
 from mpt_jax.tensor_files import parameter_shapes
 

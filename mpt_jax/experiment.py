@@ -7,9 +7,9 @@ from mpt_jax.bank import Slot
 from mpt_jax.batches import BatchConfig
 from mpt_jax.evaluation import EvalConfig
 from mpt_jax.model import LossConfig
-from mpt_jax.network import T5Config
 from mpt_jax.optimizers import OptimizerConfig
 from mpt_jax.pipeline import MixConfig
+from mpt_jax.t5_config import T5Config
 
 
 @dataclasses.dataclass(frozen=True)

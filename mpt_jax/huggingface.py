@@ -3,7 +3,7 @@
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.tensor_files import (
   TensorFiles,
   TorchFiles,

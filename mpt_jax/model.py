@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from mpt_jax import losses
-from mpt_jax.network import T5, T5Config
+from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 TRAINABLE = ("prompt", "everything")
 

@@ -5,7 +5,6 @@ The parameter tree carries t5x's names, so that t5x checkpoints load by name;
 L length, T target_length, D emb_dim, V vocab_size, H num_heads, K head_dim.
 """
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -16,105 +15,7 @@ from jax import lax
 
 from mpt_jax import layers, segment_attention
 from mpt_jax.prompts import Prompt, PromptConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class T5Config:
-  """The shape of a T5.
-
-  Attributes:
-    vocab_size: V, rows of the embedding, padding rows included.
-    emb_dim: D.
-    num_heads: heads of each attention.
-    head_dim: width of one head.
-    mlp_dim: inner width of the feed-forward blocks.
-    num_encoder_layers: encoder blocks.
-    num_decoder_layers: decoder blocks.
-    mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1.
-    logits_via_embedding: tied logits, scaled by emb_dim**-0.5 (1.0).
-    dropout_rate: in [0, 1). Only drawn where a step asks for dropout.
-    dtype: "float32" or "bfloat16", of activations; parameters keep theirs.
-    num_relpos_buckets: rows of the relative position table.
-    max_relpos_distance: distances from here on share a bucket.
-  """
-
-  vocab_size: int
-  emb_dim: int
-  num_heads: int
-  head_dim: int
-  mlp_dim: int
-  num_encoder_layers: int
-  num_decoder_layers: int
-  mlp_activations: tuple[str, ...] = ("relu",)
-  logits_via_embedding: bool = True
-  dropout_rate: float = 0.0
-  dtype: str = "float32"
-  num_relpos_buckets: int = 32
-  max_relpos_distance: int = 128
-
-  def __post_init__(self):
-    # JSON and gin give lists; a list would make the config unhashable.
-    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int and (not isinstance(value, int) or value < 1):
-        raise ValueError(
-          f"T5Config.{field.name} must be a positive integer, got {value!r}"
-        )
-    if self.dtype not in ("float32", "bfloat16"):
-      raise ValueError(
-        f"T5Config.dtype must be 'float32' or 'bfloat16', got {self.dtype!r}"
-      )
-    if not 0.0 <= self.dropout_rate < 1.0:
-      raise ValueError(
-        f"T5Config.dropout_rate must be in [0, 1), got {self.dropout_rate}"
-      )
-
-  @classmethod
-  def preset(cls, name: str, **changes) -> "T5Config":
-    """A published size: t5_{tiny,small,base,large,xl,xxl} or t5_1_1_*.
-
-    `xl` and `xxl` of version 1.0 are those published as 3B and 11B; `tiny` is
-    ours, for tests.
-
-    Raises:
-      ValueError: no such preset; the message lists them.
-    """
-    if name not in _PRESETS:
-      raise ValueError(
-        f"preset {name!r} is not one of {', '.join(sorted(_PRESETS))}"
-      )
-    emb_dim, num_heads, head_dim, mlp_dim, num_layers = _PRESETS[name]
-    version_1_1 = name.startswith("t5_1_1_")
-    values = dict(
-      vocab_size=32128,
-      emb_dim=emb_dim,
-      num_heads=num_heads,
-      head_dim=head_dim,
-      mlp_dim=mlp_dim,
-      num_encoder_layers=num_layers,
-      num_decoder_layers=num_layers,
-      mlp_activations=("gelu", "linear") if version_1_1 else ("relu",),
-      logits_via_embedding=not version_1_1,
-    )
-    return cls(**{**values, **changes})
-
-
-# emb_dim, num_heads, head_dim, mlp_dim, layers of each stack.
-_PRESETS = {
-  "t5_tiny": (64, 4, 16, 128, 2),
-  "t5_small": (512, 8, 64, 2048, 6),
-  "t5_base": (768, 12, 64, 3072, 12),
-  "t5_large": (1024, 16, 64, 4096, 24),
-  "t5_xl": (1024, 32, 128, 16384, 24),
-  "t5_xxl": (1024, 128, 128, 65536, 24),
-  "t5_1_1_tiny": (64, 4, 16, 128, 2),
-  "t5_1_1_small": (512, 6, 64, 1024, 8),
-  "t5_1_1_base": (768, 12, 64, 2048, 12),
-  "t5_1_1_large": (1024, 16, 64, 2816, 24),
-  "t5_1_1_xl": (2048, 32, 64, 5120, 24),
-  "t5_1_1_xxl": (4096, 64, 64, 10240, 24),
-}
+from mpt_jax.t5_config import T5Config
 
 
 @flax.struct.dataclass

@@ -16,7 +16,7 @@ from mpt_jax import bank, sweep
 from mpt_jax.backbones import open_backbone
 from mpt_jax.describe import num_backbone_parameters
 from mpt_jax.evaluation import EvalConfig
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.tables import Row
 
 RESULTS = "results.json"

@@ -20,7 +20,7 @@ import re
 import numpy as np
 from flax import serialization, traverse_util
 
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.tensor_files import check_floats
 
 _STEP = re.compile(r"checkpoint_(\d+)")

@@ -19,7 +19,7 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 
 DTYPES = {
   "float32": np.dtype(np.float32),

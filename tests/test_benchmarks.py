@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 
 REASON = "the peer needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

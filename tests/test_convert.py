@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from t5x_layouts import check_same, make_flat, write_legacy
 
 from mpt_jax import backbones, cli, convert, vocabularies
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.tensor_files import TensorFiles, parameter_shapes
 
 REASON = "needs PyTorch and transformers (the test extra)"

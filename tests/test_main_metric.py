@@ -12,8 +12,8 @@ import tasks
 from mpt_jax import run_folder, vocabularies
 from mpt_jax.evaluation import EvalTask
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,8 +12,9 @@ from flax import traverse_util
 
 from mpt_jax.batches import BatchConfig, make_batch
 from mpt_jax.model import Model
-from mpt_jax.network import T5, T5Config
+from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 VERSIONS = ("1.0", "1.1")
 

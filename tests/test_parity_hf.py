@@ -13,8 +13,9 @@ import pytest
 from mpt_jax import backbones, decoding, huggingface, layers
 from mpt_jax.batches import BatchConfig, make_batch
 from mpt_jax.model import Model
-from mpt_jax.network import T5, T5Config
+from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 REASON = "parity needs PyTorch and transformers (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

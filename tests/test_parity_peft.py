@@ -7,8 +7,8 @@ import pytest
 from mpt_jax import huggingface
 from mpt_jax.batches import BatchConfig, make_batch
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig, init_target_factors
+from mpt_jax.t5_config import T5Config
 
 REASON = "parity needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -16,8 +16,8 @@ from mpt_jax import (
   sweep_results,
   tables,
 )
-from mpt_jax.network import T5Config
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 TASKS = ("glue_rte", "glue_cola")
 

@@ -9,7 +9,7 @@ import pytest
 from t5x_layouts import check_same, make_flat, write_legacy, write_orbax
 
 from mpt_jax import backbones, t5x_checkpoints
-from mpt_jax.network import T5Config
+from mpt_jax.t5_config import T5Config
 from mpt_jax.tensor_files import parameter_shapes
 
 

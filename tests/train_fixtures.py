@@ -14,10 +14,10 @@ from mpt_jax.batches import BatchConfig
 from mpt_jax.evaluation import EvalConfig
 from mpt_jax.experiment import Experiment
 from mpt_jax.model import Model
-from mpt_jax.network import T5Config
 from mpt_jax.optimizers import OptimizerConfig
 from mpt_jax.pipeline import MixConfig
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.t5_config import T5Config
 
 # Runs of one experiment compile the same programs: let them share those.
 CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
