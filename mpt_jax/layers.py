@@ -164,6 +164,29 @@ class Attention(nn.Module):
     )
     return self.out(y.reshape(*x.shape[:-1], -1))
 
+  def across_segments(self, x, states, pieces):
+    """Attention to the states of packed rows, some targets at a time.
+
+    Args:
+      x: [B, T, D].
+      states: [B', L, D], the encoder's.
+      pieces: a `segment_attention.Pieces`.
+
+    Returns:
+      [B, T, D].
+    """
+    by_heads = (-1, self.num_heads, self.head_dim)
+    key, value = (
+      dense.variables["params"]["kernel"].astype(self.dtype).reshape(by_heads)
+      for dense in (self.key, self.value)
+    )
+    queries = jnp.einsum("nhk,dhk->nhd", self.query(x).reshape(by_heads), key)
+    y = segment_attention.attend_across(
+      queries, states.reshape(-1, states.shape[-1]), pieces
+    )
+    y = jnp.einsum("nhd,dhk->nhk", y, value)
+    return self.out(y.reshape(*x.shape[:-1], -1))
+
 
 class MlpBlock(nn.Module):
   """T5's feed-forward block.

@@ -98,14 +98,14 @@ class DecoderLayer(_Block):
   def cross_keys_values(self, encoded, positions=None):
     return self.encoder_decoder_attention.keys_values(encoded, positions)
 
-  def __call__(self, x, bias, cross, cross_bias, deterministic, cache=None):
+  def __call__(self, x, bias, cross, deterministic, cache=None):
     """Runs the block on [B, T, D], or on [B, 1, D] with a cache.
 
     Args:
       x: [B, T, D].
       bias: of the self-attention, broadcastable to [B, H, T, T].
-      cross: keys and values of the encoder's output, both [B, H, L, K].
-      cross_bias: broadcastable to [B, H, T, L].
+      cross: (attention, x [B, T, D]) -> [B, T, D]: how the attention looks at
+        the encoder's output.
       deterministic: no dropout.
       cache: (keys, values [B, H, T, K], index []) to write this position to.
 
@@ -121,7 +121,7 @@ class DecoderLayer(_Block):
     y = self.self_attention(y, keys, values, bias, deterministic)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.pre_cross_attention_layer_norm(x)
-    y = self.encoder_decoder_attention(y, *cross, cross_bias, deterministic)
+    y = cross(self.encoder_decoder_attention, y)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
     x = x + self.dropout(y, deterministic=deterministic)
@@ -210,7 +210,7 @@ def _can_loop(stack, deterministic):
 
 class Decoder(nn.Module):
   config: T5Config
-  loop: bool = False
+  longest_segment: int | None = None
 
   def setup(self):
     c = self.config
@@ -236,23 +236,34 @@ class Decoder(nn.Module):
     encoder_positions=None,
   ):
     """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
-    if encoder_positions is not None:
-      encoder_segment_ids = (encoder_positions >= 0).astype(jnp.int32)
     length = x.shape[1]
     causal = jnp.where(
       jnp.tril(jnp.ones((length, length), bool)), 0.0, layers.MASKED
     )
     bias = self.relpos_bias(length, length) + causal[None, None]
     bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
-    cross_bias = _segment_bias(cross_segment_ids, encoder_segment_ids)
     x = self.dropout(x, deterministic=deterministic)
-
-    def call(layer, x):
-      cross = layer.cross_keys_values(encoded, encoder_positions)
-      return layer(x, bias, cross, cross_bias, deterministic)[0]
-
+    loop = self.longest_segment is not None and _can_loop(self, deterministic)
+    if loop and segment_attention.suits_targets(
+      x.shape[0] * length,
+      encoder_segment_ids.size,
+      self.longest_segment,
+      self.config.head_dim,
+    ):
+      cross = self._across_segments(
+        encoded, encoder_segment_ids, cross_segment_ids, encoder_positions
+      )
+    else:
+      cross = self._across_rows(
+        encoded,
+        encoder_segment_ids,
+        cross_segment_ids,
+        encoder_positions,
+        deterministic,
+      )
+    call = lambda layer, x: layer(x, bias, cross, deterministic)[0]
     hidden = [x]
-    if self.loop and _can_loop(self, deterministic):
+    if loop:
       hidden += _loop_over_layers(self, DecoderLayer, call, x)
     else:
       for layer in self.layers:
@@ -261,6 +272,31 @@ class Decoder(nn.Module):
       self.decoder_norm(hidden[-1]), deterministic=deterministic
     )
     return tuple(hidden)
+
+  def _across_rows(
+    self, encoded, segment_ids, target_segment_ids, positions, deterministic
+  ):
+    """Cross-attention of whole rows, each layer with its keys and values."""
+    if positions is not None:
+      segment_ids = (positions >= 0).astype(jnp.int32)
+    bias = _segment_bias(target_segment_ids, segment_ids)
+    return lambda attention, x: attention(
+      x, *attention.keys_values(encoded, positions), bias, deterministic
+    )
+
+  def _across_segments(
+    self, encoded, segment_ids, target_segment_ids, positions
+  ):
+    """Cross-attention that goes by segments, without keys and values."""
+    if positions is not None:
+      # Row b of the decoder looks at segment b + 1 of the one long row.
+      rows = jnp.arange(1, len(target_segment_ids) + 1)[:, None]
+      target_segment_ids = jnp.where(target_segment_ids > 0, rows, 0)
+      target_segment_ids = target_segment_ids.reshape(1, -1)
+    pieces = segment_attention.find_pieces(
+      target_segment_ids, segment_ids, self.longest_segment
+    )
+    return lambda attention, x: attention.across_segments(x, encoded, pieces)
 
   def init_cache(
     self, encoded, encoder_segment_ids, max_length, encoder_positions=None
@@ -291,13 +327,11 @@ class Decoder(nn.Module):
     bias = bias + jnp.where(past, 0.0, layers.MASKED)  # [1, H, 1, T]
     updated = []
     for i, layer in enumerate(self.layers):
+      cross = lambda attention, x, i=i: attention(
+        x, *cache["cross"][i], cache["cross_bias"]
+      )
       x, keys_values = layer(
-        x,
-        bias,
-        cache["cross"][i],
-        cache["cross_bias"],
-        True,
-        cache=(*cache["self"][i], index),
+        x, bias, cross, True, cache=(*cache["self"][i], index)
       )
       updated.append(keys_values)
     return self.decoder_norm(x), {**cache, "self": updated}
@@ -331,7 +365,7 @@ class T5(nn.Module):
       self.prompt_config.prompt_length if self.prompt_config else 0
     )
     self.encoder = Encoder(c, self.longest_segment, prompt_length + 1)
-    self.decoder = Decoder(c, loop=self.longest_segment is not None)
+    self.decoder = Decoder(c, self.longest_segment)
     if self.prompt_config is not None:
       self.prompt = Prompt(self.prompt_config, c.emb_dim)
 

@@ -1,4 +1,4 @@
-"""Self-attention that goes through packed rows one segment at a time.
+"""Attention that goes through packed rows one segment at a time.
 
 Attention over a whole packed row computes all pairs of its positions and then
 masks those of different examples: with many short examples in a long row most
@@ -7,8 +7,14 @@ few fixed sizes that holds it, and nothing of [L, L] is kept for the backward
 pass, which computes the weights again (as Dao et al., 2022, do). A loop of
 small products suits a CPU, not a TPU or a GPU.
 
+The decoder's targets look at the encoder's states in the same way, a few
+targets of one segment at a time, without keys and values of the states: the
+scores (x W_q) (E W_k)ᵀ are (x W_q W_kᵀ) Eᵀ and the outputs A (E W_v) are
+(A E) W_v. Two or three targets a segment are far fewer products than two
+projections of each of its positions, in the backward pass as well.
+
 Axis letters: B batch, L length, M = B·L positions, H num_heads, K head_dim,
-C the size of a square, S segments.
+C the size of a square, S segments, T targets, N = B·T, D emb_dim.
 """
 
 import functools
@@ -20,7 +26,10 @@ from jax import lax
 
 # What a masked score becomes; finite, as in `layers`.
 MASKED = -1e10
-_STEP, _MOST_SIZES = 96, 6
+# Sizes of squares: each is compiled, and fewer waste more.
+_MOST_SIZES = 4
+# Targets of one segment that are visited at once.
+_PIECE = 8
 
 
 def suits_devices() -> bool:
@@ -31,24 +40,26 @@ def suits_devices() -> bool:
 def square_sizes(
   longest: int, num_positions: int, shortest: int = 1
 ) -> tuple[int, ...]:
-  """The sizes of squares: evenly spaced, at most 6, the last holds `longest`.
+  """The sizes of squares: at most 4, evenly spaced up to `longest`.
 
   Args:
     longest: positions of the longest segment.
     num_positions: M, which no square exceeds.
-    shortest: positions of the shortest. Smaller squares are left out, as each
-      size is compiled.
+    shortest: positions of the shortest.
 
-  >>> square_sizes(356, 6144)
-  (96, 192, 288, 384)
-  >>> square_sizes(900, 6144)
-  (192, 384, 576, 768, 960)
-  >>> square_sizes(356, 356, shortest=101)
-  (192, 288, 356)
+  >>> square_sizes(356, 6144, shortest=101)
+  (168, 232, 296, 360)
+  >>> square_sizes(356, 356)
+  (96, 184, 272, 356)
+  >>> square_sizes(12, 6144)
+  (8, 16)
   """
-  step = _STEP * -(-longest // (_STEP * _MOST_SIZES))
-  sizes = [n for n in range(step, longest + step, step) if n >= shortest]
-  return tuple(sorted({min(size, num_positions) for size in sizes}))
+  shortest = min(shortest, longest)
+  sizes = set()
+  for i in range(1, _MOST_SIZES + 1):
+    size = shortest + (longest - shortest) * i // _MOST_SIZES
+    sizes.add(min(-(-size // 8) * 8, num_positions))
+  return tuple(sorted(sizes))
 
 
 @flax.struct.dataclass
@@ -79,25 +90,39 @@ def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
       one only so many positions would be seen.
     shortest: no segment has fewer positions; they would only take longer.
   """
-  rows, length = segment_ids.shape
-  num_positions = rows * length
+  starts, lengths = _runs(_first_of_segment(segment_ids), segment_ids)
+  sizes = square_sizes(longest, segment_ids.size, shortest)
+  size = jnp.searchsorted(jnp.array(sizes), lengths)
+  size = jnp.where(lengths > 0, size, len(sizes))
+  order = jnp.argsort(size)
+  bounds = jnp.searchsorted(size[order], jnp.arange(len(sizes) + 1))
+  return Segments(starts[order], lengths[order], bounds, sizes)
+
+
+def _first_of_segment(segment_ids):
+  """[B, L] int -> [M] bool.
+
+  A row's first position starts a segment even if the last row ended in one of
+  the same number.
+  """
   before = jnp.pad(segment_ids, ((0, 0), (1, 0)))[:, :-1]
-  first = ((segment_ids > 0) & (segment_ids != before)).reshape(-1)
-  # A row's first position starts a segment even if the last row ended in one
-  # of the same number: `before` is 0 there.
+  return ((segment_ids > 0) & (segment_ids != before)).reshape(-1)
+
+
+def _runs(first, segment_ids):
+  """Where runs start and how long they are, [M] int32 each; 0 where none is.
+
+  Args:
+    first: [M] bool, the first position of each run.
+    segment_ids: [B, L] int, 0 at positions of no run.
+  """
+  num_positions = segment_ids.size
   real = segment_ids.reshape(-1) > 0
   index = jnp.where(real, jnp.cumsum(first) - 1, num_positions)
   lengths = jnp.zeros((num_positions,), jnp.int32)
   lengths = lengths.at[index].add(1, mode="drop")
   (starts,) = jnp.nonzero(first, size=num_positions, fill_value=0)
-  sizes = square_sizes(longest, num_positions, shortest)
-  size = jnp.searchsorted(jnp.array(sizes), lengths)
-  size = jnp.where(lengths > 0, size, len(sizes))
-  order = jnp.argsort(size)
-  bounds = jnp.searchsorted(size[order], jnp.arange(len(sizes) + 1))
-  return Segments(
-    starts[order].astype(jnp.int32), lengths[order], bounds, sizes
-  )
+  return starts.astype(jnp.int32), lengths
 
 
 @jax.custom_vjp
@@ -118,114 +143,283 @@ def attend(queries, keys, values, bias, segments: Segments):
   return _forward(queries, keys, values, bias, segments)[0]
 
 
+def _heads_first(*arrays):
+  """[M, H, .] -> [H, M, .]: each head's square is then one block to read."""
+  return tuple(jnp.swapaxes(x, 0, 1) for x in arrays)
+
+
 def _forward(queries, keys, values, bias, segments):
+  queries, keys, values = _heads_first(queries, keys, values)
+
   def visit(square, carry):
     out, log_sums = carry
-    scores = square.scores(queries, keys, bias)
+    scores = _scores(square, queries, keys, bias)
     highest = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - highest)  # [H, C, C]
     sums = jnp.sum(weights, axis=-1, keepdims=True)
     y = jnp.einsum(
-      "hql,lhk->qhk", weights.astype(out.dtype), square.cut(values)
+      "hql,hlk->hqk", weights.astype(out.dtype), square.cut(values, 1)
     )
-    y = y / jnp.swapaxes(sums, 0, 1).astype(y.dtype)
-    log_sum = jnp.swapaxes(highest + jnp.log(sums), 0, 1)  # [C, H, 1]
-    return square.put(out, y), square.put(log_sums, log_sum)
+    y = y / sums.astype(y.dtype)
+    log_sum = highest + jnp.log(sums)  # [H, C, 1]
+    return square.put(out, y, 1), square.put(log_sums, log_sum, 1)
 
   start = (
     jnp.zeros_like(queries),
     jnp.zeros((*queries.shape[:2], 1), jnp.float32),
   )
   out, log_sums = _visit_all(segments, visit, start)
-  return out, (queries, keys, values, bias, segments, out, log_sums)
+  residuals = queries, keys, values, bias, segments, out, log_sums
+  return jnp.swapaxes(out, 0, 1), residuals
 
 
 def _backward(residuals, gradient):
   queries, keys, values, bias, segments, out, log_sums = residuals
+  (gradient,) = _heads_first(gradient)
+  means = jnp.sum(
+    (gradient * out).astype(jnp.float32), axis=-1, keepdims=True
+  )  # [H, M, 1]
 
   def visit(square, carry):
     d_queries, d_keys, d_values, d_bias = carry
-    inside = square.inside
-    scores = square.scores(queries, keys, bias)
-    scores -= jnp.swapaxes(square.cut(log_sums), 0, 1)
+    inside = square.inside[:, None]
+    scores = _scores(square, queries, keys, bias) - square.cut(log_sums, 1)
     # Positions of the neighbours have other sums: exp could overflow there.
-    scores = jnp.where(inside[:, None], scores, MASKED)
-    weights = jnp.exp(scores)
-    dy = jnp.where(inside[:, None, None], square.cut(gradient), 0)
+    weights = jnp.exp(jnp.where(inside, scores, MASKED))
+    dy = jnp.where(inside, square.cut(gradient, 1), 0)
     d_weights = jnp.einsum(
-      "qhk,lhk->hql",
+      "hqk,hlk->hql",
       dy,
-      square.cut(values),
+      square.cut(values, 1),
       preferred_element_type=jnp.float32,
     )
-    mean = jnp.sum(
-      (dy * square.cut(out)).astype(jnp.float32), axis=-1, keepdims=True
-    )
-    d_scores = weights * (d_weights - jnp.swapaxes(mean, 0, 1))
-    size = inside.shape[0]
+    d_scores = weights * (d_weights - square.cut(means, 1))
+    size = square.inside.shape[0]
     d_bias = d_bias.at[:, :size, :size].add(d_scores)
     d_scores = d_scores.astype(dy.dtype)
     weights = weights.astype(dy.dtype)
-    return (
-      square.put(
-        d_queries, jnp.einsum("hql,lhk->qhk", d_scores, square.cut(keys))
-      ),
-      square.put(
-        d_keys, jnp.einsum("hql,qhk->lhk", d_scores, square.cut(queries))
-      ),
-      square.put(d_values, jnp.einsum("hql,qhk->lhk", weights, dy)),
-      d_bias,
+    products = (
+      (d_queries, jnp.einsum("hql,hlk->hqk", d_scores, square.cut(keys, 1))),
+      (d_keys, jnp.einsum("hql,hqk->hlk", d_scores, square.cut(queries, 1))),
+      (d_values, jnp.einsum("hql,hqk->hlk", weights, dy)),
     )
+    return *(square.put(x, y, 1) for x, y in products), d_bias
 
   start = jax.tree.map(jnp.zeros_like, (queries, keys, values, bias))
-  return *_visit_all(segments, visit, start), None
+  *gradients, d_bias = _visit_all(segments, visit, start)
+  return *_heads_first(*gradients), d_bias, None
 
 
 attend.defvjp(_forward, _backward)
 
 
-class _Square:
-  """One segment in the square of positions [start, start + size)."""
+def _scores(square, queries, keys, bias):
+  """[H, C, C] float32, masked where the key is not of the segment."""
+  size = square.inside.shape[0]
+  scores = jnp.einsum(
+    "hqk,hlk->hql",
+    square.cut(queries, 1),
+    square.cut(keys, 1),
+    preferred_element_type=jnp.float32,
+  )
+  return jnp.where(square.inside, scores + bias[:, :size, :size], MASKED)
 
-  def __init__(self, segments, index, size):
-    num_positions = segments.starts.shape[0]
-    first, length = segments.starts[index], segments.lengths[index]
-    # A square at the end of the batch begins before its segment.
+
+class _Window:
+  """A run of positions in the `size` positions from `start` on."""
+
+  def __init__(self, first, length, size, num_positions):
+    # A window at the end of the batch begins before its run.
     self.start = jnp.minimum(first, num_positions - size)
     position = self.start + jnp.arange(size)
     self.inside = (position >= first) & (position < first + length)  # [C]
 
-  def cut(self, x):
-    """[M, H, K] -> [C, H, K]."""
-    return lax.dynamic_slice_in_dim(x, self.start, self.inside.shape[0], 0)
+  def cut(self, x, axis=0):
+    """The window of x's positions, which are on this axis."""
+    return lax.dynamic_slice_in_dim(x, self.start, self.inside.shape[0], axis)
 
-  def put(self, x, y):
-    """Writes [C, H, K] into [M, H, K], at the segment's positions only."""
-    y = jnp.where(self.inside[:, None, None], y, self.cut(x))
-    return lax.dynamic_update_slice_in_dim(x, y.astype(x.dtype), self.start, 0)
-
-  def scores(self, queries, keys, bias):
-    """[H, C, C] float32, masked where the key is another segment's."""
-    size = self.inside.shape[0]
-    scores = jnp.einsum(
-      "qhk,lhk->hql",
-      self.cut(queries),
-      self.cut(keys),
-      preferred_element_type=jnp.float32,
-    )
-    return jnp.where(self.inside, scores + bias[:, :size, :size], MASKED)
+  def put(self, x, y, axis=0):
+    """Writes y into x, at the run's positions only."""
+    inside = jnp.expand_dims(self.inside, range(1, x.ndim - axis))
+    y = jnp.where(inside, y, self.cut(x, axis)).astype(x.dtype)
+    return lax.dynamic_update_slice_in_dim(x, y, self.start, axis)
 
 
 def _visit_all(segments, visit, carry):
+  num_positions = segments.starts.shape[0]
+
+  def visit_one(size, index, carry):
+    first, length = segments.starts[index], segments.lengths[index]
+    return visit(_Window(first, length, size, num_positions), carry)
+
   for i, size in enumerate(segments.sizes):
     carry = lax.fori_loop(
       segments.bounds[i],
       segments.bounds[i + 1],
-      functools.partial(_visit_one, segments, size, visit),
+      functools.partial(visit_one, size),
       carry,
     )
   return carry
 
 
-def _visit_one(segments, size, visit, index, carry):
-  return visit(_Square(segments, index, size), carry)
+@flax.struct.dataclass
+class Pieces:
+  """A few targets of a segment each, and where that segment lies.
+
+  Attributes:
+    starts: [N] int32, first of the N targets; `count` of them are used.
+    lengths: [N] int32, at most 8.
+    segment_starts: [N] int32, first of the M positions.
+    segment_lengths: [N] int32.
+    count: [] int32.
+    longest: positions of the longest segment, or M.
+  """
+
+  starts: jax.Array
+  lengths: jax.Array
+  segment_starts: jax.Array
+  segment_lengths: jax.Array
+  count: jax.Array
+  longest: int = flax.struct.field(pytree_node=False)
+
+
+def suits_targets(
+  num_targets: int, num_positions: int, longest: int, head_dim: int
+) -> bool:
+  """Whether pieces take fewer products than projecting keys and values.
+
+  With H heads of K = D / H a target takes 2·H·D products for each position of
+  its segment, two projections 2·D² for each position. The bound leaves half
+  for what pieces waste.
+
+  Args:
+    num_targets: N.
+    num_positions: M.
+    longest: positions of the longest segment, all being taken as long.
+    head_dim: K.
+  """
+  return 2 * num_targets * longest <= num_positions * head_dim
+
+
+def find_pieces(target_segment_ids, segment_ids, longest: int) -> Pieces:
+  """Cuts each segment's targets into pieces of at most 8.
+
+  Args:
+    target_segment_ids: [B, T] int, the segment of the same row that a target
+      looks at, in runs; 0 is padding.
+    segment_ids: [B, L] int, as of `find_segments`.
+    longest: see `find_segments`.
+  """
+  first = _first_of_segment(target_segment_ids)
+  index = jnp.arange(target_segment_ids.size)
+  since = index - lax.cummax(jnp.where(first, index, 0))
+  real = target_segment_ids.reshape(-1) > 0
+  starts, lengths = _runs(real & (since % _PIECE == 0), target_segment_ids)
+  rows = starts // target_segment_ids.shape[1]
+  own = segment_ids[rows] == target_segment_ids.reshape(-1)[starts][:, None]
+  return Pieces(
+    starts,
+    lengths,
+    rows * segment_ids.shape[1] + jnp.argmax(own, axis=-1),
+    jnp.sum(own, axis=-1),
+    jnp.sum(lengths > 0),
+    min(longest, segment_ids.size),
+  )
+
+
+@jax.custom_vjp
+def attend_across(queries, states, pieces: Pieces):
+  """Attention of each target to the states of its segment.
+
+  Args:
+    queries: [N, H, D] float, with the keys' projection in them.
+    states: [M, D].
+    pieces: of `find_pieces`.
+
+  Returns:
+    [N, H, D] in the dtype of the queries: means of states, to be projected as
+    values are; 0 at padding.
+  """
+  return _forward_across(queries, states, pieces)[0]
+
+
+def _forward_across(queries, states, pieces):
+  def visit(targets, segment, carry):
+    out, log_sums = carry
+    own = segment.cut(states)
+    scores = _scores_across(targets.cut(queries), own, segment.inside)
+    highest = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - highest)  # [8, H, C]
+    sums = jnp.sum(weights, axis=-1, keepdims=True)
+    y = jnp.einsum("thc,cd->thd", weights.astype(own.dtype), own)
+    y = y / sums.astype(y.dtype)
+    return targets.put(out, y), targets.put(log_sums, highest + jnp.log(sums))
+
+  start = (
+    jnp.zeros_like(queries),
+    jnp.zeros((*queries.shape[:2], 1), jnp.float32),
+  )
+  out, log_sums = _visit_pieces(pieces, len(states), visit, start)
+  return out, (queries, states, pieces, out, log_sums)
+
+
+def _backward_across(residuals, gradient):
+  queries, states, pieces, out, log_sums = residuals
+
+  def visit(targets, segment, carry):
+    d_queries, d_states = carry
+    own, asked = segment.cut(states), targets.cut(queries)
+    inside = targets.inside[:, None, None]
+    scores = _scores_across(asked, own, segment.inside)
+    # Targets of the neighbours have other sums: exp could overflow there.
+    scores = jnp.where(inside, scores - targets.cut(log_sums), MASKED)
+    weights = jnp.exp(scores)
+    dy = jnp.where(inside, targets.cut(gradient), 0)
+    d_weights = jnp.einsum(
+      "thd,cd->thc", dy, own, preferred_element_type=jnp.float32
+    )
+    mean = jnp.sum(
+      (dy * targets.cut(out)).astype(jnp.float32), axis=-1, keepdims=True
+    )
+    d_scores = (weights * (d_weights - mean)).astype(dy.dtype)
+    weights = weights.astype(dy.dtype)
+    d_own = jnp.einsum("thc,thd->cd", weights, dy)
+    d_own += jnp.einsum("thc,thd->cd", d_scores, asked)
+    # Other pieces of the segment add theirs; masked positions have none.
+    d_own = segment.cut(d_states) + d_own.astype(d_states.dtype)
+    return (
+      targets.put(d_queries, jnp.einsum("thc,cd->thd", d_scores, own)),
+      lax.dynamic_update_slice_in_dim(d_states, d_own, segment.start, 0),
+    )
+
+  start = jax.tree.map(jnp.zeros_like, (queries, states))
+  return *_visit_pieces(pieces, len(states), visit, start), None
+
+
+attend_across.defvjp(_forward_across, _backward_across)
+
+
+def _scores_across(queries, states, inside):
+  """[8, H, D], [C, D] -> [8, H, C] float32, masked where not inside."""
+  scores = jnp.einsum(
+    "thd,cd->thc", queries, states, preferred_element_type=jnp.float32
+  )
+  return jnp.where(inside, scores, MASKED)
+
+
+def _visit_pieces(pieces, num_positions, visit, carry):
+  num_targets = pieces.starts.shape[0]
+
+  def visit_one(i, carry):
+    targets = _Window(
+      pieces.starts[i], pieces.lengths[i], min(_PIECE, num_targets), num_targets
+    )
+    segment = _Window(
+      pieces.segment_starts[i],
+      pieces.segment_lengths[i],
+      pieces.longest,
+      num_positions,
+    )
+    return visit(targets, segment, carry)
+
+  return lax.fori_loop(0, pieces.count, visit_one, carry)
