@@ -3,8 +3,10 @@
 A product of [a, b] and [b, c] is 2 a b c. Only real positions count: the n
 encoder positions of an example (prompt slots included), its m target positions,
 attention within the example (the causal half of the decoder's). Look-ups,
-norms, softmaxes and losses count nothing. So the count is what an
-implementation cannot avoid, whatever it pads or computes twice.
+norms, softmaxes and losses count nothing. So the count is of the model as it is
+written, whatever an implementation pads or computes twice. Nor does it change
+where one leaves work out: ours has no keys and values of the encoder's output
+where targets are few (`mpt_jax.segment_attention`), which are counted.
 
 The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of

@@ -175,17 +175,48 @@ class Attention(nn.Module):
     Returns:
       [B, T, D].
     """
-    by_heads = (-1, self.num_heads, self.head_dim)
-    key, value = (
-      dense.variables["params"]["kernel"].astype(self.dtype).reshape(by_heads)
-      for dense in (self.key, self.value)
-    )
-    queries = jnp.einsum("nhk,dhk->nhd", self.query(x).reshape(by_heads), key)
+    queries = self._queries_with_keys(x.reshape(-1, x.shape[-1]))
     y = segment_attention.attend_across(
       queries, states.reshape(-1, states.shape[-1]), pieces
     )
-    y = jnp.einsum("nhd,dhk->nhk", y, value)
-    return self.out(y.reshape(*x.shape[:-1], -1))
+    return self._values_of_means(y).reshape(x.shape)
+
+  def across_states(self, x, states, bias):
+    """Attention of one position a row to states, without keys and values.
+
+    For few positions, one after the other: see `segment_attention`.
+
+    Args:
+      x: [B, 1, D].
+      states: [B, L, D], the encoder's.
+      bias: [B, 1, 1, L] float32, the mask.
+
+    Returns:
+      [B, 1, D].
+    """
+    queries = self._queries_with_keys(x[:, 0])
+    # The order in which XLA's products are fast with so few queries.
+    scores = jnp.einsum(
+      "bld,bhd->blh", states, queries, preferred_element_type=jnp.float32
+    )
+    weights = jax.nn.softmax(scores + bias[:, 0, 0, :, None], axis=1)
+    means = jnp.einsum("blh,bld->bhd", weights.astype(self.dtype), states)
+    return self._values_of_means(means)[:, None]
+
+  def _queries_with_keys(self, x):
+    """x W_q W_kᵀ by heads: [N, D] -> [N, H, D], to be compared with states."""
+    queries = self.query(x).reshape(-1, self.num_heads, self.head_dim)
+    return jnp.einsum("nhk,dhk->nhd", queries, self._by_heads(self.key))
+
+  def _values_of_means(self, y):
+    """Weighted means of states [N, H, D] -> the attention's output [N, D]."""
+    values = jnp.einsum("nhd,dhk->nhk", y, self._by_heads(self.value))
+    return self.out(values.reshape(len(y), -1))
+
+  def _by_heads(self, dense):
+    """A projection's kernel [D, H, K]."""
+    kernel = dense.variables["params"]["kernel"].astype(self.dtype)
+    return kernel.reshape(-1, self.num_heads, self.head_dim)
 
 
 class MlpBlock(nn.Module):

@@ -309,14 +309,20 @@ class Decoder(nn.Module):
     shape = (batch_size, c.num_heads, max_length, c.head_dim)
     zeros = jnp.zeros(shape, jnp.dtype(c.dtype))
     queries = jnp.ones((batch_size, 1), jnp.int32)
-    return {
+    cache = {
       "self": [(zeros, zeros) for _ in self.layers],
-      "cross": [
-        layer.cross_keys_values(encoded, encoder_positions)
-        for layer in self.layers
-      ],
       "cross_bias": _segment_bias(queries, encoder_segment_ids),
     }
+    if encoder_positions is not None and 2 * max_length <= c.head_dim:
+      # On a CPU, fewer products than all layers' keys and values.
+      states = encoded.reshape(-1, c.emb_dim)
+      cache["states"] = states[jnp.maximum(encoder_positions, 0)]
+    else:
+      cache["cross"] = [
+        layer.cross_keys_values(encoded, encoder_positions)
+        for layer in self.layers
+      ]
+    return cache
 
   def step(self, x, cache, index):
     """[B, 1, D] at position `index` -> final hidden state, new cache."""
@@ -327,9 +333,14 @@ class Decoder(nn.Module):
     bias = bias + jnp.where(past, 0.0, layers.MASKED)  # [1, H, 1, T]
     updated = []
     for i, layer in enumerate(self.layers):
-      cross = lambda attention, x, i=i: attention(
-        x, *cache["cross"][i], cache["cross_bias"]
-      )
+      if "states" in cache:
+        cross = lambda attention, x: attention.across_states(
+          x, cache["states"], cache["cross_bias"]
+        )
+      else:
+        cross = lambda attention, x, i=i: attention(
+          x, *cache["cross"][i], cache["cross_bias"]
+        )
       x, keys_values = layer(
         x, bias, cross, True, cache=(*cache["self"][i], index)
       )

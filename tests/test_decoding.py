@@ -102,8 +102,13 @@ def test_greedy_equals_uncached(case, next_log_probs):
   assert len(_rows(batch)) == 5 and not tokens[5].any()
 
 
-def test_step_logits_equal_uncached(case, next_log_probs):
-  network, params, batch = case
+# Joined rows keep the encoder's states for few positions, else keys and values.
+@pytest.mark.parametrize("joined, length", [(False, 6), (True, 6), (True, 2)])
+def test_step_logits_equal_uncached(case, next_log_probs, joined, length):
+  network, params, plain = case
+  num_rows = len(plain["encoder_input_tokens"])
+  batch = join_rows(plain, plain["encoder_input_tokens"].size)
+  batch = batch if joined else plain
   variables = {"params": params}
 
   @jax.jit
@@ -118,7 +123,12 @@ def test_step_logits_equal_uncached(case, next_log_probs):
       method="encode",
     )[-1]
     return network.apply(
-      variables, encoded, segment_ids, 6, method="init_cache"
+      variables,
+      encoded,
+      segment_ids,
+      length,
+      batch.get("encoder_positions"),
+      method="init_cache",
     )
 
   step = jax.jit(
@@ -127,11 +137,11 @@ def test_step_logits_equal_uncached(case, next_log_probs):
     )
   )
   cache = start(batch)
-  prefix = (3, 4, 2, 2, 3)
+  assert ("states" in cache) == (joined and length == 2)
+  prefix = (3, 4, 2, 2, 3)[: length - 1]
   for index, token in enumerate((0, *prefix)):
-    tokens = np.full(batch["encoder_input_tokens"].shape[0], token)
-    logits, cache = step(tokens, cache, index)
-    for row in _rows(batch):
+    logits, cache = step(np.full(num_rows, token), cache, index)
+    for row in _rows(plain):
       np.testing.assert_allclose(
         jax.nn.log_softmax(logits[row]),
         next_log_probs(row, prefix[:index]),
