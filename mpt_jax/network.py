@@ -358,8 +358,9 @@ class T5(nn.Module):
     config: the shape of the T5.
     prompt_config: the bank of prompts, or None for a T5 without prompts.
     longest_segment: positions of the longest example. Given, the encoder
-      attends example by example (see `segment_attention`), which is for long
-      packed rows on a CPU; None attends to whole rows.
+      attends example by example, and the decoder to few targets' examples
+      likewise (see `segment_attention`), which is for long packed rows on a
+      CPU; None attends to whole rows.
   """
 
   config: T5Config
