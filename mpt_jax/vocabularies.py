@@ -12,6 +12,8 @@ import os
 import pathlib
 import struct
 
+from tasks import packages
+
 NUM_EXTRA_IDS = 100
 BYTES_PATH = pathlib.Path(__file__).parent / "byte_vocabulary.json"
 # In a backbone's folder of ours.
@@ -204,7 +206,9 @@ def find_vocabulary(folder, config=None) -> str | None:
 
   `sentencepiece.model` or `byte_vocabulary.json` (ours), `spiece.model`; the
   bytes where the tokenizer is ByT5's; else `tokenizer.json`, of which a
-  sentencepiece model is made and kept in the user's cache folder.
+  sentencepiece model is made and kept in the user's cache folder. So is one of
+  a `spiece.model` whose `tokenizer_config.json` asks for another number of
+  sentinels than T5's 100.
 
   Args:
     folder: the folder.
@@ -217,40 +221,74 @@ def find_vocabulary(folder, config=None) -> str | None:
     ValueError: a tokenizer that is not of T5's kind, or a damaged file.
   """
   folder = pathlib.Path(folder)
-  for name in (*OWN_FILES, "spiece.model"):
+  for name in OWN_FILES:
     if (folder / name).is_file():
       return str(folder / name)
+  pieces = folder / "spiece.model"
   if config is None:
-    return None
-  classes = [config.get("tokenizer_class")]
-  settings = folder / "tokenizer_config.json"
-  if settings.is_file():
-    try:
-      loaded = json.loads(settings.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise ValueError(f"{settings} is not valid JSON: {error}") from error
-    classes.append(loaded.get("tokenizer_class"))
-  if "ByT5Tokenizer" in classes:
+    return str(pieces) if pieces.is_file() else None
+  settings = _tokenizer_settings(folder / "tokenizer_config.json")
+  if pieces.is_file():
+    return str(_with_sentinels(pieces, settings.get("extra_ids")))
+  if "ByT5Tokenizer" in (
+    config.get("tokenizer_class"),
+    settings.get("tokenizer_class"),
+  ):
     return str(BYTES_PATH)
   if (folder / "tokenizer.json").is_file():
-    return str(cached_sentencepiece_model(folder / "tokenizer.json"))
+    return str(_cached_model(folder / "tokenizer.json"))
   return None
 
 
-def cached_sentencepiece_model(path) -> pathlib.Path:
-  """The sentencepiece model of a tokenizer.json, made once.
+def _tokenizer_settings(path):
+  if not path.is_file():
+    return {}
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not valid JSON: {error}") from error
 
-  It lies in `mpt_jax` of the user's cache folder (XDG_CACHE_HOME, or ~/.cache)
-  under the hash of what it was made of.
+
+def _with_sentinels(path, extra_ids):
+  """The sentencepiece model with so many sentinels, made where need be.
+
+  None, 0 and T5's 100 leave it as it is: 0 is said of models that have pieces
+  of that name, and where one has none, ids past its pieces occur in no text.
+  """
+  known = extra_ids in (None, 0, NUM_EXTRA_IDS)
+  if known or num_extra_ids(path) == 0:
+    return path
+  if not isinstance(extra_ids, int) or extra_ids < 0:
+    raise ValueError(
+      f"{path.parent / 'tokenizer_config.json'}: extra_ids must be a number of"
+      f" sentinels, got {extra_ids!r}"
+    )
+  return _cached_model(path, extra_ids)
+
+
+def _cached_model(path, extra_ids=None) -> pathlib.Path:
+  """The sentencepiece model of a file, made once.
+
+  It lies in the user's cache folder (`tasks.packages.cache_dir`) under the hash
+  of what it was made of.
+
+  Args:
+    path: a tokenizer.json, or with extra_ids a sentencepiece model.
+    extra_ids: sentinels to add.
   """
   from mpt_jax import unigram
 
   data = pathlib.Path(path).read_bytes()
-  cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   digest = hashlib.sha256(data).hexdigest()[:32]
-  target = pathlib.Path(cache) / "mpt_jax" / f"{digest}.model"
+  if extra_ids is not None:
+    digest += f"-{extra_ids}"
+  target = packages.cache_dir() / f"{digest}.model"
   if not target.is_file():
-    model = unigram.sentencepiece_model(data, path)
+    if extra_ids is None:
+      model = unigram.sentencepiece_model(data, path)
+    else:
+      # Protocol buffers merge by concatenation.
+      model = data + _sentinels(extra_ids)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     partial.write_bytes(model)

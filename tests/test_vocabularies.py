@@ -55,8 +55,8 @@ def spiece(request, tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-  return tmp_path / "cache" / "mpt_jax"
+  monkeypatch.setenv("MPT_CACHE_DIR", str(tmp_path / "cache"))
+  return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,36 @@ def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):
   # Without a Hugging Face config there is no guessing.
   (tmp_path / "spiece.model").unlink()
   assert vocabularies.find_vocabulary(tmp_path) is None
+
+
+def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
+  shutil.copy(spiece, tmp_path / "spiece.model")
+  settings = tmp_path / "tokenizer_config.json"
+
+  def found(extra_ids):
+    settings.write_text(json.dumps({"extra_ids": extra_ids}))
+    return vocabularies.find_vocabulary(tmp_path, {})
+
+  unchanged = str(tmp_path / "spiece.model")
+  assert found(100) == found(0) == found(None) == unchanged
+  own = spiece.parent.name.startswith("mt5")
+  path = found(7)
+  assert (path == unchanged) == own
+  if own:
+    return
+  pieces = vocabularies.vocabulary_size(spiece)[0] - 100
+  assert vocabularies.vocabulary_size(path)[0] == pieces + 7
+  text = "one <extra_id_0> two <extra_id_6>"
+  ids = Tokenizer(path).encode(text)
+  # They follow the pieces, from the last down to the first.
+  assert [i for i in ids if i >= pieces] == [pieces + 6, pieces]
+  assert ids == list(vocabularies.seqio_vocabulary(path).encode(text))
+  transformers = pytest.importorskip("transformers", reason=REASON)
+  settings.write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 7}')
+  theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  assert theirs.encode(text, add_special_tokens=False) == ids
+  with pytest.raises(ValueError, match="extra_ids must be a number"):
+    found("seven")
 
 
 # ------------------------------------------------------------------ bytes
