@@ -3,10 +3,13 @@
 A product of [a, b] and [b, c] is 2 a b c. Only real positions count: the n
 encoder positions of an example (prompt slots included), its m target positions,
 attention within the example (the causal half of the decoder's). Look-ups,
-norms, softmaxes and losses count nothing. So the count is of the model as it is
-written, whatever an implementation pads or computes twice. Nor does it change
-where one leaves work out: ours has no keys and values of the encoder's output
-where targets are few (`mpt_jax.segment_attention`), which are counted.
+norms, softmaxes and losses count nothing. So the count is of the model,
+whatever an implementation pads or computes twice.
+
+The decoder's attention to the encoder's output counts in the cheaper of two
+forms, in each direction: with keys and values of that output, as T5 is written,
+or without them, as `mpt_jax.target_attention` computes it where targets are
+few. What nobody has to compute is credited to nobody.
 
 The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of
@@ -29,12 +32,28 @@ def forward(config, n, m):
   encoder = c.num_encoder_layers * (n * (4 * project + mlp) + 4 * n * n * width)
   causal = m * (m + 1) // 2
   decoder = c.num_decoder_layers * (
-    m * (6 * project + mlp)
-    + 2 * n * project  # Keys and values of the encoder's output.
-    + 4 * causal * width
-    + 4 * m * n * width
+    m * (6 * project + mlp) + 4 * causal * width + _cross(c, n, m, 4, 2)
   )
   return encoder + decoder + 2 * m * c.emb_dim * c.vocab_size
+
+
+def _cross(config, n, m, products, maps):
+  """Least work of the attention of m targets to n positions.
+
+  Args:
+    config: `t5_config.T5Config`.
+    n: positions.
+    m: targets.
+    products: of [m, n] and what is compared or averaged, times two.
+    maps: of queries and outputs, [m, D] each, without keys and values.
+  """
+  c = config
+  width = c.num_heads * c.head_dim
+  project = 2 * c.emb_dim * width
+  # Both directions map n positions twice: to keys and values, or back.
+  with_keys = 2 * n * project + products * m * n * width
+  without = maps * m * project + products * m * n * c.num_heads * c.emb_dim
+  return min(with_keys, without)
 
 
 def backward(config, n, m, prompt_length):
@@ -50,10 +69,9 @@ def backward(config, n, m, prompt_length):
   first = n * (project + mlp) + 3 * p * project + first_attention
   encoder = first + (c.num_encoder_layers - 1) * full
   causal = m * (m + 1) // 2
-  cross = 2 * n * project  # Through keys and values to the encoder's output.
-  full = m * (6 * project + mlp) + cross + 8 * (causal + m * n) * width
+  full = m * (6 * project + mlp) + 8 * causal * width + _cross(c, n, m, 8, 2)
   # The output projection, the feed-forward block, dA, dK and dV, not dQ.
-  first = m * (project + mlp) + cross + 6 * m * n * width
+  first = m * (project + mlp) + _cross(c, n, m, 6, 1)
   decoder = first + (c.num_decoder_layers - 1) * full
   return encoder + decoder + 2 * m * c.emb_dim * c.vocab_size
 

@@ -8,14 +8,13 @@ be slots of one bank.
 
 import dataclasses
 import json
-import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
+from etils import epath
 
 from mpt_jax import prompts
 from mpt_jax.prompts import PromptConfig
@@ -232,8 +231,8 @@ class PromptBank:
     )
 
   def save(self, path):
-    """Writes a safetensors file, in one move."""
-    path = pathlib.Path(path)
+    """Writes a safetensors file, in one move; to gs:// as well."""
+    path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # One entry: the library writes several in any order, and equal banks
     # should be equal files.
@@ -243,7 +242,7 @@ class PromptBank:
     try:
       # The library's own `save_file` lets no other user read.
       temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
-      os.replace(temporary, path)
+      temporary.replace(path)
     finally:
       temporary.unlink(missing_ok=True)
 
@@ -252,14 +251,14 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
   """Reads a prompt file, or that of a run folder: its best or last prompts.
 
   Args:
-    path: a file of `PromptBank.save`, or a run's model_dir.
+    path: a file of `PromptBank.save`, or a run's model_dir, on gs:// as well.
     backbone: fingerprint of the T5 that will use it, to be checked.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: not a prompt file, or prompts of another T5.
   """
-  path = pathlib.Path(path)
+  path = epath.Path(path)
   if path.is_dir():
     if not (path / "prompts").is_dir():
       raise FileNotFoundError(
@@ -273,12 +272,15 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
     raise FileNotFoundError(
       f"no prompt file at {path}; give a .safetensors file or a run folder"
     )
+  data = path.read_bytes()
   try:
-    with safetensors.safe_open(path, "numpy") as file:
-      metadata = file.metadata() or {}
-      params = {name: file.get_tensor(name) for name in file.keys()}
+    params = safetensors.numpy.load(data)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a safetensors file: {error}") from error
+  # The library reads metadata of local files alone. The header is JSON behind
+  # its length in 8 bytes.
+  header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+  metadata = json.loads(header).get("__metadata__", {})
   if FORMAT not in metadata:
     raise ValueError(
       f"{path} is a safetensors file, but not one of prompts: its metadata has"

@@ -5,22 +5,23 @@ and the place in the data that belong together.
 """
 
 import dataclasses
-import pathlib
 import warnings
 
-import etils.epath
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+
+from mpt_jax import paths
 
 
 class StreamHandler(ocp.CheckpointHandler):
   """Each process writes the position of its own share of the data."""
 
-  def save(self, directory: etils.epath.Path, args: "StreamSave"):
+  def save(self, directory: epath.Path, args: "StreamSave"):
     args.stream.save(directory / f"process_{jax.process_index()}")
 
-  def restore(self, directory: etils.epath.Path, args: "StreamRestore"):
+  def restore(self, directory: epath.Path, args: "StreamRestore"):
     args.stream.restore(directory / f"process_{jax.process_index()}")
 
 
@@ -50,7 +51,7 @@ class Checkpoints:
 
   def __init__(self, model_dir, keep: int = 1):
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(model_dir).absolute() / "checkpoints",
+      paths.absolute(model_dir) / "checkpoints",
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False
       ),

@@ -11,7 +11,7 @@ import numpy as np
 from flax.linen.partitioning import param_with_axes
 from jax import lax
 
-from mpt_jax import segment_attention
+from mpt_jax import segment_attention, target_attention
 
 # What a masked position gets added before the softmax. Finite, so that a row
 # in which everything is masked (padding) gives a uniform softmax and not NaN.
@@ -170,13 +170,13 @@ class Attention(nn.Module):
     Args:
       x: [B, T, D].
       states: [B', L, D], the encoder's.
-      pieces: a `segment_attention.Pieces`.
+      pieces: a `target_attention.Pieces`.
 
     Returns:
       [B, T, D].
     """
     queries = self._queries_with_keys(x.reshape(-1, x.shape[-1]))
-    y = segment_attention.attend_across(
+    y = target_attention.attend_across(
       queries, states.reshape(-1, states.shape[-1]), pieces
     )
     return self._values_of_means(y).reshape(x.shape)
@@ -184,7 +184,7 @@ class Attention(nn.Module):
   def across_states(self, x, states, bias):
     """Attention of one position a row to states, without keys and values.
 
-    For few positions, one after the other: see `segment_attention`.
+    For few positions, one after the other: see `target_attention`.
 
     Args:
       x: [B, 1, D].

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import pathlib
 import sys
 import time
 
@@ -11,6 +9,7 @@ import jax
 import numpy as np
 import rich.console
 import rich.progress
+from etils import epath
 
 from mpt_jax import batches
 from mpt_jax.errors import TrainingDiverged
@@ -31,7 +30,7 @@ class MetricsLog:
   def __init__(
     self, model_dir, num_steps, first_step=0, description="", tensorboard=True
   ):
-    self._path = pathlib.Path(model_dir) / "metrics.jsonl"
+    self._path = epath.Path(model_dir) / "metrics.jsonl"
     self._keep_until(first_step)
     self._file = self._path.open("a", encoding="utf-8")
     self._writer = None
@@ -69,7 +68,7 @@ class MetricsLog:
         continue  # A line that a killed run did not finish.
     temporary = self._path.with_name(self._path.name + ".tmp")
     temporary.write_text("".join(f"{k}\n" for k in kept), encoding="utf-8")
-    os.replace(temporary, self._path)
+    temporary.replace(self._path)
 
   def __enter__(self):
     self._bar.start()

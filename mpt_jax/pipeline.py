@@ -85,7 +85,7 @@ class ExampleStream:
       of each task and draws the same tasks.
 
   Raises:
-    ValueError: batch_size that the processes or the tasks do not divide.
+    ValueError: batch_size is no multiple of the processes, or of the tasks.
   """
 
   def __init__(self, tasks, names, config: MixConfig, process=(0, 1)):
@@ -97,9 +97,13 @@ class ExampleStream:
       )
     self._batch_size = config.batch_size // count
     if config.mixing == "all" and self._batch_size % len(tasks):
+      unit = count * len(tasks)
+      below = config.batch_size // unit * unit
+      fitting = " or ".join(str(n) for n in (below, below + unit) if n)
       raise ValueError(
         f"batch_size={config.batch_size} (on {count} processes) is not a"
-        f" multiple of the {len(tasks)} slots that share it equally"
+        f" multiple of the {len(tasks)} slots that share it equally; take"
+        f" {fitting}"
       )
     self._names = list(names)
     datasets = []

@@ -7,13 +7,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import pathlib
 import string
 
 import jax
 import numpy as np
 
-from mpt_jax import decoding, segment_attention
+from mpt_jax import decoding, paths, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
 from mpt_jax.batches import EOS_ID, LONG_ROW, BatchConfig, join_rows, make_batch
@@ -36,8 +35,8 @@ def run_settings(path) -> dict:
   Returns:
     The settings, empty where the file lies elsewhere.
   """
-  path = pathlib.Path(path)
-  for folder in (path, path.absolute().parent.parent):
+  path = paths.absolute(path)
+  for folder in (path, path.parent.parent):
     settings = folder / "experiment.json"
     if settings.is_file():
       return json.loads(settings.read_text(encoding="utf-8"))

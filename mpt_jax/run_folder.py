@@ -1,7 +1,6 @@
 """A run's folder: its settings, its prompt files, its best prompts."""
 
 import json
-import os
 
 import jax
 import numpy as np
@@ -176,6 +175,6 @@ def write_settings(model_dir, settings, config_text):
   model_dir.mkdir(parents=True, exist_ok=True)
   temporary = model_dir / (SETTINGS + ".tmp")
   temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-  os.replace(temporary, model_dir / SETTINGS)
+  temporary.replace(model_dir / SETTINGS)
   if config_text is not None:
     (model_dir / "config.gin").write_text(config_text, encoding="utf-8")

@@ -21,6 +21,7 @@ import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax import gin_main, run_folder
 from mpt_jax.backbones import open_backbone
 from mpt_jax.experiment import Experiment
+from mpt_jax.paths import check_local
 from mpt_jax.tables import Run, Table
 
 FINISHED = "finished.json"
@@ -101,8 +102,9 @@ def plan(
 
   Raises:
     ValueError: settings that do not hold; a run that uses what does not come
-      before it.
+      before it; a model_dir on gs://.
   """
+  check_local(model_dir, "a table's runs")
   model_dir = pathlib.Path(model_dir)
   bindings = [b for b in bindings if b.partition(" = ")[0] != "MODEL_DIR"]
   planned = []

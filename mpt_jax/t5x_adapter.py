@@ -10,7 +10,6 @@ else in the library imports t5x.
 
 import dataclasses
 import functools
-import pathlib
 
 import clu.metrics
 import flax.core
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 # isort: off
 from mpt_jax import t5x_data  # First: without t5x it says what to do.
@@ -30,6 +30,7 @@ from mpt_jax import (
   decoding,
   losses,
   partitioning,
+  paths,
   run_folder,
   setup_run,
   t5x_checkpoints,
@@ -235,7 +236,7 @@ def restore_config(experiment: Experiment):
   if not t5x_data.is_t5x_checkpoint(experiment.backbone):
     return None
   return utils.RestoreCheckpointConfig(
-    path=t5x_data.absolute_path(experiment.backbone),
+    path=str(paths.absolute(experiment.backbone)),
     mode="specific",
     dtype="float32",
     fallback_to_scratch=True,
@@ -268,7 +269,7 @@ class PromptTrainer(trainer.Trainer):
       **kwargs,
     )
     self._base_rng = jax.random.key(experiment.seed)
-    self._model_dir = pathlib.Path(kwargs["summary_dir"])
+    self._model_dir = epath.Path(kwargs["summary_dir"])
     params = flax.core.unfreeze(train_state.params)
     backbone = model.parts.backbone
     if backbone.params is None:

@@ -7,16 +7,16 @@ import dataclasses
 import functools
 import json
 import math
-import os
-import pathlib
 
 import jax
 from clu.data.dataset_iterator import ArraySpec, DatasetIterator
+from etils import epath
 
 from mpt_jax import (
   backbones,
   bank,
   batches,
+  paths,
   pipeline,
   run_folder,
   setup_run,
@@ -61,23 +61,16 @@ def is_t5x_checkpoint(backbone: str | None) -> bool:
   )
 
 
-def absolute_path(path: str) -> str:
-  """The path as orbax wants it; addresses such as gs://... stay."""
-  return path if "://" in path else os.path.abspath(path)
-
-
 def model_dir(path: str, experiment: Experiment) -> str:
   """The run's folder as t5x wants it.
 
   Raises:
     ValueError: it holds another experiment.
   """
-  path = absolute_path(path)
-  if (pathlib.Path(path) / run_folder.SETTINGS).exists():
-    run_folder.check_model_dir(
-      pathlib.Path(path), run_settings(assemble(experiment))
-    )
-  return path
+  folder = paths.absolute(path)
+  if (folder / run_folder.SETTINGS).exists():
+    run_folder.check_model_dir(folder, run_settings(assemble(experiment)))
+  return str(folder)
 
 
 def run_settings(parts: setup_run.Assembly) -> dict:
@@ -92,7 +85,7 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
     FileNotFoundError: there is no checkpoint.
     ValueError: the run's prompts are of other slots than the experiment's.
   """
-  path = absolute_path(path)
+  path = str(paths.absolute(path))
   _check_slots(path, experiment)
   steps = t5x.checkpoints.all_steps(path)
   if steps:
@@ -113,7 +106,7 @@ def _check_slots(path, experiment):
     experiment.rank,
   )
   fields = {field.name for field in dataclasses.fields(bank.Slot)}
-  for folder in (pathlib.Path(path), pathlib.Path(path).parent):
+  for folder in (epath.Path(path), epath.Path(path).parent):
     settings = folder / run_folder.SETTINGS
     if settings.is_file():
       run = json.loads(settings.read_text(encoding="utf-8"))
@@ -173,7 +166,7 @@ class PromptBatches(DatasetIterator):
     self._blank, _ = batches.make_batch([], config, blank_rows)
     self._initial = None
     if is_t5x_checkpoint(experiment.backbone):
-      self._initial = absolute_path(experiment.backbone).rstrip("/") + "/"
+      self._initial = f"{paths.absolute(experiment.backbone)}/"
     self._stream = pipeline.ExampleStream(
       parts.tasks,
       [slot.data_name for slot in experiment.slots],

@@ -1,10 +1,10 @@
 """Trains an experiment: `python -m mpt_jax.train --gin_file=FILE`."""
 
 import dataclasses
-import pathlib
 import sys
 
 import jax
+from etils import epath
 
 import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax import bank as banks
@@ -12,6 +12,7 @@ from mpt_jax import (
   batches,
   evaluation,
   partitioning,
+  paths,
   run_folder,
 )
 from mpt_jax.checkpoints import Checkpoints
@@ -81,7 +82,9 @@ def train(
     ValueError: settings that do not fit; a folder of another experiment.
     TrainingDiverged: the loss became NaN or infinite.
   """
-  model_dir = pathlib.Path(model_dir)
+  model_dir = epath.Path(model_dir)
+  if experiment.trainable == "everything":
+    paths.check_local(model_dir, "the trained T5")
   # A run of t5x has other checkpoints, which this loop would not find.
   settings = {**experiment.to_json(), "launcher": "mpt_jax"}
   run_folder.check_model_dir(model_dir, settings)

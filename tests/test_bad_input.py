@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import seqio
+from etils import epath
 from train_fixtures import (
   LABELS,
   register_tiny_task,
@@ -197,7 +198,7 @@ def test_full_disk_while_prompts_are_written(tmp_path, monkeypatch):
       file.write(data[:10])
     raise OSError(errno.ENOSPC, "No space left on device")
 
-  monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+  monkeypatch.setattr(type(epath.Path()), "write_bytes", fail)
   with pytest.raises(OSError, match="No space left"):
     made.save(tmp_path / "prompts.safetensors")
   assert (tmp_path / "prompts.safetensors").read_bytes() == before

@@ -48,11 +48,11 @@ def test_sides_that_differ_are_named():
     bench.check_equal("x", {"loss": float("nan")}, {"loss": 1.0}, 1e-3)
 
 
-def tiny(num_layers):
+def tiny(num_layers, emb_dim=2, num_heads=1):
   return T5Config(
     vocab_size=5,
-    emb_dim=2,
-    num_heads=1,
+    emb_dim=emb_dim,
+    num_heads=num_heads,
     head_dim=3,
     mlp_dim=4,
     num_encoder_layers=num_layers,
@@ -69,17 +69,20 @@ def test_flops_by_hand():
   import flops
 
   encoder = 3 * (4 * 12 + 32) + 2 * (2 * 3 * 3 * 3)
-  decoder = 2 * (6 * 12 + 32) + 3 * (2 * 12)
+  # Self-attention's and cross-attention's projections, without keys and values
+  # of the 3 positions: in their place queries and outputs of 2 targets are
+  # mapped, 2·12 each, and the products have D = 2 in the place of 3.
+  decoder = 2 * (6 * 12 + 32) + 2 * (2 * 12)
   # Query 1 sees 1 position, query 2 sees 2; both see 3 of the encoder.
-  decoder += 2 * (2 * 3 * (1 + 2)) + 2 * (2 * 2 * 3 * 3)
+  decoder += 2 * (2 * 3 * (1 + 2)) + 2 * (2 * 2 * 2 * 3)
   assert flops.forward(tiny(1), 3, 2) == encoder + decoder + 2 * 20
   # Encoder: feed-forward and output of 3 positions, q, k, v of 1. In the
   # attention, of 3 dot products each: dQ of 1 query with 3 keys, dK and dV of
   # 1 key with 3 queries, dA of the 5 of 9 pairs that have the slot in them.
   encoder = 3 * (32 + 12) + 3 * 12 + 2 * 3 * (3 + 3 + 3 + 5)
-  # Decoder: feed-forward and output of 2 positions, keys and values of 3, and
-  # dA, dK, dV of 2 queries with 3 keys.
-  decoder = 2 * (32 + 12) + 3 * 2 * 12 + 3 * (2 * 2 * 3 * 3)
+  # Decoder: feed-forward and output of 2 positions, their outputs mapped back,
+  # and three products of 2 targets with 3 positions; no gradient of queries.
+  decoder = 2 * (32 + 12) + 2 * 12 + 3 * (2 * 2 * 2 * 3)
   assert flops.backward(tiny(1), 3, 2, 1) == encoder + decoder + 2 * 20
   example = {"inputs": [3, 1], "targets": [4, 1]}
   step = [
@@ -88,20 +91,24 @@ def test_flops_by_hand():
   assert step[1] - step[0] == 2 * flops.forward(tiny(1), 3, 2)
 
 
-def test_flops_against_pytorch(make_params):
-  """Products that PyTorch counts in transformers' T5, one example, unpadded."""
+def test_flops_of_many_targets_against_pytorch(make_params):
+  """Products that PyTorch counts in transformers' T5, one example, unpadded.
+
+  With 7 targets of 3 positions, and more heads, keys and values are cheaper.
+  """
   import flops
   import peft_peer
   from torch.utils.flop_counter import FlopCounterMode
 
-  n, m = 7, 3
+  n, m = 3, 7
+  shape = lambda num_layers: tiny(num_layers, emb_dim=4, num_heads=2)
 
   def count(num_layers):
-    config = tiny(num_layers)
+    config = shape(num_layers)
     params = make_params(Model(config, trainable="everything"))
     base = peft_peer.make_t5(config, params, "float32")
     base.set_attn_implementation("eager")
-    embeds = torch.ones(1, n, 2, requires_grad=True)
+    embeds = torch.ones(1, n, 4, requires_grad=True)
     ids = torch.full((1, m), 2)
     with FlopCounterMode(display=False) as forward:
       logits = base(inputs_embeds=embeds, decoder_input_ids=ids).logits
@@ -111,13 +118,13 @@ def test_flops_against_pytorch(make_params):
 
   ours_of = lambda num_layers: np.array(
     [
-      flops.forward(tiny(num_layers), n, m),
-      flops.backward(tiny(num_layers), n, m, n),
+      flops.forward(shape(num_layers), n, m),
+      flops.backward(shape(num_layers), n, m, n),
     ]
   )
-  # PyTorch computes the decoder's masked half as well: 3 of 9 pairs, in two
-  # products of 2·3 flops forward, four backward.
-  masked = np.array([2, 4]) * 6 * 3
+  # PyTorch computes the decoder's masked half as well: 21 of 49 pairs, in two
+  # products of 2·6 flops forward, four backward.
+  masked = np.array([2, 4]) * 12 * 21
   one, two = count(1), count(2)
   assert (one - ours_of(1))[0] == masked[0]
   # What a further layer of each stack adds.

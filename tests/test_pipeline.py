@@ -96,7 +96,8 @@ def test_two_processes_have_disjoint_halves(three_tasks):
 @pytest.mark.parametrize(
   ("settings", "process", "message"),
   [
-    (dict(batch_size=7), (0, 1), "not a multiple of the 3 slots"),
+    (dict(batch_size=7), (0, 1), "multiple of the 3 slots.*take 6 or 9"),
+    (dict(batch_size=2), (0, 1), "take 3$"),
     (dict(batch_size=9), (0, 2), "not a multiple of the 2 processes"),
   ],
 )

@@ -1,0 +1,34 @@
+"""Folders of runs, which may lie on gs://."""
+
+import os
+
+from etils import epath
+
+
+def absolute(path) -> epath.Path:
+  """The absolute path of a local one; an address such as gs://... stays.
+
+  (`epath.Path.absolute` takes an address for a local folder.)
+
+  >>> str(absolute("gs://bucket/run"))
+  'gs://bucket/run'
+  """
+  name = os.fspath(path)
+  return epath.Path(name if "://" in name else os.path.abspath(name))
+
+
+def check_local(path, what: str):
+  """Refuses an address, which `pathlib` would take for a local folder.
+
+  Args:
+    path: a folder.
+    what: what is to be written there.
+
+  Raises:
+    ValueError: it is an address such as gs://...
+  """
+  if "://" in os.fspath(path):
+    raise ValueError(
+      f"{what} cannot be written to {path}: give a local folder (a bucket may"
+      " be mounted as one)"
+    )

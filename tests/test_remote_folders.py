@@ -1,0 +1,94 @@
+"""A run's folder on gs://: a file system in memory stands for the bucket."""
+
+import json
+
+import fsspec
+import numpy as np
+import pytest
+from etils import epath
+from fsspec.implementations.memory import MemoryFileSystem
+
+from mpt_jax import predict, run_folder, sweep
+from mpt_jax.bank import PromptBank, Slot, load_bank
+from mpt_jax.experiment import Experiment
+from mpt_jax.metrics_log import MetricsLog
+from mpt_jax.train import train
+
+
+class Bucket(MemoryFileSystem):
+  """Files of gs:// in memory."""
+
+  protocol = ("gs", "gcs")
+  store = {}
+  pseudo_dirs = [""]
+
+  @classmethod
+  def _strip_protocol(cls, path):
+    return super()._strip_protocol(str(path).removeprefix("gs://"))
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+  monkeypatch.setenv("EPATH_USE_TF", "0")
+  monkeypatch.chdir(tmp_path)
+  fsspec.register_implementation("gcs", Bucket, clobber=True)
+  yield epath.Path("gs://bucket/runs/teach")
+  Bucket.store.clear()
+  Bucket.pseudo_dirs[:] = [""]
+  # Nothing went to a local folder that is called "gs:".
+  assert not list(tmp_path.iterdir())
+
+
+def make_bank():
+  prompt = {"shared_prompt": np.arange(12, dtype=np.float32).reshape(2, 2, 3)}
+  slots = ({"task": "a", "label_names": ["é"]}, {"task": "b"})
+  return PromptBank(prompt, ("a", "b"), (0, 1), "0123", slots)
+
+
+def test_prompts(folder):
+  bank = make_bank()
+  bank.save(folder / "prompts" / "last.safetensors")
+  for path in (str(folder), f"{folder}/prompts/last.safetensors"):
+    loaded = load_bank(path, "0123")
+    assert loaded.fields == bank.fields
+    np.testing.assert_array_equal(loaded.composed, bank.composed)
+  with pytest.raises(FileNotFoundError, match="no prompt file at gs://bucket"):
+    load_bank("gs://bucket/runs/none")
+  (folder / "broken").write_bytes(b"1234")
+  with pytest.raises(ValueError, match="is not a safetensors file"):
+    load_bank(folder / "broken")
+
+
+def test_settings(folder):
+  settings = {"prompt_length": 8, "batch": {"inputs_length": 64}}
+  run_folder.check_model_dir(folder, settings)
+  run_folder.write_settings(folder, settings, "text = 1\n")
+  run_folder.check_model_dir(folder, settings)
+  with pytest.raises(ValueError, match="prompt_length differ"):
+    run_folder.check_model_dir(folder, {**settings, "prompt_length": 9})
+  assert (folder / "config.gin").read_text() == "text = 1\n"
+  make_bank().save(folder / "prompts" / "last.safetensors")
+  for path in (folder, f"{folder}/prompts/last.safetensors"):
+    assert predict.run_settings(path) == settings
+  with pytest.raises(ValueError, match="is not empty and holds no"):
+    run_folder.check_model_dir(folder.parent, settings)
+
+
+def test_what_needs_a_local_folder_says_so(folder):
+  message = "cannot be written to gs://bucket/runs/teach: give a local folder"
+  experiment = Experiment((Slot("a"),), 1, trainable="everything")
+  with pytest.raises(ValueError, match="trained T5 " + message):
+    train(experiment, model_dir=folder)
+  with pytest.raises(ValueError, match="table's runs " + message):
+    sweep.plan(None, folder)
+
+
+def test_metrics_go_on_after_a_stop(folder):
+  run_folder.write_settings(folder, {}, None)
+  for first, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+    with MetricsLog(folder, 4, first, tensorboard=False) as log:
+      for step in steps:
+        log.write(step, "train", {"loss": first + step})
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  found = [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+  assert found == [(1, 1), (2, 2), (3, 5), (4, 6)]
