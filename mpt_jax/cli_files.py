@@ -186,7 +186,7 @@ def _export_stablehlo(bank, arguments):
   import rich.console
   import rich.progress
 
-  from mpt_jax import predict, stablehlo
+  from mpt_jax import run_settings, stablehlo
 
   if arguments.add:
     unused = [n for n in STABLEHLO_OPTIONS[1:] if getattr(arguments, n)]
@@ -196,8 +196,8 @@ def _export_stablehlo(bank, arguments):
         " are there already"
       )
     return stablehlo.add_prompts(bank, arguments.out)
-  settings = predict.run_settings(arguments.prompts)
-  inputs_length, targets_length = predict.run_lengths(settings)
+  settings = run_settings.read(arguments.prompts)
+  inputs_length, targets_length = run_settings.lengths(settings)
   console = rich.console.Console(stderr=True)
   with rich.progress.Progress(
     console=console, transient=True, disable=not console.is_terminal
@@ -206,7 +206,7 @@ def _export_stablehlo(bank, arguments):
     return stablehlo.export_stablehlo(
       bank,
       arguments.out,
-      arguments.backbone or predict.run_backbone(settings),
+      arguments.backbone or run_settings.backbone(settings),
       inputs_lengths=arguments.inputs_length
       or stablehlo.default_lengths(inputs_length),
       targets_length=arguments.targets_length or targets_length,

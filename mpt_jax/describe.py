@@ -132,12 +132,12 @@ def _describe_backbone(path, console):
 
 
 def _describe_bank(path, backbone, console):
-  from mpt_jax.predict import run_backbone, run_settings
+  from mpt_jax import run_settings
 
   bank = load_bank(path)
   config = bank.config
   emb_dim = bank.params["shared_prompt"].shape[-1]
-  name = backbone or run_backbone(run_settings(path))
+  name = backbone or run_settings.backbone(run_settings.read(path))
   t5 = fingerprint = None
   try:
     t5, fingerprint = identify_backbone(name)

@@ -9,7 +9,7 @@ import jax
 import rich.table
 
 import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
-from mpt_jax import partitioning, predict
+from mpt_jax import partitioning, run_settings
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import Slot, load_bank
 from mpt_jax.batches import BatchConfig
@@ -42,15 +42,15 @@ def evaluate(
   """
   settings, bank = {}, None
   if prompts is not None:
-    settings = predict.run_settings(prompts)
+    settings = run_settings.read(prompts)
     # Before the T5, which takes longer to load.
     bank = load_bank(prompts)
   elif not tasks:
     raise ValueError("without prompts, name at least one task")
   else:
     # A run that trains everything leaves its T5 in its folder.
-    settings = predict.run_settings(pathlib.Path(backbone, "config.json"))
-  loaded = load_backbone(backbone or predict.run_backbone(settings))
+    settings = run_settings.read(pathlib.Path(backbone, "config.json"))
+  loaded = load_backbone(backbone or run_settings.backbone(settings))
   if settings.get("vocabulary_path") is not None:
     loaded = dataclasses.replace(
       loaded, vocabulary_path=settings["vocabulary_path"]
@@ -69,7 +69,7 @@ def evaluate(
   seqio_tasks = slot_tasks(
     [Slot(name) for name in task_names], loaded.vocabulary_path
   )
-  lengths = predict.run_lengths(settings)
+  lengths = run_settings.lengths(settings)
   mesh = partitioning.make_mesh()
   evaluator = Evaluator(
     T5(loaded.config, prompt_config),

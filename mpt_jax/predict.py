@@ -12,7 +12,7 @@ import string
 import jax
 import numpy as np
 
-from mpt_jax import decoding, paths, segment_attention
+from mpt_jax import decoding, run_settings, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
 from mpt_jax.batches import EOS_ID, LONG_ROW, BatchConfig, join_rows, make_batch
@@ -21,41 +21,6 @@ from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
 from mpt_jax.row_lengths import row_lengths
 from mpt_jax.vocabularies import Tokenizer
-
-# Of prompts whose run folder is not at hand.
-INPUTS_LENGTH, TARGETS_LENGTH = 512, 64
-
-
-def run_settings(path) -> dict:
-  """The experiment.json of the run that a prompt file or folder belongs to.
-
-  Args:
-    path: a run folder, or a file in its prompts/.
-
-  Returns:
-    The settings, empty where the file lies elsewhere.
-  """
-  path = paths.absolute(path)
-  for folder in (path, path.parent.parent):
-    settings = folder / "experiment.json"
-    if settings.is_file():
-      return json.loads(settings.read_text(encoding="utf-8"))
-  return {}
-
-
-def run_backbone(settings) -> str:
-  """The backbone that a run's settings name, "default" where none does."""
-  name = settings.get("backbone", "default")
-  return name if isinstance(name, str) else "default"
-
-
-def run_lengths(settings) -> tuple[int, int]:
-  """(inputs_length, targets_length) of a run's settings, or the defaults."""
-  batch = settings.get("batch", {})
-  return (
-    batch.get("inputs_length", INPUTS_LENGTH),
-    batch.get("targets_length", TARGETS_LENGTH),
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +89,10 @@ class Predictor:
       raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     settings = {}
     if not isinstance(prompts, PromptBank):
-      settings = run_settings(prompts)
+      settings = run_settings.read(prompts)
       # Before the T5, which takes longer to load.
       load_bank(prompts)
-    loaded = load_backbone(backbone or run_backbone(settings))
+    loaded = load_backbone(backbone or run_settings.backbone(settings))
     check_vocabulary(loaded)
     if isinstance(prompts, PromptBank):
       bank = check_backbone(prompts, loaded.fingerprint)
@@ -137,7 +102,7 @@ class Predictor:
     self.batch_size = batch_size
     self._method, self._raw = method, raw
     self._tokenizer = Tokenizer(loaded.vocabulary_path)
-    lengths = run_lengths(settings)
+    lengths = run_settings.lengths(settings)
     self._config = BatchConfig(
       inputs_length=inputs_length or lengths[0],
       targets_length=targets_length or lengths[1],

@@ -5,11 +5,11 @@ import json
 import jax
 import numpy as np
 
-from mpt_jax import evaluation
+from mpt_jax import evaluation, run_settings
 from mpt_jax.bank import PromptBank
 from mpt_jax.setup_run import Setup
 
-SETTINGS = "experiment.json"
+SETTINGS = run_settings.FILE
 
 
 def init_best(model, trainable):

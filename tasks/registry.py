@@ -4,9 +4,9 @@ import functools
 
 from tasks import benchmarks, pretraining, sources
 from tasks.files import register_file_task  # noqa: F401
+from tasks.shots import few_shot  # noqa: F401
 from tasks.text_tasks import (  # noqa: F401
   LabelPostprocessor,
-  few_shot,
   get_task,
   register_classification_task,
   task_names,

@@ -1,4 +1,4 @@
-"""seqio tasks from rows of text, in memory: templates, labels, few-shot.
+"""seqio tasks from rows of text, in memory: templates and labels.
 
 A task's source hands out finished `inputs` and `targets` texts; what is left
 to seqio is tokenising them. `inputs_pretokenized` and `targets_pretokenized`
@@ -7,7 +7,6 @@ keep the texts, and both token features end in EOS.
 
 import dataclasses
 import difflib
-import hashlib
 import string
 from collections.abc import Callable, Mapping, Sequence
 
@@ -381,59 +380,3 @@ def with_vocabulary(
     for name, feature in task.output_features.items()
   }
   return task.replace(output_features=features)
-
-
-def few_shot(
-  task: seqio.Task | str, shots: int | None, seed: int = 0
-) -> seqio.Task:
-  """Returns a task whose train split is a seeded sample, not registered.
-
-  The sample has `shots` examples of each class, classes being told apart by
-  their target text; a task without label names gives `shots` examples in
-  all. A class with fewer examples gives all that it has. For one seed a
-  smaller sample is part of a larger one. Which examples are drawn depends on
-  the task's name, the seed and the texts alone, on every machine alike.
-
-  Args:
-    task: a task of this module, or its name.
-    shots: k; None keeps the whole train split and returns the task itself.
-    seed: of the sample.
-
-  Raises:
-    TypeError: the task has another kind of source.
-    ValueError: shots is less than one.
-  """
-  task = get_task(task) if isinstance(task, str) else task
-  if shots is None:
-    return task
-  if shots < 1:
-    raise ValueError(f"shots must be at least 1, or None, got {shots}")
-  base = task.source
-  if not isinstance(base, ExamplesSource):
-    raise TypeError(
-      "few_shot needs a task made by register_classification_task or"
-      f" register_file_task; {task.name!r} reads a {type(base).__name__}"
-    )
-  by_class = hasattr(task.postprocessor, "label_names")
-
-  def rank(example):
-    text = "\0".join((task.name, str(seed), *example))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-  def load(split):
-    examples = base.examples(split)
-    if split != "train":
-      return examples
-    drawn, counts = [], {}
-    # An example that is there twice is one example.
-    for example in dict.fromkeys(sorted(examples, key=rank)):
-      label = example[1] if by_class else None
-      counts[label] = counts.get(label, 0) + 1
-      if counts[label] <= shots:
-        drawn.append(example)
-    return drawn
-
-  return task.replace(
-    name=f"{task.name}_k{shots}_s{seed}",
-    source=ExamplesSource(load, tuple(base.splits)),
-  )

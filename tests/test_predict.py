@@ -17,6 +17,7 @@ from mpt_jax import (
   decoding,
   evaluate_bank,
   predict,
+  run_settings,
   vocabularies,
 )
 from mpt_jax.bank import PromptBank
@@ -355,11 +356,11 @@ def test_run_settings(tmp_path):
   (tmp_path / "prompts").mkdir()
   (tmp_path / "experiment.json").write_text(json.dumps(settings))
   for path in (tmp_path, tmp_path / "prompts" / "best.safetensors"):
-    found = predict.run_settings(path)
-    assert predict.run_backbone(found) == "some/t5"
-    assert predict.run_lengths(found) == (96, 8)
-  assert predict.run_settings(tmp_path / "a" / "b" / "c") == {}
-  assert predict.run_backbone({"backbone": {"emb_dim": 8}}) == "default"
+    found = run_settings.read(path)
+    assert run_settings.backbone(found) == "some/t5"
+    assert run_settings.lengths(found) == (96, 8)
+  assert run_settings.read(tmp_path / "a" / "b" / "c") == {}
+  assert run_settings.backbone({"backbone": {"emb_dim": 8}}) == "default"
 
 
 def test_needs_no_tensorflow(prompts, backbone):

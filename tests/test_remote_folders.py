@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from mpt_jax import predict, run_folder, sweep
+from mpt_jax import run_folder, run_settings, sweep
 from mpt_jax.bank import PromptBank, Slot, load_bank
 from mpt_jax.experiment import Experiment
 from mpt_jax.metrics_log import MetricsLog
@@ -69,7 +69,7 @@ def test_settings(folder):
   assert (folder / "config.gin").read_text() == "text = 1\n"
   make_bank().save(folder / "prompts" / "last.safetensors")
   for path in (folder, f"{folder}/prompts/last.safetensors"):
-    assert predict.run_settings(path) == settings
+    assert run_settings.read(path) == settings
   with pytest.raises(ValueError, match="is not empty and holds no"):
     run_folder.check_model_dir(folder.parent, settings)
 

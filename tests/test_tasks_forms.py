@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import seqio
 
-from tasks import forms, superglue, text_tasks
+from tasks import forms, shots, superglue, text_tasks
 
 
 def features(examples):
@@ -133,7 +133,7 @@ def test_features_reach_the_dataset_and_its_few_shot_draw():
     [],
   ]
   assert [row["group"] for row in rows] == [b"g", b"h"]
-  (drawn,) = text_tasks.few_shot(task, 1).source.examples("train")
+  (drawn,) = shots.few_shot(task, 1).source.examples("train")
   assert drawn.features in ({**e.features} for e in made)
 
 
