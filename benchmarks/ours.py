@@ -88,7 +88,7 @@ class Trainer:
     device = np.array(jax.devices()[:1]).reshape(1, 1)
     self._mesh = jax.sharding.Mesh(device, ("data", "model"))
     put = lambda tree: jax.device_put(tree, partitioning.replicated(self._mesh))
-    self._frozen = put(params)
+    self._frozen = self.model.stack_frozen(put(params))
     if distill:
       self._frozen["teacher_prompt"] = put({"shared_prompt": teacher_prompts})
     optimizer = make_optimizer(OPTIMIZER, 1, self.model.groups)

@@ -4,6 +4,8 @@ PEFT has the prompts; the teachers, the distillation loss and the loop around
 them are written here as one would write them in PyTorch.
 """
 
+import time
+
 import numpy as np
 import peft
 import torch
@@ -134,6 +136,21 @@ class Trainer:
       torch.set_num_threads(threads)
     if attention is not None:
       self.base.set_attn_implementation(attention)
+
+  def product_rate(self):
+    """Flops a second of a large product, as `bench.MatmulRate` takes them."""
+    size, repeats = (2048, 4) if self._device == "cpu" else (8192, 20)
+    x = torch.full((size, size), 1 / size, dtype=self.base.dtype)
+    x = x.to(self._device)
+    x @ x
+    if self._device == "cuda":
+      torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeats):
+      x @ x
+    if self._device == "cuda":
+      torch.cuda.synchronize()
+    return 2 * size**3 * repeats / (time.perf_counter() - start)
 
   def _pad(self, ids, value):
     longest = max(map(len, ids))

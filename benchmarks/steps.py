@@ -33,7 +33,11 @@ def choose_settings(peer, sample, advance):
       advance()
   _, n, attention = min(found)
   peer.use(n, attention)
-  return f"peer: {attention}, {n} threads"
+  rate = getattr(peer, "trainer", peer).product_rate()
+  return (
+    f"peer: {attention}, {n} threads, its matrix product {rate / 1e9:.0f}"
+    " Gflop/s"
+  )
 
 
 def _draw_samples(bench, draw):

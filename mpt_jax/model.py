@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from mpt_jax import losses
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
+from mpt_jax.stacks import stack_layers
 from mpt_jax.t5_config import T5Config
 
 TRAINABLE = ("prompt", "everything")
@@ -167,13 +168,24 @@ class Model:
     frozen = {k: v for k, v in params.items() if k != "prompt"}
     return {"prompt": params["prompt"]}, frozen
 
+  def stack_frozen(self, frozen):
+    """The frozen parameters with what each step would otherwise make of them.
+
+    Where the encoder goes by segments it loops over its layers, whose
+    parameters, stacked, are added under "stacked".
+    """
+    if self.longest_segment is None or "encoder" not in frozen:
+      return frozen
+    return {**frozen, "stacked": {"encoder": stack_layers(frozen["encoder"])}}
+
   def loss(self, trainable, frozen, batch, key=None):
     """The loss of a batch: a sum over groups of each group's mean.
 
     Args:
       trainable: parameters to differentiate with respect to.
       frozen: all other parameters; under "teacher_prompt" the teachers' bank,
-        where there is a distillation loss.
+        where there is a distillation loss; "stacked" of `stack_frozen` may be
+        there.
       batch: arrays of `batches.make_batch`. `decoder_mean_weights` and
         `encoder_mean_weights` may hold the weights of `losses.mean_weights`
         of the whole batch, of which this is a part.
@@ -186,13 +198,14 @@ class Model:
     """
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
+    stacked = frozen.pop("stacked", {})
     params = {**frozen, **trainable}
     distill = self.loss_config.distill
     if "decoder_mean_weights" not in batch:
       batch = {**batch, **self.mean_weights(batch)}
     all_hidden = distill is not None and distill.hidden_layers != "last"
     output = self.network.apply(
-      {"params": params},
+      {"params": params, "stacked": stacked},
       batch,
       deterministic=key is None,
       all_hidden=all_hidden,
@@ -215,7 +228,7 @@ class Model:
 
     teacher_output = jax.lax.stop_gradient(
       T5(self.config, self.teacher_config, self.longest_segment).apply(
-        {"params": {**params, "prompt": teacher}},
+        {"params": {**params, "prompt": teacher}, "stacked": stacked},
         batch,
         all_hidden=all_hidden,
       )

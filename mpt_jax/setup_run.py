@@ -38,7 +38,7 @@ class Setup(Assembly):
 
   Attributes:
     trainable: tree that the run trains, at its start.
-    frozen: all other parameters, on the mesh.
+    frozen: what `model.Model.loss` takes beside it, on the mesh.
     mesh: where they are.
   """
 
@@ -49,7 +49,8 @@ class Setup(Assembly):
   def network_params(self, trainable) -> dict:
     """The network's whole tree with these trained parameters."""
     params = {**self.frozen, **trainable}
-    params.pop("teacher_prompt", None)
+    for name in ("teacher_prompt", "stacked"):
+      params.pop(name, None)
     return params
 
 
@@ -219,6 +220,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     params["prompt"] = starting_prompts(parts, embedding)
   params = jax.device_put(params, shardings)
   trainable, frozen = model.split_params(params)
+  frozen = model.stack_frozen(frozen)
   if experiment.loss.distill is not None:
     prompts = jnp.asarray(teacher_prompts(experiment, backbone.fingerprint))
     frozen["teacher_prompt"] = jax.device_put(

@@ -123,7 +123,7 @@ class Encoder(nn.Module):
   def __call__(self, x, segment_ids, deterministic):
     """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
     x = self.dropout(x, deterministic=deterministic)
-    if self.longest_segment is not None and _can_loop(self, deterministic):
+    if _goes_by_segments(self, deterministic):
       hidden = [x, *self._loop_over_layers(x, segment_ids)]
     else:
       length = x.shape[1]
@@ -138,51 +138,42 @@ class Encoder(nn.Module):
     return tuple(hidden)
 
   def _loop_over_layers(self, x, segment_ids):
-    """Each layer's output [B, L, D], attention going by segments."""
+    """Each layer's output [B, L, D], attention going by segments.
+
+    One body is compiled for all layers: each with squares of its own, a step
+    of T5-Base takes nearly twice as long to compile. The price is a copy of
+    the layers' parameters in each step, unless "stacked" has it.
+    """
     segments = segment_attention.find_segments(
       segment_ids, self.longest_segment, self.shortest_segment
     )
     bias = self.relpos_bias(segments.sizes[-1], segments.sizes[-1])
-    return _loop_over_layers(
-      self, EncoderLayer, lambda layer, x: layer(x, bias, segments, True), x
-    )
+    stacked = self.variables.get("stacked")
+    if stacked is None:
+      stacked = stack_layers(self.variables["params"])
+    layer = EncoderLayer(self.config, parent=None)
+
+    def body(x, params):
+      x = layer.apply({"params": params}, x, bias, segments, True)
+      return x, x
+
+    last, outputs = lax.scan(body, x, stacked)
+    return [*(outputs[i] for i in range(len(self.layers) - 1)), last]
 
 
-def _loop_over_layers(stack, layer_class, call, x):
-  """Each layer's output, of layers that are applied one after the other.
-
-  One body is compiled for all layers: the squares of every encoder layer apart
-  would take several times as long to compile as the rest of the step.
-
-  Args:
-    stack: the bound `Encoder` or `Decoder`.
-    layer_class: of its layers.
-    call: (layer, x) -> x, without dropout.
-    x: [B, L, D].
-
-  Returns:
-    A list of [B, L, D].
-  """
-  params = stack.variables["params"]
-  num_layers = len(stack.layers)
-  stacked = jax.tree.map(
-    lambda *layers: jnp.stack(layers),
-    *(params[f"layers_{i}"] for i in range(num_layers)),
-  )
-  layer = layer_class(stack.config, parent=None)
-
-  def body(x, layer_params):
-    x = layer.apply({"params": layer_params}, x, method=call)
-    return x, x
-
-  last, outputs = lax.scan(body, x, stacked)
-  return [*(outputs[i] for i in range(num_layers - 1)), last]
+def stack_layers(params):
+  """The layers' parameters of a stack along a new first axis."""
+  count = sum(name.startswith("layers_") for name in params)
+  layers = (params[f"layers_{i}"] for i in range(count))
+  return jax.tree.map(lambda *arrays: jnp.stack(arrays), *layers)
 
 
-def _can_loop(stack, deterministic):
-  """A loop over the layers makes no parameters and draws no dropout."""
-  return not stack.is_initializing() and (
-    deterministic or stack.config.dropout_rate == 0
+def _goes_by_segments(stack, deterministic):
+  """That way makes no parameters and draws no dropout."""
+  return (
+    stack.longest_segment is not None
+    and not stack.is_initializing()
+    and (deterministic or stack.config.dropout_rate == 0)
   )
 
 
@@ -221,8 +212,9 @@ class Decoder(nn.Module):
     bias = self.relpos_bias(length, length) + causal[None, None]
     bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
     x = self.dropout(x, deterministic=deterministic)
-    loop = self.longest_segment is not None and _can_loop(self, deterministic)
-    if loop and target_attention.suits_targets(
+    if _goes_by_segments(
+      self, deterministic
+    ) and target_attention.suits_targets(
       x.shape[0] * length,
       encoder_segment_ids.size,
       self.longest_segment,
@@ -239,13 +231,9 @@ class Decoder(nn.Module):
         encoder_positions,
         deterministic,
       )
-    call = lambda layer, x: layer(x, bias, cross, deterministic)[0]
     hidden = [x]
-    if loop:
-      hidden += _loop_over_layers(self, DecoderLayer, call, x)
-    else:
-      for layer in self.layers:
-        hidden.append(call(layer, hidden[-1]))
+    for layer in self.layers:
+      hidden.append(layer(hidden[-1], bias, cross, deterministic)[0])
     hidden[-1] = self.dropout(
       self.decoder_norm(hidden[-1]), deterministic=deterministic
     )

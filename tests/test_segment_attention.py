@@ -141,6 +141,7 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
     value = jax.value_and_grad(model.loss, has_aux=True)
     return value(params, frozen, batch)
 
+  assert model.stack_frozen(frozen) is frozen
   (packed, metrics), gradients = loss(model)
   (single, single_metrics), single_gradients = loss(by_segments, long_rows=True)
   # bfloat16 has 8 bits, and other shapes round in another order.
@@ -149,6 +150,15 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
   jax.tree.map(close, single_metrics, metrics)
   jax.tree.map(close, single_gradients, gradients)
+  if trainable == "prompt":
+    # The loop over layers that were stacked before the step is the same.
+    frozen = by_segments.stack_frozen(frozen)
+    assert "stacked" in frozen
+    stacked, stacked_gradients = loss(by_segments, long_rows=True)
+    np.testing.assert_array_equal(stacked[0], single)
+    jax.tree.map(
+      np.testing.assert_array_equal, stacked_gradients, single_gradients
+    )
 
 
 def test_a_long_row_is_as_long_as_its_examples():
