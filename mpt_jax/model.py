@@ -171,12 +171,13 @@ class Model:
   def stack_frozen(self, frozen):
     """The frozen parameters with what each step would otherwise make of them.
 
-    Where the encoder goes by segments it loops over its layers, whose
+    Where attention goes by segments, the stacks loop over their layers, whose
     parameters, stacked, are added under "stacked".
     """
     if self.longest_segment is None or "encoder" not in frozen:
       return frozen
-    return {**frozen, "stacked": {"encoder": stack_layers(frozen["encoder"])}}
+    stacked = {k: stack_layers(frozen[k]) for k in ("encoder", "decoder")}
+    return {**frozen, "stacked": stacked}
 
   def loss(self, trainable, frozen, batch, key=None):
     """The loss of a batch: a sum over groups of each group's mean.

@@ -124,7 +124,7 @@ class Encoder(nn.Module):
     """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
     x = self.dropout(x, deterministic=deterministic)
     if _goes_by_segments(self, deterministic):
-      hidden = [x, *self._loop_over_layers(x, segment_ids)]
+      hidden = [x, *self._loop_by_segments(x, segment_ids)]
     else:
       length = x.shape[1]
       bias = self.relpos_bias(length, length)
@@ -137,28 +137,44 @@ class Encoder(nn.Module):
     )
     return tuple(hidden)
 
-  def _loop_over_layers(self, x, segment_ids):
-    """Each layer's output [B, L, D], attention going by segments.
-
-    One body is compiled for all layers: each with squares of its own, a step
-    of T5-Base takes nearly twice as long to compile. The price is a copy of
-    the layers' parameters in each step, unless "stacked" has it.
-    """
+  def _loop_by_segments(self, x, segment_ids):
+    """Each layer's output [B, L, D], attention going by segments."""
     segments = segment_attention.find_segments(
       segment_ids, self.longest_segment, self.shortest_segment
     )
     bias = self.relpos_bias(segments.sizes[-1], segments.sizes[-1])
-    stacked = self.variables.get("stacked")
-    if stacked is None:
-      stacked = stack_layers(self.variables["params"])
-    layer = EncoderLayer(self.config, parent=None)
+    return _loop_over_layers(
+      self, EncoderLayer, lambda layer, x: layer(x, bias, segments, True), x
+    )
 
-    def body(x, params):
-      x = layer.apply({"params": params}, x, bias, segments, True)
-      return x, x
 
-    last, outputs = lax.scan(body, x, stacked)
-    return [*(outputs[i] for i in range(len(self.layers) - 1)), last]
+def _loop_over_layers(stack, layer_class, call, x):
+  """Each layer's output, of layers that are applied one after the other.
+
+  One body is compiled for all layers: each with squares of its own, a step of
+  T5-Base takes nearly twice as long to compile. The price is a copy of all
+  layers' parameters in each step, unless "stacked" has it (`stack_layers`).
+
+  Args:
+    stack: the bound `Encoder` or `Decoder`.
+    layer_class: of its layers.
+    call: (layer, x) -> x, without dropout.
+    x: [B, L, D].
+
+  Returns:
+    A list of [B, L, D].
+  """
+  stacked = stack.variables.get("stacked")
+  if stacked is None:
+    stacked = stack_layers(stack.variables["params"])
+  layer = layer_class(stack.config, parent=None)
+
+  def body(x, params):
+    x = layer.apply({"params": params}, x, method=call)
+    return x, x
+
+  last, outputs = lax.scan(body, x, stacked)
+  return [*(outputs[i] for i in range(len(stack.layers) - 1)), last]
 
 
 def stack_layers(params):
@@ -212,9 +228,8 @@ class Decoder(nn.Module):
     bias = self.relpos_bias(length, length) + causal[None, None]
     bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
     x = self.dropout(x, deterministic=deterministic)
-    if _goes_by_segments(
-      self, deterministic
-    ) and target_attention.suits_targets(
+    loop = _goes_by_segments(self, deterministic)
+    if loop and target_attention.suits_targets(
       x.shape[0] * length,
       encoder_segment_ids.size,
       self.longest_segment,
@@ -231,9 +246,13 @@ class Decoder(nn.Module):
         encoder_positions,
         deterministic,
       )
+    call = lambda layer, x: layer(x, bias, cross, deterministic)[0]
     hidden = [x]
-    for layer in self.layers:
-      hidden.append(layer(hidden[-1], bias, cross, deterministic)[0])
+    if loop:
+      hidden += _loop_over_layers(self, DecoderLayer, call, x)
+    else:
+      for layer in self.layers:
+        hidden.append(call(layer, hidden[-1]))
     hidden[-1] = self.dropout(
       self.decoder_norm(hidden[-1]), deterministic=deterministic
     )
