@@ -12,8 +12,6 @@ import os
 import pathlib
 import struct
 
-from tasks import packages
-
 NUM_EXTRA_IDS = 100
 BYTES_PATH = pathlib.Path(__file__).parent / "byte_vocabulary.json"
 # In a backbone's folder of ours.
@@ -277,6 +275,7 @@ def _cached_model(path, extra_ids=None) -> pathlib.Path:
     extra_ids: sentinels to add.
   """
   from mpt_jax import unigram
+  from tasks import packages  # Not above: the tasks need this module.
 
   data = pathlib.Path(path).read_bytes()
   digest = hashlib.sha256(data).hexdigest()[:32]

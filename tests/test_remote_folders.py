@@ -6,6 +6,7 @@ import fsspec
 import numpy as np
 import pytest
 from etils import epath
+from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from mpt_jax import run_folder, run_settings, sweep
@@ -29,7 +30,8 @@ class Bucket(MemoryFileSystem):
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-  monkeypatch.setenv("EPATH_USE_TF", "0")
+  # TensorFlow would ask for the real bucket.
+  monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
   monkeypatch.chdir(tmp_path)
   fsspec.register_implementation("gcs", Bucket, clobber=True)
   yield epath.Path("gs://bucket/runs/teach")
