@@ -51,7 +51,7 @@ class Checkpoints:
 
   def __init__(self, model_dir, keep: int = 1):
     self._manager = ocp.CheckpointManager(
-      paths.absolute(model_dir) / "checkpoints",
+      epath.Path(paths.absolute(model_dir)) / "checkpoints",
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False
       ),

@@ -2,19 +2,17 @@
 
 import os
 
-from etils import epath
 
-
-def absolute(path) -> epath.Path:
+def absolute(path) -> str:
   """The absolute path of a local one; an address such as gs://... stays.
 
   (`epath.Path.absolute` takes an address for a local folder.)
 
-  >>> str(absolute("gs://bucket/run"))
+  >>> absolute("gs://bucket/run/")
   'gs://bucket/run'
   """
   name = os.fspath(path)
-  return epath.Path(name if "://" in name else os.path.abspath(name))
+  return name.rstrip("/") if "://" in name else os.path.abspath(name)
 
 
 def check_local(path, what: str):

@@ -2,6 +2,8 @@
 
 import json
 
+from etils import epath
+
 from mpt_jax import paths
 
 FILE = "experiment.json"
@@ -18,7 +20,7 @@ def read(path) -> dict:
   Returns:
     The settings, empty where the file lies elsewhere.
   """
-  path = paths.absolute(path)
+  path = epath.Path(paths.absolute(path))
   for folder in (path, path.parent.parent):
     settings = folder / FILE
     if settings.is_file():

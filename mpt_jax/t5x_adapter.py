@@ -236,7 +236,7 @@ def restore_config(experiment: Experiment):
   if not t5x_data.is_t5x_checkpoint(experiment.backbone):
     return None
   return utils.RestoreCheckpointConfig(
-    path=str(paths.absolute(experiment.backbone)),
+    path=paths.absolute(experiment.backbone),
     mode="specific",
     dtype="float32",
     fallback_to_scratch=True,

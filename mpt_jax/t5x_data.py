@@ -67,10 +67,11 @@ def model_dir(path: str, experiment: Experiment) -> str:
   Raises:
     ValueError: it holds another experiment.
   """
-  folder = paths.absolute(path)
+  path = paths.absolute(path)
+  folder = epath.Path(path)
   if (folder / run_folder.SETTINGS).exists():
     run_folder.check_model_dir(folder, run_settings(assemble(experiment)))
-  return str(folder)
+  return path
 
 
 def run_settings(parts: setup_run.Assembly) -> dict:
@@ -85,7 +86,7 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
     FileNotFoundError: there is no checkpoint.
     ValueError: the run's prompts are of other slots than the experiment's.
   """
-  path = str(paths.absolute(path))
+  path = paths.absolute(path)
   _check_slots(path, experiment)
   steps = t5x.checkpoints.all_steps(path)
   if steps:
