@@ -21,7 +21,6 @@ Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -42,7 +41,7 @@ class BatchConfig:
     prompt_length: P slots before each example, 0 for none.
     num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
-    long_rows: pack into rows of up to 8192 positions, in most cases a single
+    long_rows: pack into rows of about 8192 positions, in most cases a single
       one, as long as the examples need in steps of 256. Hardly any padding, for
       a T5 that attends example by example (`network.T5.longest_segment`).
     row_length: encoder positions of a packed row, slots included;
@@ -205,6 +204,24 @@ def _first_fit(sizes, capacity):
   return rows
 
 
+def _even_rows(lengths, limit):
+  """As few rows as hold the lengths at `limit` each, about equally full.
+
+  The longest first, each into the emptiest row, which may so pass the limit a
+  little.
+
+  >>> _even_rows([5, 9, 6, 4], 13)
+  [[1, 3], [2, 0]]
+  """
+  count = max(1, -(-sum(lengths) // limit))
+  rows, filled = [[] for _ in range(count)], [0] * count
+  for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+    emptiest = filled.index(min(filled))
+    rows[emptiest].append(i)
+    filled[emptiest] += lengths[i]
+  return rows
+
+
 def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
   """Builds the arrays of a batch.
 
@@ -257,7 +274,7 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
   ]
   if c.pack and c.long_rows:
     longest = max((size[0] for size in sizes), default=1)
-    rows = _first_fit(sizes, (max(LONG_ROW, longest), math.inf))
+    rows = _even_rows([size[0] for size in sizes], max(LONG_ROW, longest))
     length, target_length = (
       _round_up(
         max((sum(sizes[i][k] for i in row) for row in rows), default=1), n
