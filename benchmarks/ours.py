@@ -94,7 +94,10 @@ class Trainer:
     optimizer = make_optimizer(OPTIMIZER, 1, self.model.groups)
     self._state = init_train_state(optimizer, {"prompt": prompts}, self._mesh)
     self._step = make_train_step(
-      self.model, optimizer, shardings=state_shardings(self._state, self._mesh)
+      self.model,
+      optimizer,
+      None if batch_config.long_rows else 1,
+      state_shardings(self._state, self._mesh),
     )
     self._key = jax.random.key(0)
 

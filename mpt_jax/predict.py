@@ -15,12 +15,15 @@ import numpy as np
 from mpt_jax import decoding, run_settings, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
-from mpt_jax.batches import EOS_ID, LONG_ROW, BatchConfig, join_rows, make_batch
+from mpt_jax.batches import EOS_ID, BatchConfig, join_rows, make_batch
 from mpt_jax.evaluation import METHODS
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
 from mpt_jax.row_lengths import row_lengths
 from mpt_jax.vocabularies import Tokenizer
+
+# Positions that a batch of joined rows has at most, or its longest row has.
+LONG_ROW = 8192
 
 
 @dataclasses.dataclass(frozen=True)

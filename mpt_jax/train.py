@@ -110,7 +110,7 @@ def train(
   train_step = make_train_step(
     model,
     optimizer,
-    experiment.num_microbatches,
+    None if experiment.batch.long_rows else experiment.num_microbatches,
     state_shardings(state, mesh),
   )
   best = run_folder.init_best(model, state.params)

@@ -56,7 +56,7 @@ def state_shardings(state, mesh):
 def make_train_step(
   model: Model,
   optimizer: optax.GradientTransformation,
-  num_microbatches: int = 1,
+  num_microbatches: int | None = 1,
   shardings: TrainState | None = None,
 ):
   """Builds the step.
@@ -65,7 +65,8 @@ def make_train_step(
     model: gives the loss.
     optimizer: for the trainable tree.
     num_microbatches: parts of a batch whose gradients are accumulated before
-      the update; the rows of a batch must be a multiple of it.
+      the update; the rows of a batch must be a multiple of it. None: each row
+      is a part, as suits long rows: memory then does not grow with the batch.
     shardings: `state_shardings`, which the state keeps; None leaves it to JAX.
 
   Returns:
@@ -80,20 +81,18 @@ def make_train_step(
     grads, metrics = jax.grad(loss, has_aux=True)(params)
     return grads, metrics
 
-  def accumulated(params, frozen, batch, key):
+  def accumulated(params, frozen, batch, key, num_parts):
     rows = batch["encoder_input_tokens"].shape[0]
-    if rows % num_microbatches:
+    if rows % num_parts:
       raise ValueError(
         f"the batch's {rows} rows are not a multiple of"
-        f" num_microbatches={num_microbatches}; set row_multiple accordingly"
+        f" num_microbatches={num_parts}; set row_multiple accordingly"
       )
-    # Row i goes to part i % num_microbatches, so that each device keeps rows
-    # of its own.
+    # Row i goes to part i % num_parts, so that each device keeps rows of its
+    # own.
     parts = jax.tree.map(
       lambda x: jnp.swapaxes(
-        x.reshape(rows // num_microbatches, num_microbatches, *x.shape[1:]),
-        0,
-        1,
+        x.reshape(rows // num_parts, num_parts, *x.shape[1:]), 0, 1
       ),
       batch,
     )
@@ -107,17 +106,18 @@ def make_train_step(
     first = jax.tree.map(lambda x: x[0], parts)
     shapes = jax.eval_shape(gradients, params, frozen, first, key)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    indices = jnp.arange(num_microbatches)
+    indices = jnp.arange(num_parts)
     return jax.lax.scan(body, zeros, (indices, parts))[0]
 
   def train_step(state, frozen, batch, base_key):
     key = jax.random.fold_in(base_key, state.step) if use_dropout else None
     # Weights of the whole batch, so that parts of it still sum to its means.
     batch = {**batch, **model.mean_weights(batch)}
-    if num_microbatches == 1:
+    num_parts = num_microbatches or batch["encoder_input_tokens"].shape[0]
+    if num_parts == 1:
       grads, metrics = gradients(state.params, frozen, batch, key)
     else:
-      grads, metrics = accumulated(state.params, frozen, batch, key)
+      grads, metrics = accumulated(state.params, frozen, batch, key, num_parts)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {**metrics, "grad_norm": optax.global_norm(grads)}

@@ -149,8 +149,13 @@ def test_a_bank_equals_separate_runs(config, make_params, lists, rank):
       assert_close([x[task] for x in new["loss"]], [x[0] for x in own_new["loss"]])  # fmt: skip
 
 
-def test_microbatches_change_nothing(bank_of_three, params, lists, plain_run):
-  state, metrics, _ = run(bank_of_three, params, lists, num_microbatches=4)
+@pytest.mark.parametrize("num_microbatches", [4, None])
+def test_microbatches_change_nothing(
+  bank_of_three, params, lists, plain_run, num_microbatches
+):
+  state, metrics, _ = run(
+    bank_of_three, params, lists, num_microbatches=num_microbatches
+  )
   assert_close(state.params, plain_run[0].params)
   assert_close(metrics, plain_run[1])
 
