@@ -20,7 +20,7 @@ def hf_config(fields, folder):
   Dropout is left at 0: a frozen T5 with a trained prompt draws none.
 
   Raises:
-    ValueError: not a T5 1.0 or 1.1, of which mT5 and ByT5 are.
+    ValueError: not a T5 1.0 or 1.1, of which mT5, ByT5 and UL2 are.
   """
 
   def refuse(name, expected):
@@ -31,12 +31,19 @@ def hf_config(fields, folder):
 
   if fields["model_type"] not in ("t5", "mt5"):
     refuse("model_type", "'t5' or 'mt5'")
-  activations = {"relu": ("relu",), "gated-gelu": ("gelu", "linear")}
+  activations = {
+    "relu": ("relu",),
+    "gated-gelu": ("gelu", "linear"),
+    "gated-silu": ("silu", "linear"),
+  }
   # What transformers takes where the config does not say it.
   default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
   feed_forward = fields.get("feed_forward_proj", default)
   if not isinstance(feed_forward, str) or feed_forward not in activations:
-    refuse("feed_forward_proj", "'relu' (T5 1.0) or 'gated-gelu' (1.1)")
+    refuse(
+      "feed_forward_proj",
+      "'relu' (T5 1.0), 'gated-gelu' (1.1) or 'gated-silu' (UL2)",
+    )
   if fields.get("layer_norm_epsilon", 1e-6) != 1e-6:
     refuse("layer_norm_epsilon", "1e-06")
   names = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")

@@ -15,7 +15,8 @@ class T5Config:
     mlp_dim: inner width of the feed-forward blocks.
     num_encoder_layers: encoder blocks.
     num_decoder_layers: decoder blocks.
-    mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1.
+    mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1,
+      ("silu", "linear") for UL2.
     logits_via_embedding: tied logits, scaled by emb_dim**-0.5 (1.0).
     dropout_rate: in [0, 1). Only drawn where a step asks for dropout.
     dtype: "float32" or "bfloat16", of activations; parameters keep theirs.

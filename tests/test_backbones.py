@@ -218,7 +218,7 @@ def test_saving_is_checked(t5, tmp_path):
   "changes, message",
   [
     (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
-    (dict(feed_forward_proj="gated-silu"), "feed_forward_proj.*gated-silu"),
+    (dict(feed_forward_proj="gated-relu"), "feed_forward_proj.*gated-relu"),
     (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
     (dict(d_model=None), "emb_dim.*None"),
   ],

@@ -87,9 +87,13 @@ def check_logits(backbone, model):
   np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("model_type", ["t5", "mt5"])
-def test_hugging_face_folders_convert(model_type, tmp_path):
-  model = make_hf(tmp_path / "hf", model_type=model_type)
+@pytest.mark.parametrize(
+  "changes",
+  [{}, {"model_type": "mt5"}, {"feed_forward_proj": "gated-silu"}],
+  ids=["t5", "mt5", "ul2"],
+)
+def test_hugging_face_folders_convert(changes, tmp_path):
+  model = make_hf(tmp_path / "hf", **changes)
   convert.convert(tmp_path / "hf", tmp_path / "out")
   loaded = backbones.load_backbone(tmp_path / "out")
   check_logits(loaded, model)
