@@ -78,11 +78,16 @@ def register_file_task(
     for line, row in _READERS[path.suffix](path):
       where = f"{path}, line {line}"
       for field in fields:
-        if row.get(field) is None:
+        if field not in row:
+          has = "the line has"
+          if path.suffix != ".jsonl":
+            has = "the first line, which names the columns, has"
           raise ValueError(
-            f"{where}: no field {field!r} for the template; the line has"
+            f"{where}: no field {field!r} for the template; {has}"
             f" {', '.join(map(str, row))}." + text_tasks.near_misses(field, row)
           )
+        if row[field] is None:
+          raise ValueError(f"{where}: field {field!r} is null")
       # True and False are the classes 1 and 0.
       row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
       text = target_template.format(**row).strip()

@@ -78,7 +78,7 @@ def test_generation_target_template(tmp_path):
     ('{"text": "a", "label": "bad"}\n[1]', "line 2: expected a JSON object"),
     ('{"txt": "a", "label": "bad"}', "line 1: no field 'text'.*mean txt"),
     ('{"text": "a"}', "line 1: no field 'label'"),
-    ('{"text": null, "label": "bad"}', "line 1: no field 'text'"),
+    ('{"text": null, "label": "bad"}', "line 1: field 'text' is null"),
     (
       '{"text": "a", "label": "goood"}',
       "'goood' is not one of bad, good.*mean",
@@ -98,6 +98,9 @@ def test_bad_jsonl_names_file_and_line(tmp_path, text, message):
 def test_bad_table_rows(tmp_path):
   task = register(write(tmp_path, "text,label\na,bad\nb\n", "rows.csv"))
   with pytest.raises(ValueError, match="rows.csv, line 3: expected 2 columns"):
+    task.source.examples("train")
+  task = register(write(tmp_path, "a\tbad\nb\tgood\n", "headless.tsv"))
+  with pytest.raises(ValueError, match="first line, which names the columns"):
     task.source.examples("train")
   path = tmp_path / "latin.csv"
   path.write_bytes("text,label\né,bad\n".encode("latin-1"))
