@@ -7,6 +7,7 @@ have beforehand, and downloads, are stand-ins; see `make_stand_ins`.
 import ast
 import functools
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -198,6 +199,10 @@ def make_stand_ins(page, folder):
     write_legacy(folder / "t5x_checkpoint", flat)
     vocabulary = vocabularies.default_vocabulary_path()
     shutil.copyfile(vocabulary, folder / "spiece.model")
+    for split in ("train", "dev", "test"):
+      with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
+        for text, label in (("it broke", "bad"), ("lovely", "good")) * 8:
+          file.write(json.dumps({"text": text, "label": label}) + "\n")
 
 
 @functools.cache
@@ -271,7 +276,7 @@ def run_page(tmp_path_factory):
 
 
 EXPECTED = {
-  "README.md": ("vader_amazon", "prediction"),
+  "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
   "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
   "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
