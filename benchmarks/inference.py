@@ -3,13 +3,16 @@
 import tempfile
 
 import numpy as np
-from bench import Row, pairs
+from bench import Row, pairs, timed
 from steps import choose_settings
 from workload import TARGETS_LENGTH
 
 from mpt_jax import backbones, vocabularies
 from mpt_jax.bank import PromptBank
 from mpt_jax.predict import Predictor, Prepared
+
+# What the peer's batches may have where --predict_batch_size does not say it.
+BATCH_SIZES = (8, 16, 32, 64)
 
 LABELS = {
   "mnli": ("entailment", "neutral", "contradiction"),
@@ -39,11 +42,12 @@ class _Ours:
         for n in names
       ),
     )
+    given = bench.args.predict_batch_size
     self._predictor = Predictor(
       bank,
       folder,
       method="rank" if rank else "decode",
-      batch_size=bench.args.batch_size,
+      **({"batch_size": given} if given else {}),
       inputs_length=stage.workload.inputs_length,
       targets_length=TARGETS_LENGTH,
     )
@@ -62,7 +66,7 @@ class _Peer:
   def __init__(self, bench, stage, rank, by_length):
     self._by_length = by_length
     self.trainer = bench.peer_trainer(stage)
-    self._batch_size = bench.args.batch_size
+    self.batch_size = bench.args.predict_batch_size or BATCH_SIZES[1]
     tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
     self._decode = tokenizer.decode
     self._candidates = None
@@ -81,8 +85,8 @@ class _Peer:
     if self._by_length:
       order.sort(key=lambda i: len(examples[i]["inputs"]))
     results = [None] * len(examples)
-    for start in range(0, len(order), self._batch_size):
-      part = order[start : start + self._batch_size]
+    for start in range(0, len(order), self.batch_size):
+      part = order[start : start + self.batch_size]
       batch = [examples[i] for i in part]
       if self._candidates is None:
         tokens = self.trainer.generate(batch, TARGETS_LENGTH)
@@ -119,14 +123,26 @@ def _check(mine, theirs, rank, tolerance):
   return share
 
 
+def _choose_batch_size(peer, sample, advance):
+  """Keeps the peer's fastest size of batches."""
+  found = []
+  for peer.batch_size in BATCH_SIZES:
+    found.append((timed(peer.run, sample), peer.batch_size))
+    advance()
+  peer.batch_size = min(found)[1]
+
+
+def _draw_rows(stage, count):
+  rows = []
+  while len(rows) < count:
+    rows += stage.draw()
+  return rows[:count]
+
+
 def _row(bench, name, rank=False, by_length=True):
   stage = bench.stage("distill", labelled=rank)
   args = bench.args
-  size = args.batch_size * args.predict_batches
-  samples = [
-    [e for _ in range(args.predict_batches) for e in stage.draw()][:size]
-    for _ in range(args.pairs)
-  ]
+  samples = [_draw_rows(stage, args.predict_rows) for _ in range(args.pairs)]
   with (
     tempfile.TemporaryDirectory() as folder,
     bench.task(f"{name}: warm-up") as advance,
@@ -138,7 +154,9 @@ def _row(bench, name, rank=False, by_length=True):
       for sample in samples
     ]
     advance()
-    settings = choose_settings(peer, samples[0][: args.batch_size], advance)
+    settings = choose_settings(peer, samples[0][: peer.batch_size], advance)
+    if not args.predict_batch_size:
+      _choose_batch_size(peer, samples[0], advance)
   with bench.task(f"{name}: pairs", len(samples)) as advance:
     a, b, _ = pairs(
       mine.run, peer.run, samples, advance, bench.clock, bench.rate
@@ -151,7 +169,8 @@ def _row(bench, name, rank=False, by_length=True):
     float(np.median(count / b)),
     "rows/s",
     list(b / a),
-    f"{np.mean(agree):.0%} of the predictions agree; {settings}",
+    f"{np.mean(agree):.0%} of the predictions agree; {settings}, batches of"
+    f" {peer.batch_size}",
   )
 
 

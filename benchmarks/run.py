@@ -68,10 +68,15 @@ def parse(argv):
   )
   add("--bank_steps", type=int, help="steps of teachers_bank and sweep_bank")
   add(
-    "--predict_batches",
+    "--predict_rows",
     type=int,
-    default=2,
-    help="of a run of predict, predict_sorted, rank",
+    help="rows of a run of predict, predict_sorted, rank",
+  )
+  add(
+    "--predict_batch_size",
+    type=int,
+    help="of both sides in these; else ours is the default, the peer's the"
+    " fastest",
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")
   add(
@@ -87,6 +92,7 @@ def parse(argv):
   args.argv = list(argv)
   # The paper's 32 where it does not take hours.
   args.batch_size = args.batch_size or (8 if on_cpu else 32)
+  args.predict_rows = args.predict_rows or (64 if on_cpu else 1024)
   args.dtype = args.dtype or ("float32" if on_cpu else "bfloat16")
   args.steps = args.steps or (1 if on_cpu else 20)
   args.bank_steps = args.bank_steps or (2 if on_cpu else 100)

@@ -25,12 +25,10 @@ import dataclasses
 import numpy as np
 
 EOS_ID = 1
-# Of long rows: how long they may be, and multiples of (L, T): few shapes, little
-# padding. A step takes one row at a time, which bounds its memory: XLA's
-# temporaries were 1.3 GB where a batch of 48,000 positions of T5-Base, all of it
-# at once, took 3.2, in the same time.
+# How long rows may be. A step takes one row at a time, which bounds its memory:
+# XLA's temporaries were 1.3 GB where a batch of 48,000 positions of T5-Base, all
+# of it at once, took 3.2, in the same time.
 LONG_ROW = 3072
-LONG_ROW_STEPS = (256, 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +42,9 @@ class BatchConfig:
     prompt_length: P slots before each example, 0 for none.
     num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
-    long_rows: pack into rows of about 3072 positions, equally full, as long as
-      the examples need in steps of 256. Hardly any padding, for a T5 that
-      attends example by example (`network.T5.longest_segment`).
+    long_rows: pack into rows of about 3072 positions, equally full and as long
+      as the examples need, in steps of an eighth or less. Hardly any padding,
+      for a T5 that attends example by example (`network.T5.longest_segment`).
     row_length: encoder positions of a packed row, slots included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
@@ -279,11 +277,13 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     longest = max((size[0] for size in sizes), default=1)
     rows = _even_rows([size[0] for size in sizes], max(LONG_ROW, longest))
     length, target_length = (
-      _round_up(
-        max((sum(sizes[i][k] for i in row) for row in rows), default=1), n
-      )
-      for k, n in enumerate(LONG_ROW_STEPS)
+      max((sum(sizes[i][k] for i in row) for row in rows), default=1)
+      for k in range(2)
     )
+    # Each shape is compiled: eight of them from one power of two to the next,
+    # fewer of short rows.
+    length = _round_up(length, max(64, (1 << (length.bit_length() - 1)) // 8))
+    target_length = _round_up(target_length, 32)
   elif c.pack:
     length, target_length = c.packed_lengths
     for index, (_, size) in enumerate(sizes):
@@ -365,17 +365,16 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
 def join_rows(batch, num_positions: int):
   """Joins the encoder's plain rows into one long row without their padding.
 
-  For a T5 that attends example by example (`network.T5.longest_segment`). The
-  decoder's rows stay and find their example by `encoder_positions`.
+  For a T5 that attends example by example (`network.T5.longest_segment`).
 
   Args:
     batch: of `make_batch` with pack=False.
     num_positions: F, of the long row.
 
   Returns:
-    The batch with encoder_* of [1, F], segment b + 1 being row b, and
-    `encoder_positions` [B, L] int32: where in the long row the row's positions
-    are, -1 at its padding.
+    The encoder_* arrays as [1, F], segment b + 1 being row b, and positions
+    [B, L] int32: where in the long row each row's positions are; at its
+    padding any.
 
   Raises:
     ValueError: the examples have more than num_positions positions.
@@ -387,15 +386,12 @@ def join_rows(batch, num_positions: int):
       f"the examples have {count} positions, more than num_positions="
       f"{num_positions}"
     )
-  joined = dict(batch)
+  joined = {}
   rows = np.arange(1, len(present) + 1, dtype=np.int32)[:, None]
   batch = {**batch, "encoder_segment_ids": np.where(present, rows, 0)}
   for name, array in batch.items():
     if name.startswith("encoder_"):
       joined[name] = np.zeros((1, num_positions), array.dtype)
       joined[name][0, :count] = array[present]
-  positions = np.cumsum(present).reshape(present.shape) - 1
-  joined["encoder_positions"] = np.where(present, positions, -1).astype(
-    np.int32
-  )
-  return joined
+  positions = np.cumsum(present, dtype=np.int32) - 1
+  return joined, np.maximum(positions, 0).reshape(present.shape)

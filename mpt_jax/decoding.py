@@ -2,9 +2,11 @@
 
 Pure functions of arrays, for `jax.jit` with the network, the lengths and the
 number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
-one example a row, segment 1 at its positions; or the same joined for the
-encoder (`batches.join_rows`). Scoring takes packed rows too.
-Axis letters: B batch, T max_length, K num_beams, V vocab_size.
+one example a row, segment 1 at its positions. Scoring takes packed rows too.
+A batch may have `encoded` [B, L, D], what `encode` gives for its rows, in
+place of all of the encoder's arrays but `encoder_segment_ids`.
+Axis letters: B batch, L length, D emb_dim, T max_length, K num_beams,
+V vocab_size.
 """
 
 import math
@@ -17,6 +19,20 @@ from mpt_jax import losses
 from mpt_jax.batches import EOS_ID
 
 START_ID = 0
+
+
+def encode(network, params, batch):
+  """The encoder's final states [B, L, D] of a batch."""
+  if "encoded" in batch:
+    return batch["encoded"]
+  return network.apply(
+    {"params": params},
+    batch["encoder_input_tokens"],
+    batch["encoder_segment_ids"],
+    batch.get("encoder_prompt_slots"),
+    batch.get("encoder_task_ids"),
+    method="encode",
+  )[-1]
 
 
 def greedy_decode(network, params, batch, max_length: int):
@@ -180,7 +196,15 @@ def score_candidates(network, params, batch, num_candidates: int):
     sequence included, in the order of the examples and of their candidates;
     0 beyond the last one.
   """
-  logits = network.apply({"params": params}, batch).logits
+  logits, _ = network.apply(
+    {"params": params},
+    encode(network, params, batch),
+    batch["encoder_segment_ids"],
+    batch["decoder_input_tokens"],
+    batch["decoder_segment_ids"],
+    batch.get("decoder_cross_segment_ids"),
+    method="decode",
+  )
   log_probs = -losses.cross_entropy(logits, batch["decoder_target_tokens"])
   return losses.sum_by(
     log_probs * batch["decoder_loss_weights"],
@@ -193,17 +217,9 @@ def _start(network, params, batch, max_length):
   """The cache, a step function, and which rows hold an example [B]."""
   variables = {"params": params}
   segment_ids = batch["encoder_segment_ids"]
-  encoded = network.apply(
-    variables,
-    batch["encoder_input_tokens"],
-    segment_ids,
-    batch.get("encoder_prompt_slots"),
-    batch.get("encoder_task_ids"),
-    method="encode",
-  )[-1]
-  positions = batch.get("encoder_positions")
+  encoded = encode(network, params, batch)
   cache = network.apply(
-    variables, encoded, segment_ids, max_length, positions, method="init_cache"
+    variables, encoded, segment_ids, max_length, method="init_cache"
   )
 
   def step(tokens, cache, index):
@@ -212,8 +228,7 @@ def _start(network, params, batch, max_length):
     )
     return logits.astype(jnp.float32), cache
 
-  present = segment_ids > 0 if positions is None else positions >= 0
-  return cache, step, jnp.any(present, axis=-1)
+  return cache, step, jnp.any(segment_ids > 0, axis=-1)
 
 
 def _likeliest(logits, index):

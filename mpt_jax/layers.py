@@ -104,21 +104,9 @@ class Attention(nn.Module):
     x = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
     return jnp.swapaxes(x, -2, -3)  # [B, H, L, K]
 
-  def keys_values(self, x, positions=None):
-    """Projects to keys and values, both [B, H, L, K].
-
-    Args:
-      x: [B, L, D], or with positions [.., .., D] of any rows.
-      positions: [B, L] int32, which of all positions of x to take; below 0
-        none, whose keys and values are to be masked.
-    """
-    keys, values = self.key(x), self.value(x)
-    if positions is not None:
-      keys, values = (
-        y.reshape(-1, y.shape[-1])[jnp.maximum(positions, 0)]
-        for y in (keys, values)
-      )
-    return self._split_heads(keys), self._split_heads(values)
+  def keys_values(self, x):
+    """Projects [B, L, D] to keys and values, both [B, H, L, K]."""
+    return self._split_heads(self.key(x)), self._split_heads(self.value(x))
 
   def __call__(self, x, keys, values, bias, deterministic=True):
     """Attends from x [B, T, D] to keys and values [B, H, L, K].

@@ -104,7 +104,6 @@ class T5(nn.Module):
     decoder_segment_ids,
     decoder_cross_segment_ids=None,
     deterministic=True,
-    encoder_positions=None,
   ):
     """Runs the decoder on whole targets (teacher forcing).
 
@@ -117,8 +116,6 @@ class T5(nn.Module):
         the decoder's own by default. They differ where several candidate
         targets are scored for one input.
       deterministic: no dropout.
-      encoder_positions: see `batches.join_rows`; None where row b of the
-        decoder attends to row b of `encoded`.
 
     Returns:
       logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
@@ -132,7 +129,6 @@ class T5(nn.Module):
       decoder_segment_ids,
       decoder_cross_segment_ids,
       deterministic,
-      encoder_positions,
     )
     return self.logits(hidden[-1]), hidden
 
@@ -142,23 +138,18 @@ class T5(nn.Module):
       return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
     return self.decoder.logits_dense(x).astype(jnp.float32)
 
-  def init_cache(
-    self, encoded, encoder_segment_ids, max_length, encoder_positions=None
-  ):
+  def init_cache(self, encoded, encoder_segment_ids, max_length):
     """The cache of cached decoding for up to `max_length` positions.
 
     Args:
       encoded: [B, L, D].
       encoder_segment_ids: [B, L]; one example a row, segment 1.
       max_length: positions to make room for.
-      encoder_positions: see `batches.join_rows`; None for plain rows.
 
     Returns:
       A pytree of arrays whose first axis is B.
     """
-    return self.decoder.init_cache(
-      encoded, encoder_segment_ids, max_length, encoder_positions
-    )
+    return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
 
   def decode_step(self, tokens, cache, index):
     """One position: tokens [B] at `index` -> logits [B, V], new cache."""
@@ -182,7 +173,6 @@ class T5(nn.Module):
       batch["decoder_segment_ids"],
       batch.get("decoder_cross_segment_ids"),
       deterministic,
-      batch.get("encoder_positions"),
     )
     if not all_hidden:
       encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]

@@ -19,10 +19,11 @@ from mpt_jax.batches import EOS_ID, BatchConfig, join_rows, make_batch
 from mpt_jax.evaluation import METHODS
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
-from mpt_jax.row_lengths import row_lengths
+from mpt_jax.row_lengths import next_size, row_lengths
 from mpt_jax.vocabularies import Tokenizer
 
-# Positions that a batch of joined rows has at most, or its longest row has.
+# Positions that the encoder gets at once where rows are joined, or that the
+# longest row has.
 LONG_ROW = 8192
 
 
@@ -50,8 +51,8 @@ class Predictor:
       names, "default" where that is not known.
     method: "rank" takes the likeliest of the task's labels, "decode"
       generates; "auto" ranks where the task has labels.
-    batch_size: rows of a batch; fewer where there are fewer, or where they
-      are long and one CPU encodes them (see `batches.join_rows`).
+    batch_size: rows of a batch at most; fewer where there are fewer, or where
+      they are long and one CPU encodes them (see `batches.join_rows`).
     raw: take a row's "text" as the finished input, past the template.
     inputs_length: longest input in tokens; longer ones are cut and counted in
       `num_truncated`. None: the run's, or 512.
@@ -136,6 +137,9 @@ class Predictor:
       num_beams=num_beams, temperature=temperature, top_k=top_k, seed=seed
     )
     self._decode = decoding.make_decoder(network, **generation)
+    self._encode = jax.jit(functools.partial(decoding.encode, network))
+    # The decoder takes up rows as they were before they were joined.
+    self._take = jax.jit(lambda states, positions: states[positions])
     if method == "rank" and (num_beams > 1 or temperature):
       raise ValueError(
         "method='rank' generates nothing: num_beams and temperature are of"
@@ -144,6 +148,9 @@ class Predictor:
     self._row_lengths = row_lengths(
       self._config.prompt_length, self._config.inputs_length
     )
+    if self._joins_rows:
+      # The encoder, most of the work, does not see this padding.
+      self._row_lengths = self._row_lengths[::2]
     self.settings = {
       "method": method,
       "raw": raw,
@@ -243,20 +250,12 @@ class Predictor:
         raise type(error)(f"row {number}: {error}") from error
     return self.run(prepared)
 
-  def run(
-    self,
-    prepared,
-    first_row: int = 0,
-    num_rows: int | None = None,
-    advance=None,
-  ) -> list[dict]:
+  def run(self, prepared, first_row: int = 0, advance=None) -> list[dict]:
     """`predict` for rows that were prepared before.
 
     Args:
       prepared: list of `Prepared`.
       first_row: number of the first row, which sampling depends on.
-      num_rows: rows that a batch has at most; None: batch_size, or fewer where
-        there are fewer rows.
       advance: called with the number of rows of each batch that is done.
     """
     results = [None] * len(prepared)
@@ -269,27 +268,21 @@ class Predictor:
     for i in sorted(range(len(prepared)), key=lambda i: -lengths[i]):
       groups.setdefault(self._target_length(prepared[i].slot), []).append(i)
     for target_length, chosen in groups.items():
-      size = num_rows or self._num_rows(len(chosen))
-      start = 0
-      while start < len(chosen):
-        longest = c.prompt_length + lengths[chosen[start]]
-        row_length = min(n for n in self._row_lengths if n >= longest)
-        rows, positions = self._shape(row_length, size)
-        part = chosen[start : start + rows]
-        sizes = [c.prompt_length + lengths[i] for i in part]
-        part = part[: np.count_nonzero(np.cumsum(sizes) <= positions)]
-        start += len(part)
+      while chosen:
+        sizes = [c.prompt_length + lengths[i] for i in chosen]
+        count, row_length, num_rows, positions = self._shape(sizes)
+        part, chosen = chosen[:count], chosen[count:]
         config = dataclasses.replace(
           c,
           inputs_length=row_length - c.prompt_length,
           targets_length=target_length or 2,
           length_multiple=1,
-          num_rows=rows,
+          num_rows=num_rows,
         )
         if target_length:
           made = self._rank([prepared[i] for i in part], config, positions)
         else:
-          row_ids = np.zeros(rows, np.int32)
+          row_ids = np.zeros(num_rows, np.int32)
           row_ids[: len(part)] = first_row + np.array(part)
           made = self._generate(
             [prepared[i] for i in part], config, positions, row_ids
@@ -308,24 +301,30 @@ class Predictor:
     size = sum(map(len, self._candidates[slot]))
     return max(8, 1 << (size - 1).bit_length())
 
-  def _num_rows(self, count):
-    """One of few numbers of rows, of which each is compiled."""
-    num_rows = 1
-    while num_rows < count:
-      num_rows *= 4
-    return min(num_rows, self.batch_size)
+  def _shape(self, sizes):
+    """The next batch of rows that have so many positions, the longest first.
 
-  def _shape(self, row_length, size):
-    """Rows of a batch and positions of its examples, at most `size` rows.
-
-    Where rows are joined, as many as fill a long row, with some to spare for
-    those that are shorter than the first.
+    Returns:
+      How many of the rows it takes, its row length and number of rows, and the
+      positions of the row in which the encoder gets them joined.
     """
-    positions = size * row_length
-    if self._joins_rows and positions > LONG_ROW:
-      rows = min(size, -(-LONG_ROW * 5 // (4 * row_length)))
-      return rows, max(LONG_ROW, row_length)
-    return size, positions
+    row_length = min(n for n in self._row_lengths if n >= sizes[0])
+    num_rows, most = self.batch_size, sum(sizes)
+    if self._joins_rows:
+      most = max(LONG_ROW, sizes[0])
+      # With some to spare for those that are shorter than the first.
+      num_rows = min(num_rows, -(-most * 5 // (4 * row_length)))
+    # Batches of about as many rows: a small last one costs as much time.
+    num_batches = max(-(-len(sizes) // num_rows), -(-sum(sizes) // most))
+    total = np.cumsum(sizes)
+    fitting = lambda positions: int(np.searchsorted(total, positions, "right"))
+    count = min(-(-len(sizes) // num_batches), fitting(most), num_rows)
+    positions = min(next_size(int(total[count - 1])), most)
+    if self._joins_rows:
+      count = min(fitting(positions), num_rows)
+    while -(-num_rows // 2) >= count and num_rows > 1:
+      num_rows = -(-num_rows // 2)
+    return count, row_length, num_rows, positions
 
   def _batch(self, part, targets, config, positions):
     examples = [
@@ -333,7 +332,15 @@ class Predictor:
       for p, t in zip(part, targets, strict=True)
     ]
     batch = make_batch(examples, config)[0]
-    return join_rows(batch, positions) if self._joins_rows else batch
+    if not self._joins_rows:
+      return batch
+    joined, places = join_rows(batch, positions)
+    states = self._encode(self._params, joined)[0]
+    return {
+      "encoded": self._take(states, places),
+      "encoder_segment_ids": batch["encoder_segment_ids"],
+      **{name: batch[name] for name in batch if name.startswith("decoder_")},
+    }
 
   def _rank(self, part, config, positions):
     candidates = [self._candidates[p.slot] for p in part]

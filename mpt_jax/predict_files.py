@@ -77,7 +77,7 @@ def predict_file(
       are named); a target that exists, or was begun from something else.
   """
   window = WINDOW_BATCHES * predictor.batch_size
-  total = num_rows = begun = None
+  total = begun = None
   if target != "-":
     check_target(target, overwrite)
   if source == "-":
@@ -88,8 +88,6 @@ def predict_file(
     total = sum(1 for _ in rows)
     if not total:
       raise ValueError(f"{source} is empty: it has no rows")
-    # Of every batch, whatever is left for the last one: no further shape.
-    num_rows = predictor.batch_size if total > predictor.batch_size else None
     begun = {
       "input": digest.hexdigest(),
       "task": task,
@@ -109,7 +107,7 @@ def predict_file(
     start = time.perf_counter()
     for part in _windows(rows, window, source, first):
       if first + len(part) > written:
-        results = predictor.run(part, first, num_rows, bar)
+        results = predictor.run(part, first, bar)
         for result in results[max(0, written - first) :]:
           file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
         file.flush()

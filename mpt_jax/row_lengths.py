@@ -1,4 +1,4 @@
-"""The few lengths of rows that prediction compiles its programs for."""
+"""The few sizes of batches that prediction compiles its programs for."""
 
 MAX_ROW_LENGTHS = 10
 
@@ -28,3 +28,13 @@ def row_lengths(prompt_length: int, inputs_length: int) -> list[int]:
       break
     lengths.append(length)
   return lengths
+
+
+def next_size(n: int) -> int:
+  """n rounded up to one of four sizes between two powers of two.
+
+  >>> [next_size(n) for n in (1, 4, 9, 100, 5546, 8192)]
+  [1, 4, 10, 112, 6144, 8192]
+  """
+  step = max(1, (1 << (n.bit_length() - 1)) // 4)
+  return -(-n // step) * step

@@ -73,8 +73,8 @@ class DecoderLayer(_Block):
     self.mlp = self._mlp()
     self.dropout = self._dropout()
 
-  def cross_keys_values(self, encoded, positions=None):
-    return self.encoder_decoder_attention.keys_values(encoded, positions)
+  def cross_keys_values(self, encoded):
+    return self.encoder_decoder_attention.keys_values(encoded)
 
   def __call__(self, x, bias, cross, deterministic, cache=None):
     """Runs the block on [B, T, D], or on [B, 1, D] with a cache.
@@ -218,7 +218,6 @@ class Decoder(nn.Module):
     segment_ids,
     cross_segment_ids,
     deterministic,
-    encoder_positions=None,
   ):
     """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
     length = x.shape[1]
@@ -229,22 +228,13 @@ class Decoder(nn.Module):
     bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
     x = self.dropout(x, deterministic=deterministic)
     loop = _goes_by_segments(self, deterministic)
-    if loop and target_attention.suits_targets(
-      x.shape[0] * length,
-      encoder_segment_ids.size,
-      self.longest_segment,
-      self.config.head_dim,
-    ):
+    if loop and self._suits_targets(length, encoder_segment_ids):
       cross = self._across_segments(
-        encoded, encoder_segment_ids, cross_segment_ids, encoder_positions
+        encoded, encoder_segment_ids, cross_segment_ids
       )
     else:
       cross = self._across_rows(
-        encoded,
-        encoder_segment_ids,
-        cross_segment_ids,
-        encoder_positions,
-        deterministic,
+        encoded, encoder_segment_ids, cross_segment_ids, deterministic
       )
     call = lambda layer, x: layer(x, bias, cross, deterministic)[0]
     hidden = [x]
@@ -258,38 +248,35 @@ class Decoder(nn.Module):
     )
     return tuple(hidden)
 
-  def _across_rows(
-    self, encoded, segment_ids, target_segment_ids, positions, deterministic
-  ):
-    """Cross-attention of whole rows, each layer with its keys and values."""
-    if positions is not None:
-      segment_ids = (positions >= 0).astype(jnp.int32)
-    bias = _segment_bias(target_segment_ids, segment_ids)
-    return lambda attention, x: attention(
-      x, *attention.keys_values(encoded, positions), bias, deterministic
+  def _suits_targets(self, length, encoder_segment_ids):
+    """Whether to do without the keys and values of the encoder's states."""
+    batch_size, encoder_length = encoder_segment_ids.shape
+    return self.longest_segment is not None and target_attention.suits_targets(
+      batch_size * length,
+      encoder_segment_ids.size,
+      min(self.longest_segment, encoder_length),
+      self.config.head_dim,
     )
 
-  def _across_segments(
-    self, encoded, segment_ids, target_segment_ids, positions
+  def _across_rows(
+    self, encoded, segment_ids, target_segment_ids, deterministic
   ):
+    """Cross-attention of whole rows, each layer with its keys and values."""
+    bias = _segment_bias(target_segment_ids, segment_ids)
+    return lambda attention, x: attention(
+      x, *attention.keys_values(encoded), bias, deterministic
+    )
+
+  def _across_segments(self, encoded, segment_ids, target_segment_ids):
     """Cross-attention that goes by segments, without keys and values."""
-    if positions is not None:
-      # Row b of the decoder looks at segment b + 1 of the one long row.
-      rows = jnp.arange(1, len(target_segment_ids) + 1)[:, None]
-      target_segment_ids = jnp.where(target_segment_ids > 0, rows, 0)
-      target_segment_ids = target_segment_ids.reshape(1, -1)
     pieces = target_attention.find_pieces(
       target_segment_ids, segment_ids, self.longest_segment
     )
     return lambda attention, x: attention.across_segments(x, encoded, pieces)
 
-  def init_cache(
-    self, encoded, encoder_segment_ids, max_length, encoder_positions=None
-  ):
+  def init_cache(self, encoded, encoder_segment_ids, max_length):
     """Prepares decoding one position at a time; see `T5.init_cache`."""
     c = self.config
-    if encoder_positions is not None:
-      encoder_segment_ids = (encoder_positions >= 0).astype(jnp.int32)
     batch_size = encoder_segment_ids.shape[0]
     shape = (batch_size, c.num_heads, max_length, c.head_dim)
     zeros = jnp.zeros(shape, jnp.dtype(c.dtype))
@@ -298,18 +285,11 @@ class Decoder(nn.Module):
       "self": [(zeros, zeros) for _ in self.layers],
       "cross_bias": _segment_bias(queries, encoder_segment_ids),
     }
-    if encoder_positions is not None and target_attention.suits_targets(
-      batch_size * max_length,
-      encoder_positions.size,
-      encoder_positions.shape[1],
-      c.head_dim,
-    ):
-      states = encoded.reshape(-1, c.emb_dim)
-      cache["states"] = states[jnp.maximum(encoder_positions, 0)]
+    if self._suits_targets(max_length, encoder_segment_ids):
+      cache["states"] = encoded
     else:
       cache["cross"] = [
-        layer.cross_keys_values(encoded, encoder_positions)
-        for layer in self.layers
+        layer.cross_keys_values(encoded) for layer in self.layers
       ]
     return cache
 

@@ -37,7 +37,7 @@ class Pieces:
     segment_starts: [N] int32, first of the M positions.
     segment_lengths: [N] int32.
     count: [] int32.
-    longest: positions of the longest segment, or M.
+    longest: positions of the longest segment, at most L.
   """
 
   starts: jax.Array
@@ -88,7 +88,7 @@ def find_pieces(target_segment_ids, segment_ids, longest: int) -> Pieces:
     rows * segment_ids.shape[1] + jnp.argmax(own, axis=-1),
     jnp.sum(own, axis=-1),
     jnp.sum(lengths > 0),
-    min(longest, segment_ids.size),
+    min(longest, segment_ids.shape[1]),
   )
 
 

@@ -30,7 +30,7 @@ def test_rows_from_end_to_end(capfd):
   run.main(
     f"--only {' '.join(ROWS)} --quick --model t5_tiny --sources mnli sst2"
     " --scale 0.1 --prompt_length 3 --batch_size 4 --pairs 1"
-    " --predict_batches 1".split()
+    " --predict_rows 5".split()
   )
   lines = capfd.readouterr().out.splitlines()
   lines = [line.split() for line in lines if line.startswith("ratio ")]

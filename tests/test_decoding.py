@@ -102,32 +102,34 @@ def test_greedy_equals_uncached(case, next_log_probs):
   assert len(_rows(batch)) == 5 and not tokens[5].any()
 
 
-# Joined rows keep the encoder's states for few positions, else keys and values.
-@pytest.mark.parametrize("joined, length", [(False, 6), (True, 6), (True, 2)])
-def test_step_logits_equal_uncached(case, next_log_probs, joined, length):
-  network, params, plain = case
-  num_rows = len(plain["encoder_input_tokens"])
-  batch = join_rows(plain, plain["encoder_input_tokens"].size)
-  batch = batch if joined else plain
+def _join(network, params, batch):
+  """The batch with states of its rows joined into one long row."""
+  present = int((batch["encoder_segment_ids"] > 0).sum())
+  joined, positions = join_rows(batch, present + 5)
+  states = jax.jit(decoding.encode, static_argnums=0)(network, params, joined)
+  return {
+    "encoded": states[0][positions],
+    "encoder_segment_ids": batch["encoder_segment_ids"],
+    **{k: v for k, v in batch.items() if k.startswith("decoder_")},
+  }
+
+
+# By segments the cache of few positions is the encoder's states, else keys and
+# values.
+@pytest.mark.parametrize("longest, length", [(None, 2), (13, 6), (13, 2)])
+def test_step_logits_equal_uncached(case, next_log_probs, longest, length):
+  network, params, batch = case
+  network = network.clone(longest_segment=longest)
+  num_rows = len(batch["encoder_input_tokens"])
   variables = {"params": params}
 
   @jax.jit
   def start(batch):
-    segment_ids = batch["encoder_segment_ids"]
-    encoded = network.apply(
-      variables,
-      batch["encoder_input_tokens"],
-      segment_ids,
-      batch["encoder_prompt_slots"],
-      batch["encoder_task_ids"],
-      method="encode",
-    )[-1]
     return network.apply(
       variables,
-      encoded,
-      segment_ids,
+      decoding.encode(network, params, batch),
+      batch["encoder_segment_ids"],
       length,
-      batch.get("encoder_positions"),
       method="init_cache",
     )
 
@@ -137,11 +139,11 @@ def test_step_logits_equal_uncached(case, next_log_probs, joined, length):
     )
   )
   cache = start(batch)
-  assert ("states" in cache) == (joined and length == 2)
+  assert ("states" in cache) == (longest is not None and length == 2)
   prefix = (3, 4, 2, 2, 3)[: length - 1]
   for index, token in enumerate((0, *prefix)):
     logits, cache = step(np.full(num_rows, token), cache, index)
-    for row in _rows(plain):
+    for row in _rows(batch):
       np.testing.assert_allclose(
         jax.nn.log_softmax(logits[row]),
         next_log_probs(row, prefix[:index]),
@@ -261,8 +263,7 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
 def test_joined_rows_give_what_plain_rows_give(case, make_examples):
   network, params, batch = case
   by_segments = network.clone(longest_segment=13)
-  num_positions = int((batch["encoder_segment_ids"] > 0).sum()) + 5
-  joined = join_rows(batch, num_positions)
+  joined = _join(by_segments, params, batch)
   np.testing.assert_array_equal(
     greedy_decode(by_segments, params, joined, max_length=6),
     greedy_decode(network, params, batch, max_length=6),
@@ -285,7 +286,9 @@ def test_joined_rows_give_what_plain_rows_give(case, make_examples):
   ]
   batch, _ = make_batch(examples, BatchConfig(10, 6, 3, 2, pack=False))
   np.testing.assert_allclose(
-    score_candidates(by_segments, params, join_rows(batch, num_positions), 10),
+    score_candidates(
+      by_segments, params, _join(by_segments, params, batch), 10
+    ),
     score_candidates(network, params, batch, 10),
     atol=5e-5,
   )

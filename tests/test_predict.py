@@ -24,7 +24,7 @@ from mpt_jax.bank import PromptBank
 from mpt_jax.evaluation import EvalConfig
 from mpt_jax.network import T5
 from mpt_jax.prompts import PromptConfig
-from mpt_jax.row_lengths import MAX_ROW_LENGTHS, row_lengths
+from mpt_jax.row_lengths import MAX_ROW_LENGTHS, next_size, row_lengths
 
 LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
 TEMPLATES = ("text: {text}", "{text} and {label}?", None)
@@ -207,6 +207,25 @@ def test_few_shapes_are_compiled(prompts, backbone, task):
   # Other lengths, none longer than those, compile nothing.
   fresh.predict([{"text": "tree " * n, "task": task} for n in range(2, 190, 3)])
   assert program._cache_size() == count
+
+
+def test_few_shapes_for_calls_of_any_size(prompts, backbone):
+  fresh = predict.Predictor(prompts, backbone, batch_size=8, targets_length=2)
+  rng = np.random.default_rng(0)
+  for count in rng.integers(1, 20, 60):
+    rows = [{"text": "tree " * n} for n in rng.integers(1, 60, count)]
+    fresh.predict([{**row, "task": "predict_c"} for row in rows])
+  # 8, 4, 2 or 1 rows of each length; four sizes up to each power of two.
+  assert fresh._decode._cache_size() <= 4 * MAX_ROW_LENGTHS // 2
+  assert fresh._encode._cache_size() <= 4 * 7
+
+
+def test_next_size():
+  for n in range(1, 5000):
+    size = next_size(n)
+    assert n <= size <= max(n + 1, 1.25 * n)
+    assert next_size(size) == size
+  assert len({next_size(n) for n in range(4097, 8193)}) == 4
 
 
 @pytest.mark.parametrize("prompt_length", [1, 20, 100, 300])

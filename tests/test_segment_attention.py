@@ -165,10 +165,10 @@ def test_a_long_row_is_as_long_as_its_examples():
   config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
   batch, stats = make_batch(EXAMPLES * 20, config)
   # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
-  # positions in steps of 256; 20 · (2 + 3 + 2) = 140 target tokens in steps
-  # of 64.
-  assert batch["encoder_input_tokens"].shape == (1, 512)
-  assert batch["decoder_input_tokens"].shape == (1, 192)
+  # positions in steps of 64; 20 · (2 + 3 + 2) = 140 target tokens in steps of
+  # 32.
+  assert batch["encoder_input_tokens"].shape == (1, 448)
+  assert batch["decoder_input_tokens"].shape == (1, 160)
   assert stats.num_tokens == 420 + 140
   assert batch["encoder_segment_ids"].max() == 60
 
@@ -178,14 +178,14 @@ def test_long_rows_have_about_3072_positions_at_most():
   example = {"inputs": np.full(1000, 5), "targets": np.array([5, 1])}
   batch, _ = make_batch([example] * 9, config)
   # Three rows hold 9,000 positions, three examples each; 3,000 in steps of
-  # 256 are 3,072.
+  # 2048 / 8 are 3,072.
   assert batch["encoder_input_tokens"].shape == (3, 3072)
   assert [row.max() for row in batch["encoder_segment_ids"]] == [3, 3, 3]
-  assert batch["decoder_input_tokens"].shape == (3, 64)
+  assert batch["decoder_input_tokens"].shape == (3, 32)
   longer = {**example, "inputs": np.full(9000, 5)}
   config = BatchConfig(9000, 4, long_rows=True)
   batch, _ = make_batch([longer, example], config)
-  # 9,000 positions alone are more than a row: 36 · 256 = 9,216.
+  # 9,000 positions alone are more than a row: 9 · 8192 / 8 = 9,216.
   assert batch["encoder_input_tokens"].shape == (2, 9216)
 
 
