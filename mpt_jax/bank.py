@@ -195,6 +195,12 @@ class PromptBank:
     return np.asarray(prompts.compose_bank(self.params, self.groups))
 
   @property
+  def listing(self) -> str:
+    """How many prompts there are, and their names: "2 prompts: a, b"."""
+    noun = "prompt" if len(self.names) == 1 else "prompts"
+    return f"{len(self.names)} {noun}: {', '.join(self.names)}"
+
+  @property
   def fields(self) -> dict:
     """All but the arrays, as JSON has it."""
     return {

@@ -43,7 +43,7 @@ class BatchConfig:
     num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
     long_rows: pack into rows of about 3072 positions, equally full and as long
-      as the examples need, in steps of an eighth or less. Hardly any padding,
+      as the examples need, in steps of an eighth of that. Hardly any padding,
       for a T5 that attends example by example (`network.T5.longest_segment`).
     row_length: encoder positions of a packed row, slots included;
       inputs_length + prompt_length by default.
@@ -281,8 +281,8 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
       for k in range(2)
     )
     # Each shape is compiled: eight of them from one power of two to the next,
-    # fewer of short rows.
-    length = _round_up(length, max(64, (1 << (length.bit_length() - 1)) // 8))
+    # fewer of rows below 1024.
+    length = _round_up(length, max(128, (1 << (length.bit_length() - 1)) // 8))
     target_length = _round_up(target_length, 32)
   elif c.pack:
     length, target_length = c.packed_lengths

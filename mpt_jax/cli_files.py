@@ -229,4 +229,4 @@ def _import(arguments):
     encoder_half=arguments.encoder_half,
   )
   bank.save(arguments.out)
-  print(f"{arguments.out}: {len(bank.names)} prompts: {', '.join(bank.names)}")
+  print(f"{arguments.out}: {bank.listing}")

@@ -39,8 +39,9 @@ class Throughput:
 
   def __str__(self):
     seconds = max(self.seconds, 1e-9)
+    rows = "row" if self.num_rows == 1 else "rows"
     return (
-      f"{self.num_rows} rows in {self.seconds:.1f} s, compilation included:"
+      f"{self.num_rows} {rows} in {self.seconds:.1f} s, compilation included:"
       f" {self.num_rows / seconds:.1f} examples/s,"
       f" {self.num_tokens / seconds:,.0f} tokens/s"
     )

@@ -78,7 +78,7 @@ def export_prompts(
     _write_npz(bank, out)
   else:
     return _write_adapters(bank, out, details)
-  return [f"{out}: {len(bank.names)} prompts: {', '.join(bank.names)}"]
+  return [f"{out}: {bank.listing}"]
 
 
 def _write_npz(bank, out):

@@ -193,7 +193,7 @@ def export_stablehlo(
   finally:
     shutil.rmtree(folder, ignore_errors=True)
   return [
-    f"{out}: {len(bank.names)} prompts: {', '.join(bank.names)}",
+    f"{out}: {bank.listing}",
     f"programs for inputs of up to {', '.join(map(str, lengths))} tokens, any"
     f" number of rows, on {', '.join(platforms)}; see {out / 'README.md'}",
   ]
@@ -229,7 +229,7 @@ def add_prompts(bank: PromptBank, folder) -> list[str]:
     )
   label_tokens = _label_tokens(bank, Tokenizer(folder / manifest["vocabulary"]))
   _write_tasks(folder / "prompts", bank, label_tokens)
-  return [f"{folder}: {len(bank.names)} prompts more: {', '.join(bank.names)}"]
+  return [f"{folder}: added {bank.listing}"]
 
 
 def _task_file(folder, name, suffix):

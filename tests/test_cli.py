@@ -235,7 +235,7 @@ def test_predict_standard_input(
     assert run(*predict(prompts, backbone)) == 0
   out = capsys.readouterr()
   assert json.loads(out.out)["text"] == "é"
-  assert out.err.startswith("1 rows in ") and "examples/s" in out.err
+  assert out.err.startswith("1 row in ") and "examples/s" in out.err
 
 
 @pytest.mark.parametrize(

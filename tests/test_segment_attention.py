@@ -165,9 +165,9 @@ def test_a_long_row_is_as_long_as_its_examples():
   config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
   batch, stats = make_batch(EXAMPLES * 20, config)
   # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
-  # positions in steps of 64; 20 · (2 + 3 + 2) = 140 target tokens in steps of
+  # positions in steps of 128; 20 · (2 + 3 + 2) = 140 target tokens in steps of
   # 32.
-  assert batch["encoder_input_tokens"].shape == (1, 448)
+  assert batch["encoder_input_tokens"].shape == (1, 512)
   assert batch["decoder_input_tokens"].shape == (1, 160)
   assert stats.num_tokens == 420 + 140
   assert batch["encoder_segment_ids"].max() == 60

@@ -354,7 +354,7 @@ def test_command(exported, bank, backbone, tmp_path, capsys):
   server = stablehlo_serve.Server(out)
   add = (*export_it, "--add", "--out", out)
   assert run(*add, "--task", "mood") == 0
-  assert "1 prompts more: mood" in capsys.readouterr().out
+  assert ": added 1 prompt: mood" in capsys.readouterr().out
   for suffix in ("npy", "json"):
     added = (out / "prompts" / f"mood.{suffix}").read_bytes()
     assert added == (exported / "prompts" / f"mood.{suffix}").read_bytes()
