@@ -276,9 +276,9 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
   if c.pack and c.long_rows:
     longest = max((size[0] for size in sizes), default=1)
     rows = _even_rows([size[0] for size in sizes], max(LONG_ROW, longest))
+    # A batch of no examples has positions too.
     length, target_length = (
-      max((sum(sizes[i][k] for i in row) for row in rows), default=1)
-      for k in range(2)
+      max(1, *(sum(sizes[i][k] for i in row) for row in rows)) for k in range(2)
     )
     # Each shape is compiled: eight of them from one power of two to the next,
     # fewer of rows below 1024.

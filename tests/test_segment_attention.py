@@ -173,6 +173,16 @@ def test_a_long_row_is_as_long_as_its_examples():
   assert batch["encoder_segment_ids"].max() == 60
 
 
+def test_a_batch_of_no_examples_is_a_long_row_of_padding():
+  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
+  batch, stats = make_batch([], config, 2)
+  assert batch["encoder_input_tokens"].shape == (2, 128)
+  assert batch["decoder_input_tokens"].shape == (2, 32)
+  assert not batch["encoder_segment_ids"].any()
+  assert not batch["decoder_loss_weights"].any()
+  assert stats.num_tokens == 0
+
+
 def test_long_rows_have_about_3072_positions_at_most():
   config = BatchConfig(1000, 4, long_rows=True)
   example = {"inputs": np.full(1000, 5), "targets": np.array([5, 1])}
