@@ -55,7 +55,7 @@ class BatchConfig:
       to a multiple of this, so that few shapes are compiled.
     num_rows: rows of every batch, which then all have one shape: plain rows
       are as long as the longest that there may be. None: as few and as short
-      as a batch needs. Several processes need it fixed.
+      as a batch needs.
   """
 
   inputs_length: int

@@ -16,13 +16,14 @@ from mpt_jax import paths
 
 
 class StreamHandler(ocp.CheckpointHandler):
-  """Each process writes the position of its own share of the data."""
+  """The position in the data, which is that of all processes."""
 
   def save(self, directory: epath.Path, args: "StreamSave"):
-    args.stream.save(directory / f"process_{jax.process_index()}")
+    if jax.process_index() == 0:
+      args.stream.save(directory / "position")
 
   def restore(self, directory: epath.Path, args: "StreamRestore"):
-    args.stream.restore(directory / f"process_{jax.process_index()}")
+    args.stream.restore(directory / "position")
 
 
 @ocp.args.register_with_handler(StreamHandler, for_save=True)

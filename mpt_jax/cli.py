@@ -106,6 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
     "--max-examples", type=_count, metavar="N", help="of each task, the first"
   )
   _add_method(sub)
+  _add_devices(sub)
   sub.add_argument(
     "--num-beams", type=_count, default=1, metavar="N", help="of decoding"
   )
@@ -160,6 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
     "--batch-size", type=_count, default=64, metavar="N", help="default: 64"
   )
   _add_method(sub)
+  _add_devices(sub)
   sub.add_argument(
     "--num-beams", type=_count, default=1, metavar="N", help="of decoding"
   )
@@ -225,6 +227,21 @@ def _add_method(parser):
     choices=METHODS,
     default="auto",
     help="rank label strings, or decode; auto ranks where there are labels",
+  )
+
+
+def _add_devices(parser):
+  parser.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    help="of the T5 and of the computation; by default the run's",
+  )
+  parser.add_argument(
+    "--num-model-partitions",
+    type=_count,
+    default=1,
+    metavar="N",
+    help="devices that share one copy of the T5; default: 1",
   )
 
 
@@ -334,6 +351,8 @@ def _evaluate(arguments):
       config,
       arguments.backbone,
       lambda done, total: bar.update(task, completed=done, total=total),
+      dtype=arguments.dtype,
+      num_model_partitions=arguments.num_model_partitions,
     )
   rich.console.Console().print(evaluate_bank.table(rows))
   if arguments.out:
@@ -361,6 +380,8 @@ def _predict(arguments):
     temperature=arguments.temperature,
     top_k=arguments.top_k,
     seed=arguments.seed,
+    dtype=arguments.dtype,
+    num_model_partitions=arguments.num_model_partitions,
   )
   throughput = predict_files.predict_file(
     predictor,
@@ -371,9 +392,10 @@ def _predict(arguments):
   )
   print(throughput, file=sys.stderr)
   if predictor.num_truncated:
+    inputs = "input was" if predictor.num_truncated == 1 else "inputs were"
     print(
-      f"{predictor.num_truncated} inputs were longer than"
-      f" {predictor.inputs_length} tokens and were cut",
+      f"{predictor.num_truncated} {inputs} longer than"
+      f" {predictor.inputs_length} tokens and cut",
       file=sys.stderr,
     )
 

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 
-import jax
 import rich.table
 
 import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
@@ -20,7 +19,14 @@ from mpt_jax.setup_run import slot_tasks
 
 
 def evaluate(
-  prompts, tasks, config: EvalConfig, backbone=None, progress=None
+  prompts,
+  tasks,
+  config: EvalConfig,
+  backbone=None,
+  progress=None,
+  *,
+  dtype: str | None = None,
+  num_model_partitions: int = 1,
 ) -> list[dict]:
   """Evaluates prompts on their tasks.
 
@@ -31,6 +37,9 @@ def evaluate(
     config: split, number of examples and method.
     backbone: as `predict.Predictor`'s.
     progress: called with (done, total) examples.
+    dtype: as `predict.Predictor`'s.
+    num_model_partitions: devices that share one copy of the T5; the rest
+      share the batches.
 
   Returns:
     Rows of "prompt" (None without prompts), "task", "split", "metric",
@@ -50,7 +59,11 @@ def evaluate(
   else:
     # A run that trains everything leaves its T5 in its folder.
     settings = run_settings.read(pathlib.Path(backbone, "config.json"))
-  loaded = load_backbone(backbone or run_settings.backbone(settings))
+  mesh = partitioning.make_mesh(num_model_partitions)
+  loaded = load_backbone(
+    backbone or run_settings.backbone(settings),
+    dtype or run_settings.dtype(settings),
+  )
   if settings.get("vocabulary_path") is not None:
     loaded = dataclasses.replace(
       loaded, vocabulary_path=settings["vocabulary_path"]
@@ -70,9 +83,9 @@ def evaluate(
     [Slot(name) for name in task_names], loaded.vocabulary_path
   )
   lengths = run_settings.lengths(settings)
-  mesh = partitioning.make_mesh()
+  network = T5(loaded.config, prompt_config)
   evaluator = Evaluator(
-    T5(loaded.config, prompt_config),
+    network,
     seqio_tasks,
     config,
     BatchConfig(
@@ -83,7 +96,7 @@ def evaluate(
     ),
     mesh,
   )
-  params = jax.device_put(params, partitioning.replicated(mesh))
+  params = partitioning.put_params(mesh, network, params)
   rows = []
   for name, task, metrics in zip(
     names, task_names, evaluator(params, progress), strict=True

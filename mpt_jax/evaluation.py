@@ -191,6 +191,7 @@ class Evaluator:
     self._score = jax.jit(
       functools.partial(decoding.score_candidates, network),
       static_argnames="num_candidates",
+      out_shardings=partitioning.replicated(mesh),
     )
     if config.num_beams > 1:
       decode = lambda *args, max_length: decoding.beam_decode(
@@ -198,7 +199,11 @@ class Evaluator:
       )[0]
     else:
       decode = functools.partial(decoding.greedy_decode, network)
-    self._decode = jax.jit(decode, static_argnames="max_length")
+    self._decode = jax.jit(
+      decode,
+      static_argnames="max_length",
+      out_shardings=partitioning.replicated(mesh),
+    )
 
   def main_metrics(self) -> list[str]:
     """For each slot its task's `EvalTask.main_metric`."""

@@ -8,6 +8,12 @@ from mpt_jax.errors import run_and_report
 
 # What `gin/launchers/mpt_jax.train/launcher.gin` binds.
 TRAIN = "mpt_jax.train.train"
+PROCESS_ARGUMENTS = (
+  "--multiprocess",
+  "--coordinator_address",
+  "--process_count",
+  "--process_index",
+)
 USAGE = """\
 usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
 
@@ -17,6 +23,12 @@ usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
                         of their own: --gin.MODEL_DIR=\\"/tmp/run\\"
   --gin_search_paths=A,B  more folders in which gin files are looked for
   --traceback           show where an error comes from
+  --multiprocess        this is one of several processes that train together,
+                        as on a TPU pod or under SLURM, where JAX finds the
+                        others; elsewhere give each of them
+  --coordinator_address=HOST:PORT --process_count=N --process_index=I
+                        the address is process 0's. MODEL_DIR must be a folder
+                        that all of them see
 
 The files in gin/ say which names there are.
 """
@@ -56,6 +68,51 @@ def parse_args(argv):
       " --gin_file=gin/mpt_teacher.gin"
     )
   return files, bindings, paths, show
+
+
+def join_processes(argv):
+  """Connects this process to the others of its run, if it is one of several.
+
+  Must come before anything else asks JAX for its devices.
+
+  Args:
+    argv: the command line.
+
+  Returns:
+    It without the arguments that this needs.
+
+  Raises:
+    ValueError: a value that is missing or no number, or no connection.
+  """
+  values, rest = {}, []
+  for argument in argv:
+    name, _, value = argument.partition("=")
+    if name in PROCESS_ARGUMENTS:
+      values[name] = value
+    else:
+      rest.append(argument)
+  if not values:
+    return rest
+  given = all(values.get(name) for name in PROCESS_ARGUMENTS[1:])
+  if not given and values.keys() != {PROCESS_ARGUMENTS[0]}:
+    raise ValueError(
+      "several processes need all of"
+      f" {', '.join(f'{n}=VALUE' for n in PROCESS_ARGUMENTS[1:])}, or --multiprocess"
+      " alone where JAX finds the others; got " + " ".join(argv)
+    )
+  import jax
+
+  address, count, index = (values.get(name) for name in PROCESS_ARGUMENTS[1:])
+  try:
+    if given:
+      jax.distributed.initialize(address, int(count), int(index))
+    else:
+      jax.distributed.initialize()
+  except (ValueError, RuntimeError) as error:
+    raise ValueError(
+      f"cannot join the processes of this run: {_first_lines(error)}"
+    ) from error
+  return rest
 
 
 def load_config(files, bindings, paths, function=TRAIN, partly=False):
@@ -136,12 +193,14 @@ def main(argv) -> int:
     print(USAGE)
     return 0 if argv else 2
   use_compilation_cache()
+  return run_and_report(_run, argv, show="--traceback" in argv)
+
+
+def _run(argv):
+  argv = join_processes(argv)
+  # Only now, as modules may ask for the devices when they are imported.
   from mpt_jax import train as trainer
 
-  return run_and_report(_run, trainer, argv, show="--traceback" in argv)
-
-
-def _run(trainer, argv):
   files, bindings, paths, _ = parse_args(argv)
   arguments, config_text = load_config(files, bindings, paths)
   trainer.train(**arguments, config_text=config_text)

@@ -16,7 +16,7 @@ from mpt_jax.errors import TrainingDiverged
 
 
 class MetricsLog:
-  """Writes scalars of a run and shows its progress.
+  """Writes scalars of a run and shows its progress; process 0 alone does.
 
   Args:
     model_dir: gets `metrics.jsonl` and TensorBoard's event files.
@@ -31,10 +31,12 @@ class MetricsLog:
     self, model_dir, num_steps, first_step=0, description="", tensorboard=True
   ):
     self._path = epath.Path(model_dir) / "metrics.jsonl"
-    self._keep_until(first_step)
-    self._file = self._path.open("a", encoding="utf-8")
-    self._writer = None
-    if tensorboard:
+    self._file = self._writer = None
+    self._is_primary = jax.process_index() == 0
+    if self._is_primary:
+      self._keep_until(first_step)
+      self._file = self._path.open("a", encoding="utf-8")
+    if self._is_primary and tensorboard:
       from clu import metric_writers
 
       self._writer = metric_writers.SummaryWriter(str(model_dir))
@@ -46,7 +48,7 @@ class MetricsLog:
       rich.progress.TimeRemainingColumn(),
       "{task.fields[shown]}",
       console=self._console,
-      disable=not self._console.is_terminal,
+      disable=not (self._is_primary and self._console.is_terminal),
     )
     self._task = self._bar.add_task(
       description, total=num_steps, completed=first_step, shown=""
@@ -76,7 +78,8 @@ class MetricsLog:
 
   def __exit__(self, *exception):
     self._bar.stop()
-    self._file.close()
+    if self._file:
+      self._file.close()
     if self._writer:
       self._writer.flush()
       self._writer.close()
@@ -86,6 +89,8 @@ class MetricsLog:
 
   def note(self, text):
     """Prints a line above the bar."""
+    if not self._is_primary:
+      return
     if self._console.is_terminal:
       self._bar.console.print(text, highlight=False)
     else:
@@ -100,6 +105,8 @@ class MetricsLog:
       scalars: name -> float.
       shown: names to show in the terminal.
     """
+    if not self._is_primary:
+      return
     line = {
       "step": step,
       "kind": kind,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mpt_jax import losses
-from mpt_jax.network import T5
+from mpt_jax.network import T5, init_variables
 from mpt_jax.prompts import PromptConfig
 from mpt_jax.stacks import stack_layers
 from mpt_jax.t5_config import T5Config
@@ -153,13 +153,7 @@ class Model:
 
   def init_variables(self, key):
     """Random parameters and their logical axes, {"params", "params_axes"}."""
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    batch = {
-      f"{stack}_{name}": tokens
-      for stack in ("encoder", "decoder")
-      for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
-    }
-    return self.network.init(key, batch)
+    return init_variables(self.network, key)
 
   def split_params(self, params):
     """(trainable, frozen) from one tree of parameters."""

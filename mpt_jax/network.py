@@ -177,3 +177,14 @@ class T5(nn.Module):
     if not all_hidden:
       encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]
     return Output(logits, encoder_hidden, decoder_hidden)
+
+
+def init_variables(network: T5, key):
+  """Random parameters and their logical axes, {"params", "params_axes"}."""
+  tokens = jnp.zeros((1, 2), jnp.int32)
+  batch = {
+    f"{stack}_{name}": tokens
+    for stack in ("encoder", "decoder")
+    for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
+  }
+  return network.init(key, batch)

@@ -1,11 +1,16 @@
 """The mesh, and where each array lies on it."""
 
+import functools
+
 import jax
 import numpy as np
 from flax.core import unfreeze
 from flax.linen.partitioning import get_axis_names
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from mpt_jax.network import T5, init_variables
 
 # Logical axis of a parameter -> mesh axis. What is not named is replicated.
 RULES = {"vocab": "model", "joined_kv": "model", "mlp": "model"}
@@ -62,12 +67,43 @@ def param_shardings(mesh: Mesh, variables):
   return jax.tree.map(sharding, unfreeze(variables["params"]), axes)
 
 
-def put_batch(mesh: Mesh, batch):
-  """Host arrays of this process's rows -> global arrays split over `data`."""
-  sharding = NamedSharding(mesh, P("data"))
+def put(tree, shardings):
+  """Arrays that each process has the whole of -> arrays on all devices.
+
+  Args:
+    tree: arrays on the host or on devices, equal in all processes.
+    shardings: a tree like it, or one sharding for all.
+  """
   if jax.process_count() == 1:
-    return jax.device_put(batch, sharding)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
-    batch,
-  )
+    return jax.device_put(tree, shardings)
+  if isinstance(shardings, jax.sharding.Sharding):
+    shardings = jax.tree.map(lambda _: shardings, tree)
+
+  def place(x, sharding):
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      return jax.device_put(x, sharding)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  return jax.tree.map(place, tree, shardings)
+
+
+def put_params(mesh: Mesh, network: T5, params):
+  """A network's parameters, each on the devices that its axes name."""
+  init = functools.partial(init_variables, network)
+  variables = jax.eval_shape(init, jax.random.key(0))
+  return put(params, param_shardings(mesh, variables))
+
+
+def put_batch(mesh: Mesh, batch):
+  """A batch, equal in all processes -> its rows split over `data`."""
+  return put(batch, NamedSharding(mesh, P("data")))
+
+
+def fetch(x) -> np.ndarray:
+  """The whole of an array of any sharding; all processes must ask for it."""
+  if isinstance(x, jax.Array) and not (
+    x.is_fully_addressable or x.is_fully_replicated
+  ):
+    return multihost_utils.process_allgather(x, tiled=True)
+  return np.asarray(x)

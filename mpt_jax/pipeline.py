@@ -18,7 +18,7 @@ class MixConfig:
   """How the tasks of a bank share a batch.
 
   Attributes:
-    batch_size: examples of a batch over all processes.
+    batch_size: examples of a batch.
     mixing: "sampled": K of the tasks in each batch, K ~ U[min_tasks,
       max_tasks], as in the paper; "all": equal numbers of all tasks in each
       batch, as independent slots of a bank want; "rates" (given), "proportional"
@@ -77,33 +77,25 @@ def stream_seed(seed, name):
 class ExampleStream:
   """An endless stream of batches of tokenised examples, with a position.
 
+  Every process of a run draws the whole of each batch, of which its devices
+  take their rows: a run is the same on any number of processes.
+
   Args:
     tasks: seqio tasks, one a slot of the bank, in the bank's order.
     names: the slots' names, which seed their examples' order.
     config: batch size, mixing and seed.
-    process: (index, count) of this process. Every process reads its own share
-      of each task and draws the same tasks.
 
   Raises:
-    ValueError: batch_size is no multiple of the processes, or of the tasks.
+    ValueError: batch_size is no multiple of the tasks that share it equally.
   """
 
-  def __init__(self, tasks, names, config: MixConfig, process=(0, 1)):
-    index, count = process
-    if config.batch_size % count:
+  def __init__(self, tasks, names, config: MixConfig):
+    if config.mixing == "all" and config.batch_size % len(tasks):
+      below = config.batch_size // len(tasks) * len(tasks)
+      fitting = " or ".join(str(n) for n in (below, below + len(tasks)) if n)
       raise ValueError(
-        f"batch_size={config.batch_size} is not a multiple of the {count}"
-        " processes"
-      )
-    self._batch_size = config.batch_size // count
-    if config.mixing == "all" and self._batch_size % len(tasks):
-      unit = count * len(tasks)
-      below = config.batch_size // unit * unit
-      fitting = " or ".join(str(n) for n in (below, below + unit) if n)
-      raise ValueError(
-        f"batch_size={config.batch_size} (on {count} processes) is not a"
-        f" multiple of the {len(tasks)} slots that share it equally; take"
-        f" {fitting}"
+        f"batch_size={config.batch_size} is not a multiple of the"
+        f" {len(tasks)} slots that share it equally; take {fitting}"
       )
     self._names = list(names)
     datasets = []
@@ -113,7 +105,6 @@ class ExampleStream:
         split="train",
         shuffle=True,
         seed=stream_seed(config.seed, name),
-        shard_info=seqio.ShardInfo(index, count) if count > 1 else None,
         num_epochs=None,
       )
       datasets.append(
@@ -125,14 +116,14 @@ class ExampleStream:
         datasets,
         None,
         config.seed,
-        batch_size=self._batch_size,
+        batch_size=config.batch_size,
         min_tasks=num if config.mixing == "all" else config.min_tasks,
         max_tasks=num if config.mixing == "all" else config.max_tasks,
       )
     else:
       rates = _mixing_rates(tasks, config)
       ds = sampling.sample_by_rate(datasets, rates, config.seed)
-    ds = ds.padded_batch(self._batch_size)
+    ds = ds.padded_batch(config.batch_size)
     self._iterator = iter(ds.prefetch(2))
     self._checkpoint = tf.train.Checkpoint(iterator=self._iterator)
 

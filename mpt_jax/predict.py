@@ -12,7 +12,7 @@ import string
 import jax
 import numpy as np
 
-from mpt_jax import decoding, run_settings, segment_attention
+from mpt_jax import decoding, partitioning, run_settings, segment_attention
 from mpt_jax.backbones import check_vocabulary, load_backbone
 from mpt_jax.bank import PromptBank, load_bank
 from mpt_jax.batches import EOS_ID, BatchConfig, join_rows, make_batch
@@ -62,6 +62,10 @@ class Predictor:
     top_k: sample from the so many likeliest tokens only; 0 is from all.
     seed: of sampling, 0 by default. Row and seed decide what is drawn, not the
       rows beside it.
+    dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
+      run's, or what the T5's folder says.
+    num_model_partitions: devices that share one copy of the T5; the rest
+      share the batches.
 
   Attributes:
     num_truncated: inputs that were cut so far.
@@ -86,6 +90,8 @@ class Predictor:
     temperature: float = 0.0,
     top_k: int = 0,
     seed: int | None = None,
+    dtype: str | None = None,
+    num_model_partitions: int = 1,
   ):
     if method not in METHODS:
       raise ValueError(f"method must be one of {METHODS}, got {method!r}")
@@ -96,7 +102,11 @@ class Predictor:
       settings = run_settings.read(prompts)
       # Before the T5, which takes longer to load.
       load_bank(prompts)
-    loaded = load_backbone(backbone or run_settings.backbone(settings))
+    self._mesh = partitioning.make_mesh(num_model_partitions)
+    loaded = load_backbone(
+      backbone or run_settings.backbone(settings),
+      dtype or run_settings.dtype(settings),
+    )
     check_vocabulary(loaded)
     if isinstance(prompts, PromptBank):
       bank = check_backbone(prompts, loaded.fingerprint)
@@ -126,8 +136,10 @@ class Predictor:
       PromptConfig(len(bank.names), bank.config.prompt_length, 0),
       longest if self._joins_rows else None,
     )
-    self._params = jax.device_put(
-      {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
+    self._params = partitioning.put_params(
+      self._mesh,
+      network,
+      {**loaded.params, "prompt": {"shared_prompt": bank.composed}},
     )
     self._score = jax.jit(
       functools.partial(decoding.score_candidates, network),
@@ -157,6 +169,7 @@ class Predictor:
       "batch_size": batch_size,
       "inputs_length": self._config.inputs_length,
       "targets_length": self._config.targets_length,
+      "dtype": loaded.config.dtype,
       **generation,
     }
 
@@ -324,7 +337,8 @@ class Predictor:
       count = min(fitting(positions), num_rows)
     while -(-num_rows // 2) >= count and num_rows > 1:
       num_rows = -(-num_rows // 2)
-    return count, row_length, num_rows, positions
+    devices = self._mesh.shape["data"]
+    return count, row_length, -(-num_rows // devices) * devices, positions
 
   def _batch(self, part, targets, config, positions):
     examples = [
@@ -333,7 +347,7 @@ class Predictor:
     ]
     batch = make_batch(examples, config)[0]
     if not self._joins_rows:
-      return batch
+      return partitioning.put_batch(self._mesh, batch)
     joined, places = join_rows(batch, positions)
     states = self._encode(self._params, joined)[0]
     return {
@@ -368,7 +382,7 @@ class Predictor:
       self._decode(
         self._params,
         self._batch(part, targets, config, positions),
-        row_ids,
+        partitioning.put_batch(self._mesh, row_ids),
         max_length=self._config.targets_length,
       )
     )[: len(part)]

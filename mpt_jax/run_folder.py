@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 
-from mpt_jax import evaluation, run_settings
+from mpt_jax import evaluation, partitioning, run_settings
 from mpt_jax.bank import PromptBank
 from mpt_jax.setup_run import Setup
 
@@ -114,6 +114,8 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     names: for each slot the metric of `best`; None without evaluation.
     metrics: for each slot the metrics of `trainable`; or nothing.
   """
+  # Their parts may lie with several processes.
+  trainable = jax.tree.map(partitioning.fetch, trainable)
   if jax.process_index() != 0:
     return
   if setup.model.prompt_config is not None:
@@ -128,7 +130,7 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     save_backbone(
       model_dir / "backbone",
       setup.backbone.config,
-      jax.tree.map(np.asarray, params),
+      params,
       setup.backbone.vocabulary_path,
     )
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mpt_jax import bank, partitioning, segment_attention
@@ -216,14 +215,14 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
   else:
     params = dict(backbone.params)
   if model.prompt_config is not None:
-    embedding = params["token_embedder"]["embedding"]
+    embedding = partitioning.fetch(params["token_embedder"]["embedding"])
     params["prompt"] = starting_prompts(parts, embedding)
-  params = jax.device_put(params, shardings)
+  params = partitioning.put(params, shardings)
   trainable, frozen = model.split_params(params)
   frozen = model.stack_frozen(frozen)
   if experiment.loss.distill is not None:
-    prompts = jnp.asarray(teacher_prompts(experiment, backbone.fingerprint))
-    frozen["teacher_prompt"] = jax.device_put(
+    prompts = teacher_prompts(experiment, backbone.fingerprint)
+    frozen["teacher_prompt"] = partitioning.put(
       {"shared_prompt": prompts}, partitioning.replicated(mesh)
     )
   return Setup(

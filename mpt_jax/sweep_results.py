@@ -190,6 +190,8 @@ def _evaluate(run, slots, config, console):
       config,
       backbone,
       lambda done, total: bar.update(task, completed=done, total=total),
+      dtype=run.experiment.dtype,
+      num_model_partitions=run.arguments.get("num_model_partitions", 1),
     )
   if prompts is None:
     of_task = {slot.task: slot.name for slot in slots}

@@ -143,28 +143,13 @@ class PromptBatches(DatasetIterator):
 
   Args:
     parts: the assembled experiment.
-    shard: (index, count): this process's share of each batch. Several
-      processes need batches of one shape: BatchConfig.num_rows rows, by
-      default as many as there are examples.
     blank_rows: rows of a blank batch.
   """
 
-  def __init__(self, parts: setup_run.Assembly, shard=(0, 1), blank_rows=1):
+  def __init__(self, parts: setup_run.Assembly, blank_rows=1):
     experiment = parts.experiment
-    config = experiment.batch
-    num_rows = config.num_rows
-    if num_rows is None and shard[1] > 1:
-      num_rows = blank_rows * shard[1]
-    if num_rows is not None:
-      if num_rows % shard[1]:
-        raise ValueError(
-          f"num_rows={num_rows} is not a multiple of the {shard[1]} processes"
-          " that share a batch"
-        )
-      num_rows //= shard[1]
-    self._config = dataclasses.replace(config, num_rows=num_rows)
-    self._num_shards = shard[1]
-    self._blank, _ = batches.make_batch([], config, blank_rows)
+    self._config = experiment.batch
+    self._blank, _ = batches.make_batch([], experiment.batch, blank_rows)
     self._initial = None
     if is_t5x_checkpoint(experiment.backbone):
       self._initial = f"{paths.absolute(experiment.backbone)}/"
@@ -172,28 +157,25 @@ class PromptBatches(DatasetIterator):
       parts.tasks,
       [slot.data_name for slot in experiment.slots],
       experiment.mix,
-      shard,
     )
 
   def __next__(self):
     return self._blank
 
   def next_batch(self, row_multiple: int):
-    """The arrays of the next batch.
+    """The arrays of the next batch, the same in all processes.
 
     Args:
-      row_multiple: the number of rows, over all processes, is a multiple of
-        it.
+      row_multiple: the number of rows is a multiple of it.
 
     Raises:
       ValueError: a fixed number of rows that is not.
     """
     config = self._config
-    row_multiple = -(-row_multiple // self._num_shards)
     if config.num_rows is not None and config.num_rows % row_multiple:
       raise ValueError(
-        f"num_rows={config.num_rows} of a process must be a multiple of"
-        f" {row_multiple}, its devices that share a batch times num_microbatches"
+        f"num_rows={config.num_rows} must be a multiple of {row_multiple}, the"
+        " devices that share a batch times num_microbatches"
       )
     config = dataclasses.replace(
       config, row_multiple=math.lcm(config.row_multiple, row_multiple)
@@ -240,10 +222,8 @@ def get_dataset(
   experiment: Experiment,
 ) -> PromptBatches:
   """t5x's `get_dataset_fn` for training."""
-  del feature_converter_cls, num_epochs, continue_from_last_checkpoint
-  return PromptBatches(
-    assemble(experiment), (shard_id, num_shards), cfg.batch_size // num_shards
-  )
+  del feature_converter_cls, num_epochs, continue_from_last_checkpoint, shard_id
+  return PromptBatches(assemble(experiment), cfg.batch_size // num_shards)
 
 
 # ------------------------------------------------------------------ settings

@@ -1,10 +1,14 @@
 """Trains an experiment: `python -m mpt_jax.train --gin_file=FILE`."""
 
 import dataclasses
+import json
 import sys
+import zlib
 
 import jax
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 
 import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax import bank as banks
@@ -79,7 +83,8 @@ def train(
     The trained prompts and their metrics.
 
   Raises:
-    ValueError: settings that do not fit; a folder of another experiment.
+    ValueError: settings that do not fit; a folder of another experiment;
+      several processes with different settings.
     TrainingDiverged: the loss became NaN or infinite.
   """
   model_dir = epath.Path(model_dir)
@@ -98,7 +103,6 @@ def train(
     setup.tasks,
     [slot.data_name for slot in slots],
     experiment.mix,
-    (jax.process_index(), jax.process_count()),
   )
   optimizer = make_optimizer(
     experiment.optimizer,
@@ -121,7 +125,9 @@ def train(
       model.network, setup.tasks, experiment.eval, experiment.batch, mesh
     )
     names = evaluator.main_metrics()
-  # Only now: what cannot start must not occupy the folder.
+  # Only now: what cannot start must not occupy the folder. And not before the
+  # slowest process has looked into it, for which this waits.
+  _check_processes([settings, str(model_dir), num_model_partitions])
   run_folder.write_settings(model_dir, settings, config_text)
   checkpoints = Checkpoints(model_dir, keep_checkpoints)
   if checkpoints.latest_step is not None:
@@ -192,6 +198,18 @@ def train(
     last_bank = run_folder.make_bank(setup, state.params["prompt"], metrics)
     best_bank = run_folder.best_bank(setup, best, last_bank, names)
   return Result(best_bank, last_bank, metrics, setup, params)
+
+
+def _check_processes(settings):
+  """Refuses a run whose processes were started with different settings."""
+  digest = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+  digests = multihost_utils.process_allgather(np.uint32(digest))
+  differ = np.flatnonzero(digests != digests[0])
+  if len(differ):
+    raise ValueError(
+      "the processes of a run need the same settings, MODEL_DIR and T5; those"
+      f" of process {', '.join(map(str, differ))} are not process 0's"
+    )
 
 
 SHOWN = ("loss", "kl", "hidden", "tokens_per_second", "padding_fraction")

@@ -42,7 +42,7 @@ def init_train_state(optimizer, params, mesh=None) -> TrainState:
     return state
   # Not left to JAX: the step would be compiled again for what it made of the
   # first state, and a resumed run would run another program.
-  return jax.device_put(state, state_shardings(state, mesh))
+  return partitioning.put(state, state_shardings(state, mesh))
 
 
 def state_shardings(state, mesh):
@@ -126,5 +126,7 @@ def make_train_step(
   return jax.jit(
     train_step,
     donate_argnums=0,
-    out_shardings=None if shardings is None else (shardings, None),
+    # Every process reads the metrics.
+    out_shardings=shardings
+    and (shardings, partitioning.replicated(shardings.step.mesh)),
   )

@@ -1,4 +1,4 @@
-"""The stream of examples: its position, its order, its shards."""
+"""The stream of examples: its position and its order."""
 
 import pytest
 import seqio
@@ -16,12 +16,10 @@ def three_tasks(tmp_path_factory):
   return [seqio.TaskRegistry.get(name) for name in names]
 
 
-def stream(tasks, process=(0, 1), **settings):
+def stream(tasks, **settings):
   names = [task.name for task in tasks]
   values = dict(batch_size=2 * len(tasks), seed=5)
-  return ExampleStream(
-    tasks, names, MixConfig(**{**values, **settings}), process
-  )
+  return ExampleStream(tasks, names, MixConfig(**{**values, **settings}))
 
 
 def take(examples, num):
@@ -79,31 +77,13 @@ def test_a_slot_has_the_same_examples_alone_and_in_a_bank(three_tasks):
     assert share == [[x[1:] for x in batch] for batch in alone]
 
 
-def test_two_processes_have_disjoint_halves(three_tasks):
-  # 6 batches of 2 examples of each task: both processes see their 6 of each
-  # task's 12 examples once, one of a task in each batch.
-  halves = [take(stream(three_tasks, (i, 2)), 6) for i in range(2)]
-  sets = [[x for batch in half for x in batch] for half in halves]
-  everything = take(stream(three_tasks), 6)
-  assert sorted(sets[0] + sets[1]) == sorted(
-    x for batch in everything for x in batch
-  )
-  # The tasks of a batch are the same on both.
-  tasks = lambda half: [[x[0] for x in batch] for batch in half]
-  assert tasks(halves[0]) == tasks(halves[1])
-
-
 @pytest.mark.parametrize(
-  ("settings", "process", "message"),
-  [
-    (dict(batch_size=7), (0, 1), "multiple of the 3 slots.*take 6 or 9"),
-    (dict(batch_size=2), (0, 1), "take 3$"),
-    (dict(batch_size=9), (0, 2), "not a multiple of the 2 processes"),
-  ],
+  ("batch_size", "message"),
+  [(7, "multiple of the 3 slots.*take 6 or 9"), (2, "take 3$")],
 )
-def test_batch_sizes_that_do_not_fit(three_tasks, settings, process, message):
+def test_batch_sizes_that_do_not_fit(three_tasks, batch_size, message):
   with pytest.raises(ValueError, match=message):
-    stream(three_tasks, process, **settings)
+    stream(three_tasks, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(

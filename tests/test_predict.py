@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -96,6 +97,47 @@ def predictions(predictor, rows):
   return predictor.predict(rows)
 
 
+def test_a_t5_split_over_devices(prompts, backbone, predictions, rows):
+  split = predict.Predictor(
+    *(prompts, backbone),
+    batch_size=4,
+    targets_length=5,
+    num_model_partitions=2,
+  )
+  embedding = split._params["token_embedder"]["embedding"]
+  assert embedding.addressable_data(0).shape[0] == embedding.shape[0] // 2
+  for made, expected in zip(split.predict(rows), predictions, strict=True):
+    assert made["prediction"] == expected["prediction"]
+    for label, score in made.get("scores", {}).items():
+      np.testing.assert_allclose(score, expected["scores"][label], rtol=1e-4)
+  with pytest.raises(ValueError, match="num_model_partitions=3 does not"):
+    predict.Predictor(prompts, backbone, num_model_partitions=3)
+
+
+def test_dtype_is_the_runs_or_as_asked(prompts, backbone, tmp_path, rows):
+  run = tmp_path / "run"
+  (run / "prompts").mkdir(parents=True)
+  path = run / "prompts" / "best.safetensors"
+  path.write_bytes(pathlib.Path(prompts).read_bytes())
+  settings = {"backbone": backbone, "dtype": "bfloat16", "batch": {}}
+  (run / "experiment.json").write_text(json.dumps(settings))
+  of_run = predict.Predictor(run, batch_size=4, targets_length=2)
+  assert of_run.settings["dtype"] == "bfloat16"
+  dtypes = {x.dtype.name for x in jax.tree.leaves(of_run._params)}
+  # The prompts stay as they are.
+  assert dtypes == {"bfloat16", "float32"}
+  exact = predict.Predictor(run, dtype="float32", targets_length=2)
+  assert exact.fingerprint() != of_run.fingerprint()
+  ranked = [row for row in rows if row["task"] == "predict_a"]
+  for low, high in zip(
+    of_run.predict(ranked), exact.predict(ranked), strict=True
+  ):
+    for label, score in high["scores"].items():
+      np.testing.assert_allclose(low["scores"][label], score, rtol=0.1)
+  with pytest.raises(ValueError, match="dtype must be one of"):
+    predict.Predictor(run, dtype="float64")
+
+
 TEXTS = [
   "",
   " ",
@@ -182,7 +224,9 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
       metric_fns=[metric(name)],
     )
   config = EvalConfig(split="test", num_rows=8)
-  made = evaluate_bank.evaluate(prompts, None, config, backbone)
+  made = evaluate_bank.evaluate(
+    prompts, None, config, backbone, num_model_partitions=2
+  )
   assert [(r["prompt"], r["value"]) for r in made] == [(n, 10) for n in NAMES]
   for name, labels in zip(NAMES, LABELS, strict=True):
     mine = [p["prediction"] for p in predictions if p["task"] == name]

@@ -13,17 +13,18 @@ import types
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
-from t5x_runs import (
+from program_runs import (
   ROOT,
   assert_equal_losses,
   environment,
   kill_when,
   launch,
+  launch_processes,
   needs_t5x,
   own_scalars,
   t5x_scalars,
 )
+from safetensors.numpy import load_file
 from train_fixtures import tiny_experiment, tiny_tasks, write_user_folder
 
 from mpt_jax import t5x_checkpoints
@@ -254,6 +255,24 @@ def test_dropout_draws_what_it_draws_natively(runs):
   plain = t5x_scalars(runs / "t5x_distill")
   for step in range(1, 6):
     assert abs(dropped["loss"][step] - plain["loss"][step]) > 1e-3
+
+
+@needs_t5x
+def test_two_processes_give_the_losses_of_one(runs):
+  launch_processes(
+    runs,
+    *("t5x.train", "distill", "processes", *bindings_of(runs, "distill")),
+    "train.stats_period=1",
+  )
+  assert_equal_losses(
+    t5x_scalars(runs / "processes"), t5x_scalars(runs / "t5x_distill")
+  )
+  made, expected = (
+    load_file(runs / run / "prompts" / "last.safetensors")
+    for run in ("processes", "t5x_distill")
+  )
+  for name in expected:
+    np.testing.assert_allclose(made[name], expected[name], atol=1e-4)
 
 
 @needs_t5x

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from t5x_runs import launch, needs_t5x
+from program_runs import launch, needs_t5x
 from train_fixtures import (
   register_tiny_task,
   save_tiny_backbone,
@@ -215,11 +215,6 @@ def test_batches_have_the_rows_that_devices_share(parts):
   assert batches.next_batch(5)["encoder_input_tokens"].shape[0] == 10
   with pytest.raises(ValueError, match="num_rows=10.*multiple of 4"):
     batches.next_batch(4)
-  with pytest.raises(ValueError, match="num_rows=10.*the 3 processes"):
-    t5x_data.PromptBatches(fixed, shard=(0, 3))
-  # Each of two processes makes its half.
-  half = t5x_data.PromptBatches(fixed, shard=(1, 2))
-  assert half.next_batch(10)["encoder_input_tokens"].shape[0] == 5
   with pytest.raises(TypeError, match="t5x_data.get_dataset"):
     t5x_data.find_batches(iter([]))
 

@@ -1,10 +1,12 @@
 """Runs of t5x's programs and of the native launcher, as a user starts them."""
 
+import concurrent.futures
 import importlib.util
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +71,44 @@ def launch(folder, *arguments, num_devices=1, fails=False, **options):
   )
   assert bool(made.returncode) == fails, made.stderr[-4000:]
   return made.stderr
+
+
+def launch_processes(
+  folder, program, *arguments, each=((), ()), fails=False, **options
+):
+  """Runs a program as several processes of one device each.
+
+  Args:
+    each: for each process more bindings.
+
+  Returns:
+    For each process what it wrote to standard error.
+  """
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    address = f"localhost:{probe.getsockname()[1]}"
+  name = "--multiprocess_gpu" if program.startswith("t5x") else "--multiprocess"
+  running = [
+    subprocess.Popen(
+      [
+        *command(folder, program, *arguments, *bindings, **options),
+        *(name, f"--coordinator_address={address}"),
+        *(f"--process_count={len(each)}", f"--process_index={index}"),
+      ],
+      cwd=ROOT,
+      env=environment(folder),
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index, bindings in enumerate(each)
+  ]
+  # Each at once, as one that waits for its reader stops all of them.
+  with concurrent.futures.ThreadPoolExecutor(len(running)) as pool:
+    errors = list(pool.map(lambda p: p.communicate(timeout=1800)[1], running))
+  for process, error in zip(running, errors, strict=True):
+    assert bool(process.returncode) == fails, error[-4000:]
+  return errors
 
 
 def kill_when(condition, folder, *arguments):

@@ -1,0 +1,145 @@
+"""Several processes train what one trains, to the same files."""
+
+import json
+
+import numpy as np
+import pytest
+from program_runs import (
+  assert_equal_losses,
+  kill_when,
+  launch,
+  launch_processes,
+  own_scalars,
+)
+from safetensors.numpy import load_file
+from train_fixtures import LABELS, write_user_folder
+
+from mpt_jax import backbones, partitioning
+from mpt_jax.bank import PromptBank
+
+ALL = ('MIXTURE_OR_TASK_NAME="both"', "train.log_period=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A user's folder with teachers of the tasks of "both"."""
+  folder = tmp_path_factory.mktemp("processes")
+  write_user_folder(folder, "process_test_tasks", 24)
+  rng = np.random.default_rng(0)
+  PromptBank(
+    {"shared_prompt": rng.normal(0, 1, (2, 3, 32)).astype(np.float32)},
+    ("first", "second"),
+    (0, 1),
+    backbones.load_backbone(folder / "t5").fingerprint,
+    tuple({"task": n, "label_names": LABELS} for n in ("first", "second")),
+  ).save(folder / "teachers.safetensors")
+  return folder
+
+
+def distill(folder, run, *bindings):
+  teachers = f'TEACHERS="{folder / "teachers.safetensors"}"'
+  return (folder, "mpt_jax.train", "distill", run, *ALL, teachers, *bindings)
+
+
+@pytest.fixture(scope="module")
+def one(folder):
+  """A run of one process with two devices."""
+  launch(*distill(folder, "one", "EVAL_PERIOD=10"), num_devices=2)
+  return folder / "one"
+
+
+def prompts(run, name="last"):
+  return load_file(run / "prompts" / f"{name}.safetensors")
+
+
+def evaluations(run):
+  lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+  return [
+    {k: v for k, v in line.items() if k != "seconds"}
+    for line in lines
+    if line["kind"] == "eval"
+  ]
+
+
+def test_two_processes_train_what_one_trains(folder, one):
+  errors = launch_processes(*distill(folder, "two", "EVAL_PERIOD=10"))
+  two = folder / "two"
+  # Every step in the file once, and on the terminal of process 0 alone.
+  assert_equal_losses(own_scalars(one), own_scalars(two))
+  lines = (two / "metrics.jsonl").read_text().splitlines()
+  assert len(lines) == 20 + 2
+  assert "train step 20/20" in errors[0] and "step" not in errors[1]
+  assert evaluations(two) == evaluations(one)
+  for name in ("last", "best"):
+    for key, value in prompts(one, name).items():
+      np.testing.assert_allclose(prompts(two, name)[key], value, atol=1e-5)
+
+
+def test_a_run_goes_on_with_other_processes(folder, one):
+  run = folder / "killed"
+  arguments = distill(folder, "killed", "EVAL_PERIOD=10")
+  kill_when((run / "checkpoints" / "10").is_dir, *arguments)
+  launch_processes(*arguments)
+  assert_equal_losses(own_scalars(one), own_scalars(run))
+  for key, value in prompts(one).items():
+    np.testing.assert_allclose(prompts(run)[key], value, atol=1e-4)
+
+
+def test_a_t5_that_lies_across_processes(folder):
+  everything = (
+    *('TRAINABLE="everything"', "PROMPT_LENGTH=0", "LEARNING_RATE=0.01"),
+    'EvalConfig.method="decode"',
+  )
+  stage = (folder, "mpt_jax.train", "teacher")
+  launch(*stage, "whole", *ALL, *everything)
+  launch_processes(
+    *(*stage, "parts", *ALL, *everything, "train.num_model_partitions=2")
+  )
+  whole, parts = folder / "whole", folder / "parts"
+  assert_equal_losses(own_scalars(whole), own_scalars(parts))
+  assert evaluations(parts) == evaluations(whole)
+  made = load_file(parts / "backbone" / "params.safetensors")
+  for key, value in load_file(
+    whole / "backbone" / "params.safetensors"
+  ).items():
+    np.testing.assert_allclose(made[key], value, atol=1e-4, err_msg=key)
+
+
+def test_processes_with_different_settings_are_refused(folder):
+  errors = launch_processes(
+    *distill(folder, "mixed"), each=[(), ("SEED=1",)], fails=True
+  )
+  for error in errors:
+    assert "need the same settings, MODEL_DIR and T5" in error
+    assert "those of process 1 are not process 0's" in error
+  assert not (folder / "mixed").exists()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "expected"),
+  [
+    (["--process_count=2"], "need all of --coordinator_address=VALUE"),
+    (["--coordinator_address=h:1", "--process_count=2"], "--process_index="),
+    (["--process_count"], "--process_count=VALUE"),
+    (
+      ["--coordinator_address=h:1", "--process_count=two", "--process_index=0"],
+      "invalid literal for int",
+    ),
+  ],
+)
+def test_wrong_arguments_of_processes(arguments, expected, capfd):
+  from mpt_jax import gin_main
+
+  arguments = ["--gin_file=gin/mpt_teacher.gin", *arguments]
+  assert gin_main.main(arguments) == 2
+  errors = capfd.readouterr().err
+  assert errors.startswith("error: ") and errors.count("\n") == 1
+  assert expected in errors
+
+
+def test_arrays_are_put_and_fetched_whole():
+  mesh = partitioning.make_mesh()
+  batch = {"x": np.arange(16.0).reshape(8, 2)}
+  placed = partitioning.put_batch(mesh, batch)["x"]
+  assert placed.sharding.mesh == mesh
+  np.testing.assert_array_equal(partitioning.fetch(placed), batch["x"])
