@@ -97,6 +97,13 @@ def make_slots(
     raise ValueError("a bank needs at least one task")
   if share not in ("none", "all", "tasks"):
     raise ValueError(f"share must be none, all or tasks, got {share!r}")
+  for name, values in (("shots", shots), ("seeds", seeds)):
+    if isinstance(values, str | int) or any(
+      not (isinstance(v, int) or v is None and name == "shots") for v in values
+    ):
+      raise ValueError(
+        f"{name} must be a tuple of whole numbers, as in (0, 1), got {values!r}"
+      )
   group = lambda k, s: {"none": None, "all": "all"}.get(share, f"k{k}_s{s}")
   return tuple(
     Slot(

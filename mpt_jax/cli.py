@@ -284,6 +284,8 @@ def _quickstart(arguments):
 def _train(arguments):
   from mpt_jax import gin_main
 
+  # Modules of the user's own tasks lie where the command is given.
+  sys.path.insert(0, os.getcwd())
   sys.exit(gin_main.main(arguments.rest))
 
 
@@ -298,11 +300,17 @@ def _sweep(arguments):
   # Modules of the user's own tasks lie where the command is given.
   sys.path.insert(0, os.getcwd())
   table, model_dir = sweep.load_table(files, bindings, paths)
+  run_files = dict.fromkeys(run.gin_file for run in table.runs)
+  groups = [files, *([file] for file in run_files)]
+  gin_main.check_macros(bindings, groups, paths)
   console = rich.console.Console()
   if arguments.list:
     planned = sweep.plan(table, model_dir, bindings, paths, missing=True)
     planned = sweep.find_runs(planned, arguments.only)
-    sweep_report.print_plan(table, planned, console, arguments.commands)
+    command = lambda run: run.command(files, paths)
+    sweep_report.print_plan(
+      table, planned, console, command if arguments.commands else None
+    )
     return
   lines = sweep.sweep(table, model_dir, bindings, paths, arguments.only)
   sweep_report.print_table(table, lines, console)

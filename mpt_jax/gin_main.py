@@ -1,6 +1,9 @@
 """The native launcher: gin files and overrides in, one line out on errors."""
 
+import difflib
+import logging
 import os
+import re
 import tokenize
 
 from mpt_jax.compilation_cache import use_compilation_cache
@@ -134,6 +137,30 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
   """
   import gin
 
+  for binding in bindings:
+    _check_syntax(binding)
+  try:
+    _parse_files(files, paths)
+    gin.parse_config(bindings, skip_unknown=partly)
+    gin.finalize()
+    # Resolves every reference: all settings are built here.
+    arguments = gin.get_bindings(function, resolve_references=True)
+    # Not called through gin, so not in the operative configuration.
+    bound = gin.get_bindings(function, resolve_references=False)
+  except Exception as error:
+    if isinstance(error, KeyboardInterrupt | SystemExit | FileNotFoundError):
+      raise
+    raise ValueError(
+      "the gin configuration does not hold: " + _first_lines(error)
+    ) from error
+  lines = [f"train.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
+  return arguments, gin.operative_config_str() + "\n" + "".join(lines)
+
+
+def _parse_files(files, paths):
+  """Clears gin's configuration and reads files into it."""
+  import gin
+
   gin.clear_config()
   here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   for path in [*paths, here]:
@@ -146,24 +173,63 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
         " folder is part of the repository, not of the installed package: run"
         " from a clone of it, or give --gin_search_paths=CLONE"
       )
-  for binding in bindings:
-    _check_syntax(binding)
+  # Of an included file it says so for each folder that it is not in.
+  quiet = lambda record: not str(record.msg).startswith("Path not found")
+  logging.getLogger().addFilter(quiet)
   try:
     gin.parse_config_files_and_bindings(files, None, finalize_config=False)
-    gin.parse_config(bindings, skip_unknown=partly)
-    gin.finalize()
-    # Resolves every reference: all settings are built here.
-    arguments = gin.get_bindings(function, resolve_references=True)
-    # Not called through gin, so not in the operative configuration.
-    bound = gin.get_bindings(function, resolve_references=False)
-  except Exception as error:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+  finally:
+    logging.getLogger().removeFilter(quiet)
+
+
+def known_macros(files, paths=()) -> set[str]:
+  """The macros that gin files bind or refer to.
+
+  Args:
+    files: gin files, read into gin's configuration.
+    paths: more folders in which files are looked for.
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    Exception: what gin and the files' modules say is wrong with them.
+  """
+  import gin
+
+  _parse_files(files, paths)
+  text = gin.config_str()
+  bound = re.findall(r"^(\w+) =", text, re.MULTILINE)
+  return {"MODEL_DIR", *bound, *re.findall(r"%(\w+)", text)}
+
+
+def check_macros(bindings, groups, paths):
+  """Refuses a macro that would be bound and never read.
+
+  Args:
+    bindings: "NAME = VALUE" lines.
+    groups: lists of gin files, each read by itself; what any of them binds or
+      refers to is known.
+    paths: more folders in which files are looked for.
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    ValueError: an unknown macro; the message has the nearest names.
+  """
+  known = set()
+  for files in groups:
+    try:
+      known |= known_macros(files, paths)
+    except FileNotFoundError:
       raise
-    raise ValueError(
-      "the gin configuration does not hold: " + _first_lines(error)
-    ) from error
-  lines = [f"train.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
-  return arguments, gin.operative_config_str() + "\n" + "".join(lines)
+    except Exception:
+      return  # `load_config` tells of it.
+  for binding in bindings:
+    name = binding.partition(" = ")[0]
+    if name.isidentifier() and name not in known:
+      near = difflib.get_close_matches(name, known, n=3)
+      raise ValueError(
+        f"--gin.{name}: no gin file of this command uses a macro of this name."
+        + (f" Did you mean {' or '.join(near)}?" if near else "")
+      )
 
 
 def _check_syntax(binding):
@@ -202,5 +268,6 @@ def _run(argv):
   from mpt_jax import train as trainer
 
   files, bindings, paths, _ = parse_args(argv)
+  check_macros(bindings, [files], paths)
   arguments, config_text = load_config(files, bindings, paths)
   trainer.train(**arguments, config_text=config_text)

@@ -7,9 +7,13 @@ import zlib
 import numpy as np
 import seqio
 import tensorflow as tf
+from etils import epath
 
 from mpt_jax import sampling
 
+# Of the file that says how many batches there were, where tf.data cannot say
+# where it is.
+COUNT = ".batches"
 MIXING = ("sampled", "all", "rates", "proportional", "temperature")
 
 
@@ -74,6 +78,36 @@ def stream_seed(seed, name):
   return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
 
 
+def _batches(tasks, names, config):
+  """The dataset of padded batches of a bank's slots."""
+  datasets = []
+  for task, name in zip(tasks, names, strict=True):
+    ds = task.get_dataset(
+      sequence_length=None,
+      split="train",
+      shuffle=True,
+      seed=stream_seed(config.seed, name),
+      num_epochs=None,
+    )
+    datasets.append(
+      ds.map(lambda ex: {k: ex[k] for k in ("inputs", "targets")})
+    )
+  if config.mixing in ("sampled", "all"):
+    num = len(tasks)
+    ds = sampling.sample_tasks(
+      datasets,
+      None,
+      config.seed,
+      batch_size=config.batch_size,
+      min_tasks=num if config.mixing == "all" else config.min_tasks,
+      max_tasks=num if config.mixing == "all" else config.max_tasks,
+    )
+  else:
+    rates = _mixing_rates(tasks, config)
+    ds = sampling.sample_by_rate(datasets, rates, config.seed)
+  return ds.padded_batch(config.batch_size).prefetch(2)
+
+
 class ExampleStream:
   """An endless stream of batches of tokenised examples, with a position.
 
@@ -97,34 +131,15 @@ class ExampleStream:
         f"batch_size={config.batch_size} is not a multiple of the"
         f" {len(tasks)} slots that share it equally; take {fitting}"
       )
-    self._names = list(names)
-    datasets = []
-    for task, name in zip(tasks, names, strict=True):
-      ds = task.get_dataset(
-        sequence_length=None,
-        split="train",
-        shuffle=True,
-        seed=stream_seed(config.seed, name),
-        num_epochs=None,
-      )
-      datasets.append(
-        ds.map(lambda ex: {k: ex[k] for k in ("inputs", "targets")})
-      )
-    if config.mixing in ("sampled", "all"):
-      num = len(tasks)
-      ds = sampling.sample_tasks(
-        datasets,
-        None,
-        config.seed,
-        batch_size=config.batch_size,
-        min_tasks=num if config.mixing == "all" else config.min_tasks,
-        max_tasks=num if config.mixing == "all" else config.max_tasks,
-      )
-    else:
-      rates = _mixing_rates(tasks, config)
-      ds = sampling.sample_by_rate(datasets, rates, config.seed)
-    ds = ds.padded_batch(config.batch_size)
-    self._iterator = iter(ds.prefetch(2))
+    self._tasks, self._names, self._config = list(tasks), list(names), config
+    self._start(0)
+
+  def _start(self, num_batches):
+    """Goes to the place after this many batches by reading them."""
+    self._num_batches = num_batches
+    # A new dataset: one that is iterated again shuffles otherwise.
+    ds = _batches(self._tasks, self._names, self._config)
+    self._iterator = iter(ds.skip(num_batches))
     self._checkpoint = tf.train.Checkpoint(iterator=self._iterator)
 
   def __iter__(self):
@@ -133,6 +148,7 @@ class ExampleStream:
   def __next__(self):
     """The next batch: a list of {"inputs", "targets", "task_id", "name"}."""
     block = {k: v.numpy() for k, v in next(self._iterator).items()}
+    self._num_batches += 1
     examples = []
     for inputs, targets, task_id in zip(
       block["inputs"], block["targets"], block["task_ids"], strict=True
@@ -154,11 +170,22 @@ class ExampleStream:
     Raises:
       OSError: they cannot be written.
     """
-    try:
-      self._checkpoint.write(str(path))
-    except tf.errors.OpError as error:
-      raise OSError(f"cannot write {path}: {error.message}") from error
+    if self._checkpoint is not None:
+      try:
+        self._checkpoint.write(str(path))
+        return
+      except tf.errors.FailedPreconditionError:
+        # tf.data cannot save the place in a Python generator. Asked again, it
+        # would print so again.
+        self._checkpoint = None
+      except tf.errors.OpError as error:
+        raise OSError(f"cannot write {path}: {error.message}") from error
+    epath.Path(f"{path}{COUNT}").write_text(str(self._num_batches))
 
   def restore(self, path):
     """Goes to a position that `save` wrote."""
-    self._checkpoint.read(str(path)).assert_consumed()
+    count = epath.Path(f"{path}{COUNT}")
+    if count.is_file():
+      self._start(int(count.read_text()))
+    else:
+      self._checkpoint.read(str(path)).assert_consumed()

@@ -211,6 +211,9 @@ class Predictor:
     return Prepared(row, slot, self._with_eos(self._input_text(row, slot)))
 
   def _slot(self, name):
+    fields = _fields(self.bank.slots[0].get("template") or "")
+    if len(self.bank.names) == 1 and "task" in fields and not self._raw:
+      return 0  # It is a field of the text.
     if name is not None:
       return self.bank.index(str(name))
     if len(self.bank.names) > 1:
@@ -226,7 +229,7 @@ class Predictor:
       if row.get("text") is None:
         raise ValueError(f"no field 'text'; the row has {', '.join(row)}")
       return str(row["text"])
-    fields = [f for _, f, _, _ in string.Formatter().parse(template) if f]
+    fields = _fields(template)
     # True and False are the classes 1 and 0, as in the tasks.
     row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
     if len(set(fields)) == 1 and "text" in row:
@@ -389,6 +392,11 @@ class Predictor:
     self.num_tokens += int(np.count_nonzero(tokens))
     for row in tokens:
       yield {"prediction": self._tokenizer.decode(row)}
+
+
+def _fields(template: str) -> list[str]:
+  """The names of a template's fields."""
+  return [f for _, f, _, _ in string.Formatter().parse(template) if f]
 
 
 def check_backbone(bank: PromptBank, fingerprint: str) -> PromptBank:

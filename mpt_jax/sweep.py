@@ -67,13 +67,35 @@ class PlannedRun:
       return "finished"
     return "started" if self.folder.exists() else "not started"
 
-  @property
-  def command(self) -> str:
-    """The shell command that trains it alone."""
+  def command(self, files=(), paths=()) -> str:
+    """The shell command that trains it alone.
+
+    Args:
+      files: the table's gin files. One of the user's own imports the modules
+        that register its tasks; what else it binds is the table's, or is bound
+        again by the run's file.
+      paths: folders in which gin files are looked for.
+    """
+    gin_files = [*filter(_is_own, files), self.run.gin_file]
+    known = gin_main.known_macros(gin_files, paths)
     bound = dict(line.split(" = ", 1) for line in self.bindings)
-    words = ["python", "-m", "mpt_jax.train", f"--gin_file={self.run.gin_file}"]
-    words += [f"--gin.{name}={value}" for name, value in bound.items()]
+    words = ["python", "-m", "mpt_jax.train"]
+    words += [f"--gin_search_paths={','.join(paths)}"] if paths else []
+    words += [f"--gin_file={file}" for file in gin_files]
+    words += [
+      f"--gin.{name}={value}"
+      for name, value in bound.items()
+      # Without the macros of the table's other runs.
+      if name in known or not name.isidentifier()
+    ]
     return shlex.join(words)
+
+
+def _is_own(file) -> bool:
+  """Whether a gin file is the user's, and not one of this repository's."""
+  ours = pathlib.Path(__file__).resolve().parents[1] / "gin"
+  path = pathlib.Path(file).resolve()
+  return path.is_file() and not path.is_relative_to(ours)
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:
@@ -216,6 +238,7 @@ def sweep(
   todo = choose_runs(planned, only)
   # Before hours of training, not between them.
   for run in todo:
+    sweep_results.check_run(table, run, planned)
     settings = {**run.experiment.to_json(), "launcher": "mpt_jax"}
     run_folder.check_model_dir(run.folder, settings)
   needed = [run.experiment.backbone for run in todo if not run.finished]

@@ -221,14 +221,14 @@ def _settings(table, run):
     yield "expected", "nothing published; the scores of the targets judge it"
 
 
-def print_plan(table, planned, console, commands=False):
+def print_plan(table, planned, console, command=None):
   """Prints what each run is: model, steps, rates, counts, expected scores.
 
   Args:
     table: the table.
     planned: its runs.
     console: where to.
-    commands: add the shell command that trains the run alone.
+    command: gives a run's shell command, to be added; None for none.
   """
   console.print(Text(table.title, style="bold"))
   for run in planned:
@@ -241,7 +241,7 @@ def print_plan(table, planned, console, commands=False):
     for name, value in _settings(table, run):
       grid.add_row(f"  {name}", Text(value))
     console.print(grid)
-    if commands:
-      console.print(Text(f"  {run.command}"), soft_wrap=True)
+    if command is not None:
+      console.print(Text(f"  {command(run)}"), soft_wrap=True)
   for name in table.missing_variants:
     console.print(Text(f"\n{table.left_out(name)}"))

@@ -69,6 +69,39 @@ def row_slots(table, row, run) -> list:
   ]
 
 
+def check_run(table, run, planned):
+  """Checks that the table can show a run, before it is trained.
+
+  Args:
+    table: the table.
+    run: one of `planned`.
+    planned: all runs.
+
+  Raises:
+    ValueError: the table has no cell for any of its slots, or would choose
+      among them by an evaluation that the run does not make.
+  """
+  of_rows = [row_slots(table, row, run) for row in table.rows]
+  rows = [row for row in table.rows if row.run == run.run.name]
+  if rows and not any(of_rows):
+    shots = dict.fromkeys(str(row.shots) for row in rows)
+    raise ValueError(
+      f"run {run.name!r} would train"
+      f" {', '.join(slot.name for slot in run.experiment.slots[:3])}, ..., of"
+      f" which the table has no cell: its columns are"
+      f" {', '.join(table.columns)} and its rows have {', '.join(shots)} shots"
+    )
+  used = any(run.name in other.uses for other in planned)
+  if not rows and not used:
+    raise ValueError(
+      f"run {run.name!r} is in no row of the table, and no other run uses it"
+    )
+  for slots in of_rows:
+    if run.experiment.eval is None:
+      # Raises where there are several candidates.
+      choose(slots, {})
+
+
 def choose(slots, validation) -> dict[str, str]:
   """Chooses each task's candidate by validation.
 

@@ -36,7 +36,8 @@ def register_file_task(
       "{summary}".
     label_names: for classification, the label words in class order; the
       field may hold a word or its index. A mapping gives the word of each
-      value: {0: "bad", 1: "good"}. None for any text as a target.
+      value: {0: "bad", 1: "good"}; a value that it does not name may be a
+      word. None for any text as a target.
     metric_fns: names in `mpt_jax.metrics.METRICS`, or functions. Default:
       accuracy and its like with label_names, exact_match without.
     vocabulary: default: the embedded model's.
@@ -71,6 +72,9 @@ def register_file_task(
     words = {str(i): word for i, word in enumerate(labels)}
   else:
     labels, words = None, {}
+  known = {word: word for word in labels or ()}
+  # Of a value that is both, a mapping says what is meant.
+  known = known | words if isinstance(label_names, Mapping) else words | known
 
   def load(split):
     path = paths[split]
@@ -88,19 +92,28 @@ def register_file_task(
           )
         if row[field] is None:
           raise ValueError(f"{where}: field {field!r} is null")
-      # True and False are the classes 1 and 0.
+      # True and False are the classes 1 and 0, unless a mapping names them.
+      label = str(row.get(target))
       row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
       text = target_template.format(**row).strip()
-      if labels is not None and text not in labels:
-        if text not in words:
+      if labels is not None:
+        named = [t for t in (text, label, label.lower()) if t in known]
+        if not named:
           raise ValueError(
             f"{where}: label {text!r} is not one of {', '.join(labels)}"
             f" (or {', '.join(words)})." + text_tasks.near_misses(text, labels)
           )
-        text = words[text]
+        text = known[named[0]]
       if not text:
         raise ValueError(f"{where}: the target text is empty")
-      examples.append((template.format(**row), text))
+      inputs = template.format(**row)
+      try:
+        f"{inputs}{text}".encode()
+      except UnicodeEncodeError as error:
+        raise ValueError(
+          f"{where}: half of a surrogate pair, which is no text: {error}"
+        ) from error
+      examples.append((inputs, text))
     if not examples:
       raise ValueError(f"{path} is empty: it has no examples")
     return examples
@@ -142,6 +155,8 @@ def _read_jsonl(path):
           f"{path}, line {number}: not valid JSON: {error.msg} at column"
           f" {error.colno}"
         ) from error
+      except ValueError as error:  # A number of thousands of digits.
+        raise ValueError(f"{path}, line {number}: {error}") from error
       if not isinstance(row, dict):
         raise ValueError(
           f"{path}, line {number}: expected a JSON object like"
@@ -159,9 +174,14 @@ def _read_table(path, delimiter):
       try:
         row = next(_checked(path, rows), None)
       except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        number = reader.reader.line_num
+        raise ValueError(f"{path}, line {number}: {error}") from error
       if row is None:
         return
+      if not reader.fieldnames:
+        raise ValueError(
+          f"{path}: the first line, which names the columns, is empty"
+        )
       if None in row or None in row.values():
         raise ValueError(
           f"{path}, line {reader.line_num}: expected"

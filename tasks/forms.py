@@ -2,6 +2,8 @@
 
 A form makes `text_tasks.Example`s from rows and says how texts are compared:
 by rank classification where it has `label_names`, by generation otherwise.
+Its `metric_fns` are what such tasks are judged by, unless a dataset has others,
+and `metric` is the value among them that counts.
 """
 
 import dataclasses
@@ -56,6 +58,13 @@ class Labels:
   field: str = "label"
   grouped: bool = False
   digits: bool = False
+  metric_fns = ("accuracy",)
+  metric = "accuracy"
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    """Fields of a row that are read."""
+    return (self.field, *(["group"] if self.grouped else []))
 
   @property
   def label_names(self) -> tuple[str, ...]:
@@ -104,8 +113,14 @@ class Score:
   """
 
   field: str = "label"
+  metric_fns = ("pearson_spearman",)
+  metric = "pearson"
   label_names = None
   postprocessor = None
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return (self.field,)
 
   def examples(
     self, rows: Sequence[Mapping], template: str, train: bool
@@ -141,8 +156,14 @@ class Answers:
 
   field: str = "answers"
   each: bool = False
+  metric_fns = ("squad",)
+  metric = "f1"
   label_names = None
   postprocessor = AnswersPostprocessor("answers")
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return (self.field,)
 
   def examples(
     self, rows: Sequence[Mapping], template: str, train: bool
@@ -185,8 +206,14 @@ class References:
 
   target: str = "target"
   field: str | None = None
+  metric_fns = ("bleu",)
+  metric = "bleu"
   label_names = None
   postprocessor = AnswersPostprocessor("references")
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return (self.target, *([self.field] if self.field else []))
 
   def examples(
     self, rows: Sequence[Mapping], template: str, train: bool

@@ -51,8 +51,6 @@ DATASETS = {
     _SENTENCES,
     Score(),
     HALVE,
-    metric_fns=("pearson_spearman",),
-    metric="pearson",
     t5_template="stsb " + _SENTENCES,
   ),
   # `test` is the matched validation split, `test_mismatched` the other.

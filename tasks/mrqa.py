@@ -24,8 +24,6 @@ def _mrqa(config, file_name):
     _TEMPLATE,
     Answers(),
     CARVE,
-    metric_fns=("squad",),
-    metric="f1",
     columns=("question", "context", "answers"),
     files=user_files.UserFiles(
       f"mrqa/{config}",
@@ -45,8 +43,6 @@ DATASETS = {
     _TEMPLATE,
     Answers(),
     CARVE,
-    metric_fns=("squad",),
-    metric="f1",
     prepare=prepare_squad,
   ),
   "mrqa_natural_questions": _mrqa("natural_questions", "NaturalQuestionsShort"),

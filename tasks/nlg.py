@@ -25,16 +25,12 @@ DATASETS = {
     _E2E_TEMPLATE,
     References(field="references"),
     OWN,
-    metric_fns=("bleu",),
-    metric="bleu",
   ),
   "e2e_nlg_2017": Dataset(
     None,
     _E2E_TEMPLATE,
     References(),
     OWN,
-    metric_fns=("bleu",),
-    metric="bleu",
     files=user_files.UserFiles(
       "e2e_nlg_2017",
       {
@@ -51,8 +47,6 @@ DATASETS = {
     "triples: {triples}",
     References(field="references"),
     OWN,
-    metric_fns=("bleu",),
-    metric="bleu",
     prepare=prepare_web_nlg,
   ),
 }

@@ -35,8 +35,9 @@ def few_shot(
   base = task.source
   if not isinstance(base, ExamplesSource):
     raise TypeError(
-      "few_shot needs a task made by register_classification_task or"
-      f" register_file_task; {task.name!r} reads a {type(base).__name__}"
+      "few_shot needs a task made by register_file_task, register_dataset or"
+      " register_classification_task; the task"
+      f" {task.name!r} reads a {type(base).__name__}"
     )
   by_class = hasattr(task.postprocessor, "label_names")
 

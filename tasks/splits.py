@@ -26,14 +26,15 @@ class Splits:
       `test`; "carve": validation is 1,000 rows of the dataset's `train`;
       "own": all three are the dataset's own.
     train: the dataset's own split that train comes from.
-    test: its split that test comes from, which must have labels.
+    test: its split that test comes from, which must have labels. By default
+      its test with "own", else its validation.
     validation: its split that validation is, with "own".
     others: {split: the dataset's own split}, further test splits.
   """
 
   division: str
   train: str = "train"
-  test: str = "validation"
+  test: str | None = None
   validation: str = "validation"
   others: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -42,6 +43,9 @@ class Splits:
       raise ValueError(
         f"Splits.division must be one of {DIVISIONS}, got {self.division!r}"
       )
+    if self.test is None:
+      own = self.division == "own"
+      object.__setattr__(self, "test", "test" if own else "validation")
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -85,7 +89,7 @@ class Splits:
 
 HALVE = Splits("halve")
 CARVE = Splits("carve")
-OWN = Splits("own", test="test")
+OWN = Splits("own")
 
 
 def divide(

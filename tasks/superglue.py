@@ -105,8 +105,6 @@ DATASETS = {
     "query: {query} entities: {entities} passage: {passage}",
     Answers(each=True),
     CARVE,
-    metric_fns=("squad",),
-    metric="f1",
     t5_template="record query: {query} entities: {entities} passage: {passage}",
     prepare=prepare_record,
   ),

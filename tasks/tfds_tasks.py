@@ -29,8 +29,10 @@ class Dataset:
     form: what the target is.
     splits: how train, validation and test are had.
     metric_fns: names in `metrics.METRICS`, or functions; the dataset's
-      official ones.
-    metric: the name of the value that the paper reports.
+      official ones. None: the form's.
+    metric: the name of the value that counts, for the paper's datasets that
+      which it reports. None: the form's, or with other `metric_fns` the first
+      value of the first.
     digits: label words are "0", "1", ... as in the paper's line of work,
       rather than the names of the classes.
     t5_template: T5 1.0's input text, for a second task `NAME_prefixed` with
@@ -47,8 +49,8 @@ class Dataset:
   template: str
   form: Form
   splits: splits.Splits
-  metric_fns: Sequence[str | Callable] = ("accuracy",)
-  metric: str = "accuracy"
+  metric_fns: Sequence[str | Callable] | None = None
+  metric: str | None = None
   digits: bool = True
   t5_template: str | None = None
   prepare: Callable[[dict], dict] | None = None
@@ -62,12 +64,25 @@ class Dataset:
     Raises:
       DataUnavailableError: TFDS has it neither on disk nor can it fetch it.
       FileNotFoundError: one of the user's files is missing.
+      ValueError: the rows lack a field that the template or the form reads.
     """
     if self.files and (self.tfds_name is None or self.files.path.is_dir()):
       rows = self.files.rows(own_split)
     else:
       rows = read_tfds(self.tfds_name, own_split, self.columns, self.files)
-    return [self.prepare(row) if self.prepare else row for row in rows]
+    made = [self.prepare(row) if self.prepare else row for row in rows]
+    needed = (
+      *text_tasks.check_template(self.template),
+      *self.form.fields,
+      *(self.key_fields or ()),
+    )
+    missing = [name for row in made[:1] for name in needed if name not in row]
+    if missing:
+      raise ValueError(
+        f"no field {missing[0]!r}; the rows of {own_split!r} have"
+        f" {', '.join(made[0])}." + text_tasks.near_misses(missing[0], made[0])
+      )
+    return made
 
   def row_key(self) -> Callable[[Mapping], str]:
     """Returns the function from a row to the text that it is drawn by."""
@@ -101,6 +116,7 @@ def read_tfds(
     ds = tfds.load(tfds_name, split=split, decoders=decoders)
   except (
     OSError,
+    AssertionError,  # No such version.
     download.DownloadError,
     download.download_manager.NonMatchingChecksumError,
   ) as error:
@@ -131,12 +147,12 @@ def _loader(name, dataset, template, form):
   def load(split):
     # Two splits may be cut from one reading: the other waits for its turn.
     if split not in spare:
-      parts = dataset.splits.read(split, dataset.rows, dataset.row_key())
-      for part, rows in parts.items():
-        try:
+      try:
+        parts = dataset.splits.read(split, dataset.rows, dataset.row_key())
+        for part, rows in parts.items():
           spare[part] = form.examples(rows, template, train=part == "train")
-        except ValueError as error:
-          raise ValueError(f"task {name!r}, split {part!r}: {error}") from error
+      except ValueError as error:
+        raise ValueError(f"task {name!r}, split {split!r}: {error}") from error
     return spare.pop(split)
 
   return load
@@ -175,10 +191,12 @@ def register_dataset(
         ),
         label_names=form.label_names,
         postprocess_fn=form.postprocessor,
-        metric_fns=dataset.metric_fns,
+        metric_fns=dataset.metric_fns or form.metric_fns,
         vocabulary=vocabulary,
         template=template,
       )
     )
     made[-1].metric = dataset.metric
+    if dataset.metric_fns is None and dataset.metric is None:
+      made[-1].metric = form.metric
   return made[0]

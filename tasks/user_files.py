@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import pathlib
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 
 
@@ -57,40 +58,68 @@ class UserFiles:
         where.
       ValueError: the file is not of the format.
     """
+    if split not in self.names:
+      raise ValueError(
+        f"there is no file of the split {split!r}, only of"
+        f" {', '.join(self.names)}"
+      )
     path = self.path / self.names[split]
     if not path.is_file():
       raise FileNotFoundError(f"no file {path}: {self.where()}")
     opened = gzip.open if path.suffix == ".gz" else open
     try:
       with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        return list(self.read_rows(file))
-    except (ValueError, KeyError, csv.Error, gzip.BadGzipFile) as error:
+        rows = list(self.read_rows(file))
+      if not rows:
+        raise ValueError("it is empty")
+    except (
+      *(ValueError, KeyError, TypeError, AttributeError, csv.Error),
+      *(gzip.BadGzipFile, EOFError, zlib.error),  # An interrupted download.
+    ) as error:
       raise ValueError(
         f"{path} is not the file from {self.origin}:"
         f" {type(error).__name__}: {error}"
       ) from error
+    return rows
 
 
 def read_scitail(lines: Iterable[str]) -> Iterable[dict]:
   """Yields SciTail's premise, hypothesis and label (tab-separated)."""
-  for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+  rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+  for number, row in enumerate(rows, 1):
+    if not row:
+      continue
+    if len(row) != 3:
+      raise ValueError(f"line {number}: expected 3 columns, got {len(row)}")
     premise, hypothesis, label = row
     yield {"premise": premise, "hypothesis": hypothesis, "label": label}
 
 
 def read_mrqa(lines: Iterable[str]) -> Iterable[dict]:
   """Yields MRQA's questions: a header, then a JSON object per context."""
-  for line in lines:
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
     passage = json.loads(line)
     for row in passage.get("qas", ()):
+      answers = row["answers"]
+      if not isinstance(answers, list) or any(
+        not isinstance(answer, str) for answer in answers
+      ):
+        raise ValueError(f"line {number}: the answers are no list of texts")
       yield {
         "context": passage["context"].strip(),
         "question": row["question"].strip(),
-        "answers": list(row["answers"]),
+        "answers": answers,
       }
 
 
 def read_e2e(lines: Iterable[str]) -> Iterable[dict]:
   """Yields E2E's meaning representations and texts (CSV with mr and ref)."""
-  for row in csv.DictReader(lines):
+  reader = csv.DictReader(lines, strict=True)
+  for row in reader:
+    if None in row or None in row.values():
+      raise ValueError(
+        f"line {reader.line_num}: expected {len(reader.fieldnames)} columns"
+      )
     yield {"meaning_representation": row["mr"], "target": row["ref"]}

@@ -93,12 +93,36 @@ def test_the_three_stages_run_from_their_files(folder):
   )
 
 
+def test_modules_of_the_commands_folder_are_found(tmp_path, monkeypatch, capfd):
+  from mpt_jax import cli
+
+  (tmp_path / "tasks_of_mine.py").write_text("")
+  (tmp_path / "mine.gin").write_text(
+    "from __gin__ import dynamic_registration\nimport tasks_of_mine\n"
+    'include "gin/mpt_teacher.gin"\n'
+  )
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  arguments = ["train", "--gin_file=mine.gin", "--gin.MODEL_DIR='x'"]
+  with pytest.raises(SystemExit) as left:
+    cli.main([*arguments, "--gin.MIXTURE_OR_TASK_NAME='no_such_task'"])
+  errors = capfd.readouterr().err
+  assert left.value.code == 2 and "unknown task 'no_such_task'" in errors
+  # Nor does gin tell where else it looked for the included file.
+  assert errors.count("\n") == 1
+
+
 WRONG = {
   "malformed value": (["BATCH_SIZE=[8"], "BATCH_SIZE"),
   "unknown macro's argument": (["MixConfig.batch_siz=8"], "batch_siz"),
   "unknown name": (["NoSuchThing.value=8"], "NoSuchThing"),
   "value out of range": (['MixConfig.mixing="mixed"'], "mixing must be one of"),
   "no MODEL_DIR": ([], "MODEL_DIR"),
+  "misspelt macro": (
+    ["TRAIN_STEP=2"],
+    "--gin.TRAIN_STEP: no gin file of this command uses a macro of this name."
+    " Did you mean TRAIN_STEPS",
+  ),
 }
 
 

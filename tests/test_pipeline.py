@@ -2,6 +2,7 @@
 
 import pytest
 import seqio
+import tensorflow as tf
 from train_fixtures import register_tiny_task
 
 from mpt_jax.pipeline import ExampleStream, MixConfig
@@ -75,6 +76,42 @@ def test_a_slot_has_the_same_examples_alone_and_in_a_bank(three_tasks):
     alone = take(stream([task]), 9)
     share = [[x[1:] for x in batch if x[0] == index] for batch in together]
     assert share == [[x[1:] for x in batch] for batch in alone]
+
+
+def test_the_place_in_a_python_generator_is_counted(three_tasks, tmp_path):
+  features = three_tasks[0].output_features
+  texts = [f"red house {i}" for i in range(10)]
+
+  def dataset_fn(split, shuffle_files, seed=None):
+    del split, shuffle_files, seed
+    signature = {k: tf.TensorSpec((), tf.string) for k in features}
+    make = lambda: ({"inputs": t, "targets": "yes"} for t in texts)
+    return tf.data.Dataset.from_generator(make, output_signature=signature)
+
+  name = "pipeline_generator"
+  task = seqio.TaskRegistry.add(
+    name,
+    seqio.FunctionDataSource(dataset_fn, splits=("train",)),
+    output_features=features,
+    preprocessors=[
+      seqio.preprocessors.tokenize,
+      seqio.preprocessors.append_eos,
+    ],
+  )
+  make = lambda: ExampleStream([task], [name], MixConfig(batch_size=4, seed=1))
+  first = make()
+  take(first, 4)  # Into the second epoch.
+  first.save(tmp_path / "a")
+  expected = take(first, 3)
+  second = make()
+  take(second, 1)
+  second.restore(tmp_path / "a")
+  assert take(second, 1) == expected[:1]
+  # A place after one that was restored.
+  second.save(tmp_path / "b")
+  third = make()
+  third.restore(tmp_path / "b")
+  assert take(third, 2) == expected[1:]
 
 
 @pytest.mark.parametrize(

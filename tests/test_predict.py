@@ -292,6 +292,21 @@ def _texts(predictor, rows):
   return [r["prediction"] for r in predictor.predict(rows)]
 
 
+def test_a_field_called_task_is_text_where_there_is_one_prompt(bank, backbone):
+  one = PromptBank(
+    {"shared_prompt": bank.composed[:1]},
+    ("only",),
+    (0,),
+    bank.backbone,
+    ({"task": "x", "label_names": None, "template": "{task}: {text}"},),
+  )
+  made = predict.Predictor(one, backbone, targets_length=2)
+  prepared = made.prepare({"task": "sentiment", "text": "fine"})
+  assert prepared.slot == 0
+  text = made._tokenizer.decode(prepared.ids)
+  assert text == "sentiment: fine"
+
+
 def test_sampling(prompts, backbone, predictor, free_rows):
   make = lambda **settings: predict.Predictor(
     prompts, backbone, **{"batch_size": 4, "targets_length": 5, **settings}

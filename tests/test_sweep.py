@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from mpt_jax import (
 )
 from mpt_jax.prompts import PromptConfig
 from mpt_jax.t5_config import T5Config
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 TASKS = ("glue_rte", "glue_cola")
 
@@ -269,12 +272,50 @@ def test_the_command_trains_the_same_run(tmp_path):
   from mpt_jax import gin_main
 
   planned = sweep.plan(make_table(), tmp_path, ["SEEDS = (5,)"])[1]
-  words = shlex.split(planned.command)
+  words = shlex.split(planned.command())
   assert words[:3] == ["python", "-m", "mpt_jax.train"]
   files, bindings, paths, _ = gin_main.parse_args(words[3:])
   arguments, _ = gin_main.load_config(files, bindings, paths)
   assert arguments["experiment"] == planned.experiment
   assert arguments["model_dir"] == str(planned.folder)
+
+
+def test_the_command_brings_the_users_modules(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "mine.gin").write_text("MINE = 1\n")
+  files = ["mine.gin", str(ROOT / "gin" / "tables" / "glue.gin"), "gin/x.gin"]
+  # A macro of another run stays out: alone, this one would refuse it.
+  bindings = ["EXAMPLES_PER_SLOT = 2", "MINE = 2", "MixConfig.seed = 3"]
+  run = sweep.plan(make_table(), tmp_path, bindings)[0]
+  words = run.command(files, ["a", "b"])
+  assert words.startswith(
+    "python -m mpt_jax.train --gin_search_paths=a,b --gin_file=mine.gin"
+    " --gin_file=gin/mpt_teacher.gin "
+  )
+  assert "EXAMPLES_PER_SLOT" not in words
+  assert "--gin.MINE=2" in words and "--gin.MixConfig.seed=3" in words
+
+
+@pytest.mark.parametrize(
+  ("changes", "bindings", "message"),
+  [
+    ({}, ["SHOTS = (8,)"], "no cell: .*rows have None shots"),
+    ({"columns": {"glue_mrpc": "M"}}, [], "its columns are glue_mrpc"),
+    ({"rows": ()}, [], "'adapt' is in no row.*no other run uses it"),
+    ({}, ["Experiment.eval = None"], "candidates.*no validation score"),
+  ],
+)
+def test_what_cannot_be_shown_is_not_trained(
+  tmp_path, changes, bindings, message
+):
+  if "columns" in changes:
+    changes = {**changes, "rows": (tables.Row("MPT", "adapt", "mpt"),)}
+  table = make_table(**changes)
+  planned = sweep.plan(table, tmp_path, bindings)
+  # What others use needs no row.
+  sweep_results.check_run(table, planned[0], planned)
+  with pytest.raises(ValueError, match=message):
+    sweep_results.check_run(table, planned[1], planned)
 
 
 WRONG = {

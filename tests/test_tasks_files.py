@@ -63,6 +63,39 @@ def test_labels_as_ids(tmp_path, label_names, value):
   assert task.postprocessor.label_names == ("bad", "good")
 
 
+@pytest.mark.parametrize(
+  ("label_names", "expected"),
+  [
+    # Values that are words too, as in datasets that count their labels from 1.
+    ({1: "0", 2: "1"}, "01"),
+    ({1: "2", 2: "1"}, "21"),
+    (("1", "2"), "12"),
+    # A value that the mapping does not name is a word.
+    ({3: "3", 4: "1", 2: "2"}, "12"),
+  ],
+)
+def test_values_that_are_words_too(tmp_path, label_names, expected):
+  path = write(tmp_path, "text,label\na,1\nb,2\n", "rows.csv")
+  made = register(path, label_names=label_names).source.examples("train")
+  assert "".join(target for _, target in made) == expected
+
+
+@pytest.mark.parametrize(
+  "label_names",
+  [
+    {True: "good", False: "bad"},
+    {"true": "good", "false": "bad"},
+    {1: "good", 0: "bad"},
+    ("bad", "good"),
+  ],
+)
+def test_booleans_as_labels(tmp_path, label_names):
+  rows = [{"text": "x", "label": True}, {"text": "y", "label": False}]
+  path = write(tmp_path, "\n".join(map(json.dumps, rows)))
+  made = register(path, label_names=label_names).source.examples("train")
+  assert made == [("review: x", "good"), ("review: y", "bad")]
+
+
 def test_generation_target_template(tmp_path):
   path = write(tmp_path, '{"text": "long", "summary": "short"}')
   task = register(path, target="so: {summary}", label_names=None)
@@ -84,6 +117,8 @@ def test_generation_target_template(tmp_path):
       "'goood' is not one of bad, good.*mean",
     ),
     ('{"text": "a", "label": 2}', "label '2' is not one of"),
+    ('{"text": "\\ud83d", "label": "bad"}', "line 1: half of a surrogate"),
+    ('{"text": %s, "label": 0}' % ("1" * 5000), "line 1: Exceeds the limit"),
     ("\n", "is empty"),
   ],
 )
@@ -101,6 +136,14 @@ def test_bad_table_rows(tmp_path):
     task.source.examples("train")
   task = register(write(tmp_path, "a\tbad\nb\tgood\n", "headless.tsv"))
   with pytest.raises(ValueError, match="first line, which names the columns"):
+    task.source.examples("train")
+  task = register(write(tmp_path, "\na,bad\n", "blank.csv"))
+  with pytest.raises(ValueError, match="names the columns, is empty"):
+    task.source.examples("train")
+  # The row that is broken, not the one before.
+  text = "text\tlabel\n" + "a\tbad\n" * 5 + '"b" c\tbad\n'
+  task = register(write(tmp_path, text, "quote.tsv"))
+  with pytest.raises(ValueError, match="quote.tsv, line 7: "):
     task.source.examples("train")
   path = tmp_path / "latin.csv"
   path.write_bytes("text,label\né,bad\n".encode("latin-1"))

@@ -60,7 +60,10 @@ def test_right_texts_are_right(name):
   for metric_fn in task.task.metric_fns:
     made.update(metric_fn(targets, predictions))
   assert made == pytest.approx(RIGHT.get(plain, {"accuracy": 1}))
-  assert dataset.metric in made
+  kind = {forms.Answers: "f1", forms.References: "bleu", forms.Score: "pearson"}
+  special = {"glue_cola": "matthews", "super_glue_multirc": "f1a"}
+  expected = special.get(plain, kind.get(type(dataset.form), "accuracy"))
+  assert task.main_metric() == expected and expected in made
   names = evaluation.label_names(task.task)
   if isinstance(dataset.form, forms.Labels):
     assert set(texts) <= set(names)
@@ -169,6 +172,39 @@ def test_unlabelled_rows_are_errors():
   ):
     with pytest.raises(ValueError, match="split 'test': .*an unlabelled row"):
       read(tfds_tasks.Dataset(tfds_name, template, form, own))
+
+
+def test_own_splits_are_the_datasets_three():
+  made = splits.Splits("own")
+  assert (made.train, made.validation, made.test) == (
+    "train",
+    "validation",
+    "test",
+  )
+  assert splits.Splits("halve").test == "validation"
+  assert splits.Splits("own", test="validation").test == "validation"
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      dict(template="{txt}"),
+      "no field 'txt'; the rows.*label, text.*mean text",
+    ),
+    (dict(form=forms.Labels(("a", "b"), field="lab")), "no field 'lab'"),
+    (dict(form=forms.References(target="summary")), "no field 'summary'"),
+    (dict(key_fields=("id",)), "no field 'id'"),
+  ],
+)
+def test_a_field_that_is_not_there(changes, message):
+  values = dict(template="{text}", form=forms.Labels(("a", "b")))
+  dataset = tfds_tasks.Dataset(
+    "yelp_polarity_reviews:0.*.*", splits=splits.CARVE, **(values | changes)
+  )
+  task = tfds_tasks.register_dataset(next(_names), dataset)
+  with pytest.raises(ValueError, match=f"split 'train': .*{message}"):
+    task.source.examples("train")
 
 
 def test_a_dataset_of_ones_own():

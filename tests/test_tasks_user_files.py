@@ -52,6 +52,72 @@ def test_scitail(folder):
     assert part in str(error.value)
 
 
+GOOD = {"context": "c", "qas": [{"question": "q", "answers": ["a"]}]}
+
+
+@pytest.mark.parametrize(
+  ("passage", "message"),
+  [
+    ([1], "has no attribute 'get'"),
+    (None, "has no attribute 'get'"),
+    ({**GOOD, "context": None}, "has no attribute 'strip'"),
+    ({**GOOD, "qas": [{"question": "q", "answers": "Paris"}]}, "no list of"),
+    ({**GOOD, "qas": [{"question": "q", "answers": [1]}]}, "line 1: .*no list"),
+    ({**GOOD, "qas": [{"question": "q"}]}, "'answers'"),
+  ],
+)
+def test_what_is_not_mrqas_is_told(folder, passage, message):
+  path = folder / "mrqa" / "news_qa" / "dev" / "NewsQA.jsonl.gz"
+  path.parent.mkdir(parents=True)
+  path.write_bytes(gzip.compress(json.dumps(passage).encode()))
+  expected = f"NewsQA.jsonl.gz is not the file from .*{message}"
+  with pytest.raises(ValueError, match=expected):
+    fresh("mrqa_newsqa").source.examples("test")
+
+
+@pytest.mark.parametrize("damage", ["cut short", "other bytes", "empty"])
+def test_an_interrupted_download_is_told(folder, damage):
+  path = folder / "mrqa" / "news_qa" / "dev" / "NewsQA.jsonl.gz"
+  path.parent.mkdir(parents=True)
+  rows = [{**GOOD, "context": f"context {i * 7919 % 1000}"} for i in range(300)]
+  whole = gzip.compress("\n".join(map(json.dumps, rows)).encode())
+  path.write_bytes(
+    {
+      "cut short": whole[:-30],
+      "other bytes": whole[:200] + bytes(50) + whole[250:],
+      "empty": b"",
+    }[damage]
+  )
+  with pytest.raises(ValueError, match="NewsQA.jsonl.gz is not the file from"):
+    fresh("mrqa_newsqa").source.examples("test")
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ('mr,ref\n"name[A]",Hi\n"name[B]"\n', "line 3: expected 2 columns"),
+    ("mr,ref\na,b,c\n", "line 2: expected 2 columns"),
+    ('mr,ref\n"a,b\nc,d\n', "unexpected end of data"),
+    ("mr\na\n", "'ref'"),
+    ("mr,ref\n", "it is empty"),
+  ],
+)
+def test_what_is_not_e2es_is_told(folder, text, message):
+  path = folder / "e2e_nlg_2017" / "testset_w_refs.csv"
+  path.parent.mkdir()
+  path.write_text(text)
+  with pytest.raises(ValueError, match=f"testset_w_refs.csv is not.*{message}"):
+    fresh("e2e_nlg_2017").source.examples("test")
+
+
+def test_scitail_lines_are_numbered(folder):
+  path = folder / "scitail" / "scitail_1.0_test.tsv"
+  path.parent.mkdir()
+  path.write_text("a\tb\tentails\n\nc\td\n")
+  with pytest.raises(ValueError, match="line 3: expected 3 columns, got 2"):
+    fresh("scitail").source.examples("test")
+
+
 def test_newsqa(folder):
   (folder / "mrqa" / "news_qa" / "dev").mkdir(parents=True)
   lines = [
