@@ -195,7 +195,8 @@ class OpenBackbone:
     config: its shape.
     items: makes an iterator of (t5x name, array as it is on disk), sorted by
       name, which holds one tensor at a time.
-    vocabulary_path: as in `Backbone`.
+    find_vocabulary: finds what is `Backbone.vocabulary_path`; it may raise, of
+      a tokenizer that is not of T5's kind.
     tensors_sha256: what our own files know of their tensors, or None.
     files: those that were or will be read, without the vocabulary.
   """
@@ -204,7 +205,7 @@ class OpenBackbone:
   folder: pathlib.Path
   config: T5Config
   items: Callable[[], Iterator[tuple[str, np.ndarray]]]
-  vocabulary_path: str | None
+  find_vocabulary: Callable[[], str | None]
   tensors_sha256: str | None
   files: tuple[pathlib.Path, ...]
 
@@ -251,15 +252,15 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
 
 def _open_own(fields, folder):
   config = _own_config(fields, folder)
-  files = (folder / "params.safetensors",)
-  tensors = TensorFiles(folder, files)
+  files = (folder / "config.json", folder / "params.safetensors")
+  tensors = TensorFiles(folder, files[1:])
   _check_shapes(folder, tensors, config)
   return OpenBackbone(
     "mpt_jax",
     folder,
     config,
     lambda: ((name, tensors[name]) for name in sorted(tensors)),
-    vocabularies.find_vocabulary(folder),
+    lambda: vocabularies.find_vocabulary(folder),
     tensors.metadata.get("tensors_sha256"),
     files,
   )
@@ -274,9 +275,9 @@ def _open_hugging_face(fields, folder):
     folder,
     config,
     lambda: hf_items(tensors, sources, folder),
-    vocabularies.find_vocabulary(folder, fields),
+    lambda: vocabularies.find_vocabulary(folder, fields),
     None,
-    tuple(hf_files(folder)),
+    (folder / "config.json", *hf_files(folder)),
   )
 
 
@@ -290,7 +291,9 @@ def _open_t5x(checkpoint, folder):
     config,
     lambda: ((name, tensors[name]) for name in sorted(tensors)),
     # t5x keeps no vocabulary, but one may have been put beside it.
-    vocabularies.find_vocabulary(folder if folder.is_dir() else checkpoint),
+    lambda: vocabularies.find_vocabulary(
+      folder if folder.is_dir() else checkpoint
+    ),
     None,
     (tensors.index_file,),
   )
@@ -301,7 +304,9 @@ def _check_shapes(folder, tensors, config):
   check_tensors(folder, found, parameter_shapes(config))
 
 
-def load_backbone(path=DEFAULT, dtype: str | None = None) -> Backbone:
+def load_backbone(
+  path=DEFAULT, dtype: str | None = None, vocabulary_path: str | None = None
+) -> Backbone:
   """Reads a backbone.
 
   Args:
@@ -311,6 +316,7 @@ def load_backbone(path=DEFAULT, dtype: str | None = None) -> Backbone:
     dtype: "float32" or "bfloat16", of the arrays and of the computation. None:
       what our folder's config says, and float32 for all others. float32
       weights are exact whatever is on disk.
+    vocabulary_path: a vocabulary to take instead of the backbone's.
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
@@ -330,7 +336,7 @@ def load_backbone(path=DEFAULT, dtype: str | None = None) -> Backbone:
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
-    opened.vocabulary_path,
+    vocabulary_path or opened.find_vocabulary(),
     _fingerprint(config, opened.tensors_sha256 or digest.hexdigest()),
     str(path),
   )

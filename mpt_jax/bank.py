@@ -218,15 +218,22 @@ class PromptBank:
     }
 
   @classmethod
-  def from_fields(cls, params, fields) -> "PromptBank":
-    """The bank of these arrays and `fields`."""
-    return cls(
-      params,
-      tuple(fields["names"]),
-      tuple(fields["groups"]),
-      fields["backbone"],
-      tuple(fields["slots"]),
-    )
+  def from_fields(cls, params, fields, where) -> "PromptBank":
+    """The bank of these arrays and `fields`.
+
+    Raises:
+      ValueError: one of them is missing; the message begins with `where`.
+    """
+    wanted = ("names", "groups", "backbone", "slots")
+    fields = fields if isinstance(fields, dict) else {}
+    missing = [name for name in wanted if name not in fields]
+    missing += {"shared_prompt"} - set(params)
+    if missing:
+      raise ValueError(
+        f"{where} does not describe prompts: no {', '.join(missing)}"
+      )
+    names, groups, backbone, slots = (fields[name] for name in wanted)
+    return cls(params, tuple(names), tuple(groups), backbone, tuple(slots))
 
   def index(self, name: str) -> int:
     """The slot of a name, or of a task that has one slot only.
@@ -299,7 +306,11 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
       f"{path} is a safetensors file, but not one of prompts: its metadata has"
       f" no {FORMAT!r}"
     )
-  bank = PromptBank.from_fields(params, json.loads(metadata[FORMAT]))
+  try:
+    fields = json.loads(metadata[FORMAT])
+  except ValueError as error:
+    raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
+  bank = PromptBank.from_fields(params, fields, path)
   if backbone is not None and bank.backbone != backbone:
     raise ValueError(
       f"the prompts of {path} were trained on another T5 (fingerprint"

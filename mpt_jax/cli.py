@@ -133,16 +133,10 @@ def make_parser() -> argparse.ArgumentParser:
     "--task", metavar="NAME", help="prompt or task of lines that name none"
   )
   sub.add_argument(
-    "input",
-    nargs="?",
-    # Or it would replace what --input gives.
-    default=argparse.SUPPRESS,
-    metavar="FILE",
-    help="the same as --input",
+    "file", nargs="?", metavar="FILE", help="the same as --input"
   )
   sub.add_argument(
     "--input",
-    default="-",
     metavar="FILE",
     help='lines of {"text": ..., "task": ...}, or of plain text; default: -',
   )
@@ -246,9 +240,14 @@ def _add_devices(parser):
 
 
 def _count(text):
-  value = int(text)
+  try:
+    value = int(text)
+  except ValueError:
+    value = 0
   if value < 1:
-    raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    raise argparse.ArgumentTypeError(
+      f"expected a whole number of at least 1, got {text!r}"
+    )
   return value
 
 
@@ -370,7 +369,13 @@ def _evaluate(arguments):
 def _predict(arguments):
   from mpt_jax import predict_files
 
-  source, target = arguments.input, arguments.output
+  if None not in (arguments.file, arguments.input):
+    raise ValueError(
+      f"both {arguments.file} and --input {arguments.input} are given; a call"
+      " reads one file"
+    )
+  source = arguments.file or arguments.input or "-"
+  target = arguments.output
   if target != "-":
     predict_files.check_target(target, arguments.overwrite)
   if source != "-" and not pathlib.Path(source).is_file():

@@ -160,9 +160,12 @@ def _export(arguments):
 
   stablehlo = arguments.to == "stablehlo"
   for name in STABLEHLO_OPTIONS:
-    if getattr(arguments, name) and not stablehlo:
+    value = getattr(arguments, name)
+    if value is not None and value is not False and not stablehlo:
       flag = name.replace("_", "-")
       raise ValueError(f"--{flag} goes with --to stablehlo only")
+  if arguments.base_model is not None and arguments.to != "peft":
+    raise ValueError("--base-model goes with --to peft only")
   bank = load_bank(arguments.prompts)
   if arguments.task:
     bank = bank_parts.select(bank, arguments.task)
@@ -189,15 +192,19 @@ def _export_stablehlo(bank, arguments):
   from mpt_jax import run_settings, stablehlo
 
   if arguments.add:
-    unused = [n for n in STABLEHLO_OPTIONS[1:] if getattr(arguments, n)]
+    unused = [
+      n for n in STABLEHLO_OPTIONS[1:] if getattr(arguments, n) is not None
+    ]
     if unused:
       raise ValueError(
         f"--{unused[0].replace('_', '-')} does not go with --add: the programs"
         " are there already"
       )
-    return stablehlo.add_prompts(bank, arguments.out)
+    return stablehlo.add_prompts(bank, arguments.out, arguments.backbone)
   settings = run_settings.read(arguments.prompts)
   inputs_length, targets_length = run_settings.lengths(settings)
+  if arguments.targets_length is not None:
+    targets_length = arguments.targets_length
   console = rich.console.Console(stderr=True)
   with rich.progress.Progress(
     console=console, transient=True, disable=not console.is_terminal
@@ -209,7 +216,7 @@ def _export_stablehlo(bank, arguments):
       arguments.backbone or run_settings.backbone(settings),
       inputs_lengths=arguments.inputs_length
       or stablehlo.default_lengths(inputs_length),
-      targets_length=arguments.targets_length or targets_length,
+      targets_length=targets_length,
       platforms=arguments.platforms or stablehlo.PLATFORMS,
       dtype=arguments.dtype,
       report=lambda done, n: bar.update(task, completed=done, total=n),
@@ -220,7 +227,9 @@ def _import(arguments):
   from mpt_jax import prompt_files
   from mpt_jax.errors import check_free
 
-  check_free(arguments.out)
+  if arguments.encoder_half and arguments.source_format != "peft":
+    raise ValueError("--encoder-half goes with --from peft only")
+  check_free(arguments.out, folder=False)
   bank = prompt_files.import_prompts(
     arguments.source,
     arguments.source_format,

@@ -102,7 +102,7 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
 
 def _vocabulary(given, opened):
   if given is None:
-    return opened.vocabulary_path
+    return opened.find_vocabulary()
   if given == "bytes":
     return str(vocabularies.BYTES_PATH)
   if not pathlib.Path(given).is_file():

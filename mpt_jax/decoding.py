@@ -166,6 +166,8 @@ def make_decoder(
       f"top_k={top_k}, seed={seed}: only sampling uses them; give a"
       " temperature above 0"
     )
+  if seed is not None and not -(2**63) <= seed < 2**63:
+    raise ValueError(f"seed must fit into 64 bits, got {seed}")
   base_key = jax.random.key(seed or 0)
 
   def decode(params, batch, row_ids, max_length):

@@ -125,7 +125,7 @@ def _describe_backbone(path, console):
     ("format", opened.kind),
     ("parameters", f"{num_backbone_parameters(config):,}"),
     ("fingerprint", fingerprint),
-    ("vocabulary", opened.vocabulary_path or "none"),
+    ("vocabulary", opened.find_vocabulary() or "none"),
   ]
   rows += [(k, str(v)) for k, v in vars(config).items()]
   _print_pairs(console, f"backbone {path}", rows)

@@ -62,12 +62,9 @@ def evaluate(
   mesh = partitioning.make_mesh(num_model_partitions)
   loaded = load_backbone(
     backbone or run_settings.backbone(settings),
-    dtype or run_settings.dtype(settings),
+    dtype or settings.get("dtype"),
+    settings.get("vocabulary_path"),
   )
-  if settings.get("vocabulary_path") is not None:
-    loaded = dataclasses.replace(
-      loaded, vocabulary_path=settings["vocabulary_path"]
-    )
   check_vocabulary(loaded)
   params, prompt_config = dict(loaded.params), None
   if bank is not None:

@@ -46,9 +46,14 @@ def hf_config(fields, folder):
     )
   if fields.get("layer_norm_epsilon", 1e-6) != 1e-6:
     refuse("layer_norm_epsilon", "1e-06")
+  ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+  for name, expected in ids.items():
+    if fields.get(name) not in (None, expected):
+      refuse(name, f"{expected}, as T5 has it")
   names = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")
   for name in names:
-    if name not in fields:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
       refuse(name, "a positive integer")
   # Since version 5, transformers writes tie_word_embeddings=True for T5 1.1
   # too, and tells the versions apart by scale_decoder_outputs. mT5, which is a
@@ -56,14 +61,18 @@ def hf_config(fields, folder):
   scaled = fields["model_type"] == "t5" and fields.get(
     "scale_decoder_outputs", fields.get("tie_word_embeddings", True)
   )
-  return T5Config(
-    *(fields[name] for name in names),
-    num_decoder_layers=fields.get("num_decoder_layers") or fields["num_layers"],
-    mlp_activations=activations[feed_forward],
-    logits_via_embedding=bool(scaled),
-    num_relpos_buckets=fields.get("relative_attention_num_buckets", 32),
-    max_relpos_distance=fields.get("relative_attention_max_distance", 128),
-  )
+  layers = fields.get("num_decoder_layers") or fields["num_layers"]
+  try:
+    return T5Config(
+      *(fields[name] for name in names),
+      num_decoder_layers=layers,
+      mlp_activations=activations[feed_forward],
+      logits_via_embedding=bool(scaled),
+      num_relpos_buckets=fields.get("relative_attention_num_buckets", 32),
+      max_relpos_distance=fields.get("relative_attention_max_distance", 128),
+    )
+  except ValueError as error:
+    raise ValueError(f"{folder / 'config.json'}: {error}") from error
 
 
 def hf_shares_head(fields) -> bool:
@@ -88,7 +97,11 @@ def hf_files(folder):
       return [folder / name]
     if index.is_file():
       weight_map = read_json(index, folder).get("weight_map")
-      if not isinstance(weight_map, dict):
+      if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(n, str) for n in weight_map.values())
+      ):
         raise ValueError(f"{index} has no weight_map of tensor names to files")
       return [folder / name for name in sorted(set(weight_map.values()))]
   return [folder / "model.safetensors"]

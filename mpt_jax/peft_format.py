@@ -123,6 +123,8 @@ def read_adapter(folder, encoder_half: bool = False):
     fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
   except ValueError as error:
     raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
+  if not isinstance(fields, dict):
+    raise ValueError(f"{folder / CONFIG} must hold a JSON object")
   kind = fields.get("peft_type")
   if kind not in (MULTITASK, PLAIN):
     raise ValueError(

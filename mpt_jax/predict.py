@@ -95,8 +95,18 @@ class Predictor:
   ):
     if method not in METHODS:
       raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    if batch_size < 1:
-      raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for name, value in (
+      ("batch_size", batch_size),
+      ("num_beams", num_beams),
+      ("inputs_length", inputs_length),
+      ("targets_length", targets_length),
+    ):
+      if value is None and name.endswith("length"):
+        continue
+      if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(
+          f"{name} must be a whole number of at least 1, got {value!r}"
+        )
     settings = {}
     if not isinstance(prompts, PromptBank):
       settings = run_settings.read(prompts)
@@ -105,7 +115,8 @@ class Predictor:
     self._mesh = partitioning.make_mesh(num_model_partitions)
     loaded = load_backbone(
       backbone or run_settings.backbone(settings),
-      dtype or run_settings.dtype(settings),
+      dtype or settings.get("dtype"),
+      settings.get("vocabulary_path"),
     )
     check_vocabulary(loaded)
     if isinstance(prompts, PromptBank):
@@ -227,21 +238,18 @@ class Predictor:
     template = self.bank.slots[slot].get("template")
     if self._raw or not template:
       if row.get("text") is None:
-        raise ValueError(f"no field 'text'; the row has {', '.join(row)}")
+        raise ValueError(_lacks(["text"], row))
       return str(row["text"])
     fields = _fields(template)
     # True and False are the classes 1 and 0, as in the tasks.
-    row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+    values = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
     if len(set(fields)) == 1 and "text" in row:
-      row.setdefault(fields[0], row["text"])
-    missing = [f for f in dict.fromkeys(fields) if row.get(f) is None]
+      values.setdefault(fields[0], row["text"])
+    missing = [f for f in dict.fromkeys(fields) if values.get(f) is None]
     if missing:
-      raise ValueError(
-        f"no field {', '.join(map(repr, missing))} for the template"
-        f" {template!r} of {self.bank.names[slot]!r}; the row has"
-        f" {', '.join(row)}"
-      )
-    return template.format(**row)
+      of = f" for the template {template!r} of {self.bank.names[slot]!r}"
+      raise ValueError(_lacks(missing, row, of))
+    return template.format(**values)
 
   def predict(self, rows) -> list[dict]:
     """Predicts for rows of any of the bank's tasks.
@@ -397,6 +405,16 @@ class Predictor:
 def _fields(template: str) -> list[str]:
   """The names of a template's fields."""
   return [f for _, f, _, _ in string.Formatter().parse(template) if f]
+
+
+def _lacks(missing, row, of="") -> str:
+  """What is wrong with a row that lacks these fields, or has null in them."""
+  null = [name for name, value in row.items() if value is None]
+  return (
+    f"no field {', '.join(map(repr, missing))}{of}; the row has"
+    f" {', '.join(row) or 'none'}"
+    + (f", of which {', '.join(null)} null" if null else "")
+  )
 
 
 def check_backbone(bank: PromptBank, fingerprint: str) -> PromptBank:

@@ -81,6 +81,12 @@ def predict_file(
   total = begun = None
   if target != "-":
     check_target(target, overwrite)
+  for name, stream, path in (
+    ("input", sys.stdin, source),
+    ("output", sys.stdout, target),
+  ):
+    if path == "-" and stream is None:
+      raise ValueError(f"standard {name} is closed; give a file with --{name}")
   if source == "-":
     source = _StandardInput()
   else:
@@ -119,8 +125,12 @@ def predict_file(
 
 
 def check_target(target, overwrite):
-  """Raises ValueError where the output file exists and is to be kept."""
-  if pathlib.Path(target).exists() and not overwrite:
+  """Raises ValueError where the output exists and is to be kept."""
+  path = pathlib.Path(target)
+  if path.exists() and not path.is_file():
+    kind = "a folder" if path.is_dir() else "no regular file"
+    raise ValueError(f"{target} is {kind}; name a file with --output, or - ")
+  if path.exists() and not overwrite:
     raise ValueError(f"{target} exists; give --overwrite, or another --output")
 
 
@@ -209,13 +219,22 @@ def _parse(line, where):
       f"{where}: not valid JSON: {error.msg} at column {error.colno}. Lines of"
       " plain text belong in a .txt file"
     ) from error
+  except (ValueError, RecursionError) as error:
+    # A number of thousands of digits, or too many brackets.
+    raise ValueError(f"{where}: {error}") from error
   try:
-    # What is read must be writable: JSON may hold half of a surrogate pair.
-    json.dumps(row, ensure_ascii=False).encode()
+    # What is read must be writable: JSON may hold half of a surrogate pair,
+    # and Python reads numbers that JSON has not.
+    json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
   except UnicodeEncodeError as error:
     raise ValueError(
       f"{where}: half of a surrogate pair (\\ud800 to \\udfff), which is no"
       " Unicode text; the text was cut within a character"
+    ) from error
+  except ValueError as error:
+    raise ValueError(
+      f"{where}: NaN or an infinite number, which JSON cannot hold; put null"
+      " in its place"
     ) from error
   if not isinstance(row, dict):
     raise ValueError(

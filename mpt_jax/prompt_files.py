@@ -8,6 +8,7 @@
 Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -58,7 +59,7 @@ def export_prompts(
   """
   if how not in EXPORTS:
     raise ValueError(f"--to must be one of {', '.join(EXPORTS)}, got {how!r}")
-  out = check_free(out)
+  out = check_free(out, folder=how == "peft")
   details = {"base_model": base_model}
   if backbone is not None:
     config, fingerprint = identify_backbone(backbone)
@@ -191,9 +192,17 @@ def import_prompts(
     "npz": lambda path: _read_npz(path, known),
     "npy": lambda path: _read_npy(path, known),
   }[how]
-  bank = concatenate([read(pathlib.Path(source)) for source in sources])
+  banks = [read(pathlib.Path(source)) for source in sources]
   if names:
-    bank = _rename(bank, names)
+    # Before they are one, as files of several folders may be called alike.
+    banks = _rename(banks, names)
+  bank = concatenate(banks)
+  for name, array in bank.params.items():
+    if not np.isfinite(array).all():
+      raise ValueError(
+        f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
+        " large numbers, so the prompts are of no use"
+      )
   emb_dim = bank.params["shared_prompt"].shape[-1]
   if identity is not None and emb_dim != config.emb_dim:
     raise ValueError(
@@ -203,17 +212,26 @@ def import_prompts(
   return bank
 
 
-def _rename(bank, names):
-  names = tuple(names)
-  if len(names) != len(bank.names) or len(set(names)) < len(names):
+def _rename(banks, names):
+  """The banks with these names, in their order."""
+  old = [name for bank in banks for name in bank.names]
+  if len(names) != len(old) or len(set(names)) < len(names):
     raise ValueError(
-      f"--task must give {len(bank.names)} different names, one for each"
-      f" prompt ({', '.join(bank.names)}), got {', '.join(names)}"
+      f"--task must give {len(old)} different names, one for each"
+      f" prompt ({', '.join(old)}), got {', '.join(names)}"
     )
-  slots = tuple(
-    {**slot, "task": name} for slot, name in zip(bank.slots, names, strict=True)
-  )
-  return PromptBank(bank.params, names, bank.groups, bank.backbone, slots)
+  left, renamed = iter(names), []
+  for bank in banks:
+    slots = tuple(
+      {**slot, "task": name}
+      for slot, name in zip(bank.slots, left, strict=False)
+    )
+    renamed.append(
+      dataclasses.replace(
+        bank, names=tuple(slot["task"] for slot in slots), slots=slots
+      )
+    )
+  return renamed
 
 
 def _bank(params, names, groups, fingerprint, where):
@@ -256,7 +274,7 @@ def _read_adapter(path, fingerprint, encoder_half):
   num_tasks = params.get("task_columns", params["shared_prompt"]).shape[0]
   notes = _read_notes(path)
   if notes is not None:
-    bank = PromptBank.from_fields(params, notes)
+    bank = PromptBank.from_fields(params, notes, path / NOTES)
     _check_same(path, bank.backbone, fingerprint)
     if len(bank.names) != num_tasks:
       raise ValueError(
@@ -279,7 +297,7 @@ def _read_notes(folder):
     return None
   try:
     return json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
 
 
@@ -313,8 +331,14 @@ def _read_npz(path, fingerprint):
     params["shared_prompt"] = params["shared_prompt"][None]
   num_groups = len(params["shared_prompt"])
   num_tasks = len(params.get("task_columns", params["shared_prompt"]))
+  if not num_tasks or not num_groups:
+    raise ValueError(f"{path} holds no prompt")
   if fields is not None:
-    bank = PromptBank.from_fields(params, json.loads(str(fields)))
+    try:
+      fields = json.loads(str(fields))
+    except ValueError as error:
+      raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
+    bank = PromptBank.from_fields(params, fields, path)
     _check_same(path, bank.backbone, fingerprint)
   else:
     if num_groups not in (1, num_tasks):
@@ -372,4 +396,5 @@ def _floats(path, name, array):
     raise ValueError(f"{path}: {name} must hold floats, got {array.dtype}")
   if array.ndim not in (2, 3):
     raise ValueError(f"{path}: {name} has shape {array.shape}")
-  return np.ascontiguousarray(array, np.float32)
+  with np.errstate(over="ignore"):  # `import_prompts` looks for infinities.
+    return np.ascontiguousarray(array, np.float32)

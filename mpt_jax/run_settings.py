@@ -34,11 +34,6 @@ def backbone(settings) -> str:
   return name if isinstance(name, str) else "default"
 
 
-def dtype(settings) -> str | None:
-  """The dtype of a run's settings; None where they leave it to the backbone."""
-  return settings.get("dtype")
-
-
 def lengths(settings) -> tuple[int, int]:
   """(inputs_length, targets_length) of a run's settings, or the defaults."""
   batch = settings.get("batch", {})

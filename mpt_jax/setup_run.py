@@ -79,11 +79,13 @@ def slot_tasks(slots, vocabulary_path):
 
 def _load_backbone(experiment: Experiment) -> Backbone:
   if experiment.network is None:
-    return load_backbone(experiment.backbone, dtype=experiment.dtype)
+    return load_backbone(
+      experiment.backbone, experiment.dtype, experiment.vocabulary_path
+    )
   return Backbone(
     config=experiment.network,
     params=None,
-    vocabulary_path=None,
+    vocabulary_path=experiment.vocabulary_path,
     fingerprint="random",
     name="random",
   )
@@ -108,10 +110,6 @@ def assemble(
     ValueError: settings that do not fit each other or the backbone.
   """
   backbone = backbone or _load_backbone(experiment)
-  if experiment.vocabulary_path is not None:
-    backbone = dataclasses.replace(
-      backbone, vocabulary_path=experiment.vocabulary_path
-    )
   check_vocabulary(backbone)
   config = dataclasses.replace(
     backbone.config, dropout_rate=experiment.dropout_rate

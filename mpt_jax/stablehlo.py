@@ -27,7 +27,11 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax import stablehlo_serve, vocabularies
-from mpt_jax.backbones import check_vocabulary, load_backbone
+from mpt_jax.backbones import (
+  check_vocabulary,
+  identify_backbone,
+  load_backbone,
+)
 from mpt_jax.bank import PromptBank
 from mpt_jax.batches import EOS_ID
 from mpt_jax.errors import check_free
@@ -199,12 +203,14 @@ def export_stablehlo(
   ]
 
 
-def add_prompts(bank: PromptBank, folder) -> list[str]:
+def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
   """Adds prompts to a folder, in which nothing else changes.
 
   Args:
     bank: prompts of the same T5 and of the same length.
     folder: what `export_stablehlo` wrote.
+    backbone: the prompts' T5, to be checked; None for no check but that of
+      the fingerprints.
 
   Returns:
     Lines that say what was written.
@@ -216,6 +222,8 @@ def add_prompts(bank: PromptBank, folder) -> list[str]:
   folder = pathlib.Path(folder)
   manifest = stablehlo_serve.read_manifest(folder)
   check_backbone(bank, manifest["backbone"])
+  if backbone is not None:
+    check_backbone(bank, identify_backbone(backbone)[1])
   if bank.config.prompt_length != manifest["prompt_length"]:
     raise ValueError(
       f"the prompts have {bank.config.prompt_length} rows, those of {folder}"
@@ -228,6 +236,14 @@ def add_prompts(bank: PromptBank, folder) -> list[str]:
       f" {_task_file(folder, taken[0], '.npy')}, or leave it out with --task"
     )
   label_tokens = _label_tokens(bank, Tokenizer(folder / manifest["vocabulary"]))
+  for name, labels in zip(bank.names, label_tokens, strict=True):
+    longest = max(map(len, labels or [[]]))
+    if longest > manifest["labels_length"]:
+      raise ValueError(
+        f"a label of {name!r} has {longest} tokens, and the programs of"
+        f" {folder} score at most {manifest['labels_length']}; export it to a"
+        " folder of its own"
+      )
   _write_tasks(folder / "prompts", bank, label_tokens)
   return [f"{folder}: added {bank.listing}"]
 

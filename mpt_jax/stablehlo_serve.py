@@ -277,6 +277,8 @@ class Server:
   def _input_ids(self, row):
     if not isinstance(row, dict) or "task" not in row:
       raise ValueError(f'a row must be like {{"task": ...}}, got {row!r:.60}')
+    if not isinstance(row["task"], str):
+      raise ValueError(f"task must be a name, got {row['task']!r:.60}")
     task = self.task(row["task"])
     if "ids" in row:
       return self._checked_ids(row["ids"])
@@ -285,7 +287,12 @@ class Server:
       raise ValueError(
         'text needs sentencepiece (pip install sentencepiece); or give "ids"'
       )
-    return [*vocabulary.encode(_fill(task.get("template"), row)), EOS_ID]
+    text = _fill(task.get("template"), row)
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(f"{text!r:.60} is not Unicode text: {error}") from error
+    return [*vocabulary.encode(text), EOS_ID]
 
   def _load_vocabulary(self):
     if self._vocabulary is None:
@@ -392,7 +399,13 @@ def main():
   """Answers lines of JSON from standard input, from this file's folder."""
   try:
     server = Server(pathlib.Path(__file__).parent)
-    rows = [json.loads(line) for line in sys.stdin if line.strip()]
+    rows = []
+    for number, line in enumerate(sys.stdin.buffer, 1):
+      try:
+        if line.strip():
+          rows.append(json.loads(line.decode("utf-8")))
+      except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: {error}") from error
     for row in server.predict(rows):
       print(json.dumps(row, ensure_ascii=False))
   except (ValueError, OSError) as error:

@@ -48,7 +48,11 @@ def assemble(experiment: Experiment) -> setup_run.Assembly:
       opened.config, dtype=experiment.dtype or opened.config.dtype
     )
     backbone = backbones.Backbone(
-      config, None, opened.vocabulary_path, None, experiment.backbone
+      config,
+      None,
+      experiment.vocabulary_path or opened.find_vocabulary(),
+      None,
+      experiment.backbone,
     )
   return setup_run.assemble(experiment, backbone=backbone)
 

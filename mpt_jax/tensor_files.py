@@ -27,6 +27,9 @@ DTYPES = {
 }
 
 
+_SHOWN_OF_A_KIND = 6
+
+
 @functools.cache
 def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
   """Shapes of all tensors of a T5, by flat t5x name, sorted."""
@@ -120,11 +123,18 @@ class TorchFiles(collections.abc.Mapping):
   def __getitem__(self, name):
     import torch
 
-    tensor = self._tensors[name].detach().contiguous()
+    tensor = self._tensors[name].detach()
+    if tensor.layout == torch.strided:
+      tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:
       # NumPy does not know PyTorch's type: the same bits, by another name.
       return tensor.view(torch.int16).numpy().view(DTYPES["bfloat16"])
-    array = tensor.numpy()
+    try:
+      array = tensor.numpy()
+    except (TypeError, RuntimeError):  # Of a type that NumPy has not; sparse.
+      kind = f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
+      check_floats(name, self._folder, kind)
+      raise
     check_floats(name, self._folder, array.dtype)
     return array
 
@@ -230,7 +240,7 @@ def read_json(path, folder):
     raise missing_file(path, folder)
   try:
     fields = json.loads(path.read_text())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not valid JSON: {error}") from error
   if not isinstance(fields, dict):
     raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
@@ -239,22 +249,27 @@ def read_json(path, folder):
 
 def check_tensors(where, found, expected):
   """Raises a ValueError that lists all that does not fit."""
-  problems = [f"missing: {name}" for name in expected if name not in found]
-  problems += [f"unexpected: {n}" for n in sorted(found) if n not in expected]
-  problems += [
+  shapes = [
     f"shape of {name}: expected {expected[name]}, got {found[name]}"
     for name in expected
     if name in found and found[name] != expected[name]
   ]
-  raise_problems(where, problems)
+  missing = [f"missing: {name}" for name in expected if name not in found]
+  more = [f"unexpected: {n}" for n in sorted(found) if n not in expected]
+  # Some of each kind come first, since not all may be shown.
+  kinds = (missing, more, shapes)
+  first = [problem for kind in kinds for problem in kind[:_SHOWN_OF_A_KIND]]
+  rest = [problem for kind in kinds for problem in kind[_SHOWN_OF_A_KIND:]]
+  raise_problems(where, first + rest)
 
 
 def raise_problems(where, problems):
   """Raises a ValueError that lists the problems, if there are any."""
   if problems:
-    shown = "; ".join(problems[:8])
-    if len(problems) > 8:
-      shown += f"; and {len(problems) - 8} more"
+    most = 3 * _SHOWN_OF_A_KIND
+    shown = "; ".join(problems[:most])
+    if len(problems) > most:
+      shown += f"; and {len(problems) - most} more"
     raise ValueError(
       f"the tensors of {where} are not those of its config: {shown}"
     )

@@ -10,6 +10,8 @@ import base64
 import binascii
 import json
 
+from mpt_jax.vocabularies import added_tokens_error, is_t5s_own
+
 SPACE = "▁"
 
 
@@ -49,6 +51,8 @@ def sentencepiece_model(data: bytes, where) -> bytes:
         f" but the ids before it end at {len(vocabulary) - 1}"
       )
     if token["id"] == len(vocabulary):
+      if not is_t5s_own(token["content"]):
+        raise added_tokens_error(where, [token["content"]])
       vocabulary.append((token["content"], 0.0))
   special = {
     t["id"] for t in fields.get("added_tokens", ()) if t.get("special")

@@ -216,7 +216,8 @@ def find_vocabulary(folder, config=None) -> str | None:
     The path of a file, or None.
 
   Raises:
-    ValueError: a tokenizer that is not of T5's kind, or a damaged file.
+    ValueError: a tokenizer that is not of T5's kind, or to which tokens were
+      added; a damaged file.
   """
   folder = pathlib.Path(folder)
   for name in OWN_FILES:
@@ -227,6 +228,7 @@ def find_vocabulary(folder, config=None) -> str | None:
     return str(pieces) if pieces.is_file() else None
   settings = _tokenizer_settings(folder / "tokenizer_config.json")
   if pieces.is_file():
+    _refuse_added_tokens(folder, settings, pieces)
     return str(_with_sentinels(pieces, settings.get("extra_ids")))
   if "ByT5Tokenizer" in (
     config.get("tokenizer_class"),
@@ -242,9 +244,48 @@ def _tokenizer_settings(path):
   if not path.is_file():
     return {}
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    settings = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
     raise ValueError(f"{path} is not valid JSON: {error}") from error
+  if not isinstance(settings, dict):
+    raise ValueError(f"{path} must hold a JSON object, got {settings!r:.40}")
+  return settings
+
+
+def is_t5s_own(token: str) -> bool:
+  """Whether an added token is one that every T5 has.
+
+  >>> [is_t5s_own(t) for t in ("</s>", "<extra_id_7>", "▁<extra_id_7>", "<hl>")]
+  [True, True, True, False]
+  """
+  token = token.lstrip("▁")
+  return token in ("<pad>", "<s>", "</s>", "<unk>") or token.startswith(
+    "<extra_id_"
+  )
+
+
+def added_tokens_error(where, tokens) -> ValueError:
+  """What is said of tokens that were added to a T5's tokenizer."""
+  return ValueError(
+    f"{where}: tokens were added to T5's ({', '.join(tokens[:5])}), and"
+    " sentencepiece does not cut texts at them as that tokenizer does. Give the"
+    " vocabulary without them (VOCABULARY_PATH, or mpt convert --vocabulary)"
+    " if no text holds them"
+  )
+
+
+def _refuse_added_tokens(folder, settings, pieces):
+  """Raises a ValueError where the tokenizer has more than sentencepiece's."""
+  added = settings.get("added_tokens_decoder") or {}
+  tokens = [token.get("content", "") for token in added.values()]
+  path = folder / "added_tokens.json"
+  tokens += _tokenizer_settings(path)
+  tokens = [t for t in dict.fromkeys(tokens) if not is_t5s_own(t)]
+  if tokens:
+    data = pathlib.Path(pieces).read_bytes()
+    tokens = [t for t in tokens if t.encode() not in data]
+  if tokens:
+    raise added_tokens_error(folder, tokens)
 
 
 def _with_sentinels(path, extra_ids):

@@ -220,7 +220,13 @@ def test_saving_is_checked(t5, tmp_path):
     (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
     (dict(feed_forward_proj="gated-relu"), "feed_forward_proj.*gated-relu"),
     (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
-    (dict(d_model=None), "emb_dim.*None"),
+    (dict(d_model=None), "config.json: d_model must be a positive.*None"),
+    (dict(d_kv="6"), "config.json: d_kv must be a positive integer, got '6'"),
+    (dict(num_layers=3.0), "num_layers must be a positive integer, got 3.0"),
+    (dict(num_decoder_layers=-1), "config.json: .*num_decoder_layers"),
+    (dict(decoder_start_token_id=5), "decoder_start_token_id must be 0"),
+    (dict(eos_token_id=2), "eos_token_id must be 1, as T5 has it, got 2"),
+    (dict(pad_token_id=3), "pad_token_id must be 0"),
   ],
 )
 def test_hugging_face_configs_of_other_models(changes, message, tmp_path):

@@ -173,6 +173,52 @@ def test_float8_is_refused(tmp_path):
     backbones.load_backbone(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["float8", "sparse"])
+def test_pytorch_tensors_of_other_kinds_are_named(kind, tmp_path):
+  torch = pytest.importorskip("torch", reason=REASON)
+  state = make_hf(tmp_path).state_dict()
+  (tmp_path / "model.safetensors").unlink()
+  head = state["lm_head.weight"]
+  state["lm_head.weight"] = (
+    head.to_sparse() if kind == "sparse" else head.to(torch.float8_e4m3fn)
+  )
+  torch.save(state, tmp_path / "pytorch_model.bin")
+  with pytest.raises(
+    ValueError, match=f"lm_head.weight.*{kind}.*expected floats"
+  ):
+    backbones.load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "index", [{}, {"weight_map": {}}, {"weight_map": {"a": 1}}]
+)
+def test_an_index_of_nothing(index, tmp_path):
+  make_hf(tmp_path)
+  (tmp_path / "model.safetensors").unlink()
+  path = tmp_path / "model.safetensors.index.json"
+  path.write_text(json.dumps(index))
+  with pytest.raises(ValueError, match="index.json has no weight_map"):
+    backbones.load_backbone(tmp_path)
+
+
+def test_some_problems_of_each_kind_are_named(tmp_path):
+  from safetensors.numpy import load_file, save_file
+
+  make_hf(tmp_path)
+  path = tmp_path / "model.safetensors"
+  tensors = load_file(path)
+  names = sorted(name for name in tensors if "layer_norm" not in name)
+  for name in names[:9]:
+    del tensors[name]
+  tensors |= {f"more_{i}": np.zeros(1, np.float32) for i in range(9)}
+  tensors["lm_head.weight"] = np.zeros((2, 3), np.float32)
+  save_file(tensors, path)
+  with pytest.raises(ValueError, match="shape of lm_head.weight") as error:
+    backbones.load_backbone(tmp_path)
+  for text in ("missing: ", "unexpected: more_0", "more"):
+    assert text in str(error.value)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("sharded", [False, True])
 def test_pytorch_files(legacy, sharded, tmp_path):

@@ -426,6 +426,12 @@ def test_ranking_needs_labels(bank, backbone):
     ranking.predict([{"text": "a", "task": "predict_c"}])
   with pytest.raises(ValueError, match="method must be one of"):
     predict.Predictor(bank, backbone, method="guess")
+  for name in ("batch_size", "num_beams", "inputs_length", "targets_length"):
+    for value in (0, -3, 1.5, "2"):
+      with pytest.raises(ValueError, match=f"{name} must be a whole number"):
+        predict.Predictor(bank, backbone, **{name: value})
+  with pytest.raises(ValueError, match="seed must fit into 64 bits"):
+    predict.Predictor(bank, backbone, temperature=1.0, seed=10**20)
 
 
 def test_run_settings(tmp_path):

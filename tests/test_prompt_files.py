@@ -14,7 +14,7 @@ from prompt_fixtures import D, P, make_bank
 from safetensors.numpy import load_file, save_file
 
 from mpt_jax import backbones, bank_parts, cli, peft_format, prompt_files
-from mpt_jax.bank import load_bank
+from mpt_jax.bank import FORMAT, load_bank
 from mpt_jax.model import Model
 
 
@@ -232,6 +232,51 @@ def test_what_is_not_there(tmp_path):
       prompt_files.import_prompts([tmp_path / "x"], how)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_prompts_that_are_no_numbers(value, base, tmp_path):
+  prompt = np.zeros((P, D))
+  prompt[1, 2] = value
+  np.save(tmp_path / "x.npy", prompt)
+  with pytest.raises(
+    ValueError, match="x.npy holds NaN, infinite or too large"
+  ):
+    prompt_files.import_prompts([tmp_path / "x.npy"], "npy", backbone=base)
+
+
+def test_damaged_descriptions(tmp_path):
+  bank = make_bank(None, 1, (0,), ("a",))
+  prompt_files.export_prompts(bank, "peft", tmp_path / "peft")
+  (tmp_path / "peft" / prompt_files.NOTES).write_text("{}")
+  with pytest.raises(
+    ValueError, match="mpt_jax.json does not.*no names, groups"
+  ):
+    prompt_files.import_prompts([tmp_path / "peft"], "peft")
+  (tmp_path / "peft" / peft_format.CONFIG).write_text("[]")
+  with pytest.raises(ValueError, match="adapter_config.json must hold a JSON"):
+    prompt_files.import_prompts([tmp_path / "peft"], "peft")
+  for text, message in (
+    ("{}", "does not describe prompts: no names"),
+    ("[]", "does not describe prompts: no names"),
+    ("{", "is not JSON"),
+  ):
+    arrays = {"shared_prompt": np.zeros((1, P, D), np.float32)}
+    np.savez(tmp_path / "x.npz", **arrays, **{FORMAT: np.array(text)})
+    with pytest.raises(ValueError, match=message):
+      prompt_files.import_prompts([tmp_path / "x.npz"], "npz")
+    path = tmp_path / "x.safetensors"
+    save_file(arrays, path, {FORMAT: text})
+    with pytest.raises(ValueError, match=message):
+      load_bank(path)
+  save_file(
+    {"x": np.zeros(1, np.float32)}, path, {FORMAT: json.dumps(bank.fields)}
+  )
+  with pytest.raises(ValueError, match="no shared_prompt"):
+    load_bank(path)
+  np.savez(tmp_path / "none.npz", shared_prompt=np.zeros((0, P, D), np.float32))
+  with pytest.raises(ValueError, match="none.npz holds no prompt"):
+    prompt_files.import_prompts([tmp_path / "none.npz"], "npz")
+
+
 def test_several_sources(tmp_path):
   one = make_bank(None, 1, (0,), ("a",))
   two = make_bank(None, 1, (0, 0), ("b", "c"))
@@ -246,6 +291,16 @@ def test_several_sources(tmp_path):
   )
   with pytest.raises(ValueError, match="called a.*--task"):
     prompt_files.import_prompts([tmp_path / "one"] * 2, "peft")
+  # Files of one name in the folders of several runs.
+  renamed = prompt_files.import_prompts(
+    [tmp_path / "one", tmp_path / "two", tmp_path / "one"],
+    "peft",
+    names=("x", "y", "z", "a"),
+  )
+  assert renamed.names == ("x", "y", "z", "a")
+  assert [slot["task"] for slot in renamed.slots] == list(renamed.names)
+  with pytest.raises(ValueError, match="must give 2 different names"):
+    prompt_files.import_prompts([tmp_path / "one"] * 2, "peft", names=("x",))
   prompt_files.export_prompts(
     make_bank(None, 2, (0,), ("d",)), "peft", tmp_path / "three"
   )

@@ -453,6 +453,8 @@ def test_prompts_that_do_not_fit(copy, array, message):
     ({"task": "../weights", "text": "a"}, "no task '../weights'"),
     ({"text": "a"}, "a row must be like"),
     ({"task": "colour/2", "text": "a"}, "no field 'label' for the template"),
+    ({"task": ["free"], "text": "a"}, r"task must be a name, got \['free'\]"),
+    ({"task": "free", "text": "\ud800"}, "is not Unicode text"),
     ({"task": "free", "ids": []}, "at least one, got"),
     ({"task": "free", "ids": [5, 8000]}, r"in \[0, vocab_size=8000\)"),
     ({"task": "free", "ids": "5 1"}, "ids must be a list of integers"),
@@ -473,6 +475,13 @@ def test_prompts_of_another_t5(exported, bank, tmp_path):
     ValueError, match="the prompts have 4 rows, those of .* 3"
   ):
     stablehlo.add_prompts(longer, exported)
+  slots = ({"task": "x", "label_names": ("yes", "no " * 200)},)
+  wordy = make_bank(tmp_path / "t5", ["x"], length=P)
+  wordy = dataclasses.replace(wordy, backbone=bank.backbone, slots=slots)
+  with pytest.raises(ValueError, match="a label of 'x' has .* score at most"):
+    stablehlo.add_prompts(wordy, exported)
+  with pytest.raises(ValueError, match="trained on another T5"):
+    stablehlo.add_prompts(bank, exported, tmp_path / "t5")
   with pytest.raises(FileNotFoundError, match="has no manifest.json"):
     stablehlo.add_prompts(bank, tmp_path)
 

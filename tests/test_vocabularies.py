@@ -131,6 +131,29 @@ def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):
   assert vocabularies.find_vocabulary(tmp_path) is None
 
 
+def test_added_tokens_are_refused(spiece, tmp_path, cache):
+  """transformers cuts a text at them before anything else."""
+  shutil.copy(spiece, tmp_path / "spiece.model")
+  settings = tmp_path / "tokenizer_config.json"
+  own = {"0": {"content": "<pad>"}, "9": {"content": "<extra_id_3>"}}
+  settings.write_text(json.dumps({"added_tokens_decoder": own}))
+  assert vocabularies.find_vocabulary(tmp_path, {})
+  added = {**own, "8100": {"content": "<hl>"}}
+  settings.write_text(json.dumps({"added_tokens_decoder": added}))
+  with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
+    vocabularies.find_vocabulary(tmp_path, {})
+  # Older folders have a file of them.
+  settings.unlink()
+  (tmp_path / "added_tokens.json").write_text('{"<sep>": 8100}')
+  with pytest.raises(ValueError, match=r"<sep>.*--vocabulary"):
+    vocabularies.find_vocabulary(tmp_path, {})
+  (tmp_path / "added_tokens.json").write_text("[]")
+  with pytest.raises(
+    ValueError, match="added_tokens.json must hold a JSON obj"
+  ):
+    vocabularies.find_vocabulary(tmp_path, {})
+
+
 def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
   shutil.copy(spiece, tmp_path / "spiece.model")
   settings = tmp_path / "tokenizer_config.json"
@@ -233,6 +256,10 @@ def _fields(**changes):
     (
       _fields(added_tokens=[{"id": 9, "content": "<new>", "special": True}]),
       "'<new>' has id 9, but the ids before it end at 2",
+    ),
+    (
+      _fields(added_tokens=[{"id": 3, "content": "<hl>", "special": False}]),
+      r"tokens were added to T5's \(<hl>\)",
     ),
   ],
 )
