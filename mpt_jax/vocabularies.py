@@ -19,6 +19,8 @@ OWN_FILES = ("sentencepiece.model", "byte_vocabulary.json")
 # ByT5: padding, end of sequence and unknown come before the 256 bytes.
 NUM_SPECIAL_IDS = 3
 NUM_BYTES = 256
+# Changes when other models are made of the same files than were before.
+_MADE_BY = b"2"
 
 
 def default_vocabulary_path() -> pathlib.Path:
@@ -76,7 +78,7 @@ def num_extra_ids(path) -> int:
   """Sentinels that have to be added to a vocabulary's own pieces.
 
   100 for T5's sentencepiece models, which lack them, and none for those that
-  have pieces of that name, such as mT5's.
+  have pieces of that name, such as mT5's, or that `without_sentinels` made.
 
   Raises:
     ValueError: a `.json` that is no byte vocabulary.
@@ -183,6 +185,16 @@ def _sentinels(count):
   )
 
 
+def without_sentinels(model: bytes) -> bytes:
+  """A ModelProto of a T5 that has no sentinels.
+
+  It gets a field of a number that sentencepiece does not know, and skips,
+  which `num_extra_ids` finds.
+  """
+  note = b"no <extra_id_0>"
+  return model + b"\xc2\x3e" + bytes([len(note)]) + note
+
+
 def _user_defined_piece(text):
   """A SentencePiece message of a ModelProto: text, score 0, USER_DEFINED."""
   data = text.encode()
@@ -229,7 +241,7 @@ def find_vocabulary(folder, config=None) -> str | None:
   settings = _tokenizer_settings(folder / "tokenizer_config.json")
   if pieces.is_file():
     _refuse_added_tokens(folder, settings, pieces)
-    return str(_with_sentinels(pieces, settings.get("extra_ids")))
+    return str(_with_sentinels(pieces, settings))
   if "ByT5Tokenizer" in (
     config.get("tokenizer_class"),
     settings.get("tokenizer_class"),
@@ -278,8 +290,10 @@ def _refuse_added_tokens(folder, settings, pieces):
   """Raises a ValueError where the tokenizer has more than sentencepiece's."""
   added = settings.get("added_tokens_decoder") or {}
   tokens = [token.get("content", "") for token in added.values()]
-  path = folder / "added_tokens.json"
-  tokens += _tokenizer_settings(path)
+  # Older folders have a file of them, newer ones tokenizer.json alone.
+  tokens += _tokenizer_settings(folder / "added_tokens.json")
+  whole = _tokenizer_settings(folder / "tokenizer.json")
+  tokens += [token["content"] for token in whole.get("added_tokens") or ()]
   tokens = [t for t in dict.fromkeys(tokens) if not is_t5s_own(t)]
   if tokens:
     data = pathlib.Path(pieces).read_bytes()
@@ -288,14 +302,19 @@ def _refuse_added_tokens(folder, settings, pieces):
     raise added_tokens_error(folder, tokens)
 
 
-def _with_sentinels(path, extra_ids):
-  """The sentencepiece model with so many sentinels, made where need be.
+def _with_sentinels(path, settings):
+  """The sentencepiece model with as many sentinels, made where need be.
 
-  None, 0 and T5's 100 leave it as it is: 0 is said of models that have pieces
-  of that name, and where one has none, ids past its pieces occur in no text.
+  Args:
+    path: the model.
+    settings: of tokenizer_config.json: `extra_ids` says how many. None and T5's
+      100 leave the model as it is, and so does 0 where the sentinels are
+      pieces of it, or are among the tokens that the settings name.
   """
-  known = extra_ids in (None, 0, NUM_EXTRA_IDS)
-  if known or num_extra_ids(path) == 0:
+  extra_ids = settings.get("extra_ids")
+  if extra_ids in (None, NUM_EXTRA_IDS) or num_extra_ids(path) == 0:
+    return path
+  if extra_ids == 0 and "<extra_id_0>" in json.dumps(settings):
     return path
   if not isinstance(extra_ids, int) or extra_ids < 0:
     raise ValueError(
@@ -319,7 +338,7 @@ def _cached_model(path, extra_ids=None) -> pathlib.Path:
   from tasks import packages  # Not above: the tasks need this module.
 
   data = pathlib.Path(path).read_bytes()
-  digest = hashlib.sha256(data).hexdigest()[:32]
+  digest = hashlib.sha256(_MADE_BY + data).hexdigest()[:32]
   if extra_ids is not None:
     digest += f"-{extra_ids}"
   target = packages.cache_dir() / f"{digest}.model"
@@ -329,6 +348,8 @@ def _cached_model(path, extra_ids=None) -> pathlib.Path:
     else:
       # Protocol buffers merge by concatenation.
       model = data + _sentinels(extra_ids)
+    if b"<extra_id_0>" not in model:
+      model = without_sentinels(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     partial.write_bytes(model)

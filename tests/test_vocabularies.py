@@ -152,6 +152,11 @@ def test_added_tokens_are_refused(spiece, tmp_path, cache):
     ValueError, match="added_tokens.json must hold a JSON obj"
   ):
     vocabularies.find_vocabulary(tmp_path, {})
+  (tmp_path / "added_tokens.json").unlink()
+  tokens = [{"id": 0, "content": "<pad>"}, {"id": 8100, "content": "<hl>"}]
+  (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+  with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
+    vocabularies.find_vocabulary(tmp_path, {})
 
 
 def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
@@ -163,8 +168,9 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
     return vocabularies.find_vocabulary(tmp_path, {})
 
   unchanged = str(tmp_path / "spiece.model")
-  assert found(100) == found(0) == found(None) == unchanged
+  assert found(100) == found(None) == unchanged
   own = spiece.parent.name.startswith("mt5")
+  assert (found(0) == unchanged) == own
   path = found(7)
   assert (path == unchanged) == own
   if own:
@@ -182,6 +188,23 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
   assert theirs.encode(text, add_special_tokens=False) == ids
   with pytest.raises(ValueError, match="extra_ids must be a number"):
     found("seven")
+  # None at all, or none but those that the settings name.
+  named = {"additional_special_tokens": ["<extra_id_0>"], "extra_ids": 0}
+  settings.write_text(json.dumps(named))
+  assert vocabularies.find_vocabulary(tmp_path, {}) == unchanged
+  settings.write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
+  path = vocabularies.find_vocabulary(tmp_path, {})
+  theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  folder = tmp_path / "saved"
+  theirs.save_pretrained(folder)
+  (folder / "spiece.model").unlink(missing_ok=True)
+  made = vocabularies.find_vocabulary(folder, {})
+  for model in (path, made):
+    assert vocabularies.vocabulary_size(model) == (pieces, 0)
+    assert vocabularies.seqio_vocabulary(model).vocab_size == pieces
+    ids = Tokenizer(model).encode(text)
+    assert theirs.encode(text, add_special_tokens=False) == ids
+    assert ids == list(vocabularies.seqio_vocabulary(model).encode(text))
 
 
 # ------------------------------------------------------------------ bytes
