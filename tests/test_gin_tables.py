@@ -311,7 +311,9 @@ def test_a_killed_sweep_goes_on_to_the_same_table(
 
 @pytest.mark.parametrize("file", TABLES)
 def test_the_plan_states_every_run(file, folder, capsys):
-  values = {"MODEL_DIR": "elsewhere", "T5_LARGE": folder.t5, "SEEDS": (0,)}
+  values = {"MODEL_DIR": "elsewhere", "SEEDS": (0,)}
+  if file in ("nlg.gin", "model_size.gin"):
+    values["T5_LARGE"] = folder.t5
   arguments = folder.arguments(f"tables/{file}", values)
   assert cli.main(["sweep", "--list", *arguments]) == 0
   shown = capsys.readouterr().out
