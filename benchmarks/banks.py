@@ -161,7 +161,10 @@ def sweep_row(bench, name):
   """
   runs = _Runs(bench, bench.args.slots, rank=1)
   pairs = bench.args.pairs
-  measured = [list(range(i, runs.num_slots, pairs)) for i in range(pairs)]
+  measured = [
+    list(range(i, runs.num_slots, pairs))
+    for i in range(min(pairs, runs.num_slots))
+  ]
   if bench.args.quick:
     measured = [slots[:1] for slots in measured]
   return _bank_row(bench, name, runs, measured)

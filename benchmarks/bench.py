@@ -148,7 +148,7 @@ class Bench:
       return {"row_length": self.args.row_length}
     return {"long_rows": jax.default_backend() == "cpu"}
 
-  def our_trainer(self, stage, **options):
+  def our_trainer(self, stage, row_each=False, **options):
     """Our trainer of a stage; `options` are `BatchConfig`'s."""
     batch_config = ours.batch_config(
       stage.workload,
@@ -157,13 +157,25 @@ class Bench:
       **(options or self.layout),
     )
     return ours.Trainer(
-      self.config, self.params, stage.prompts, batch_config, stage.teachers
+      self.config,
+      self.params,
+      stage.prompts,
+      batch_config,
+      stage.teachers,
+      row_each=row_each,
     )
 
   def peer_trainer(self, stage, folder=None):
     """PEFT's trainer of a stage, with our weights or those of a folder."""
     import peft_peer
 
+    ours_on = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    if peft_peer.device() != ours_on:
+      raise RuntimeError(
+        f"JAX runs on {jax.default_backend()} and PyTorch on"
+        f" {peft_peer.device()}: install both for the same device, or hide the"
+        " GPU with JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES="
+      )
     dtype = self.args.dtype
     if folder is None:
       base = peft_peer.make_t5(self.config, self.params, dtype)

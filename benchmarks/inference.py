@@ -123,11 +123,11 @@ def _check(mine, theirs, rank, tolerance):
   return share
 
 
-def _choose_batch_size(peer, sample, advance):
+def _choose_batch_size(peer, sample, advance, clock):
   """Keeps the peer's fastest size of batches."""
   found = []
   for peer.batch_size in BATCH_SIZES:
-    found.append((timed(peer.run, sample), peer.batch_size))
+    found.append((timed(peer.run, sample, clock=clock), peer.batch_size))
     advance()
   peer.batch_size = min(found)[1]
 
@@ -154,9 +154,10 @@ def _row(bench, name, rank=False, by_length=True):
       for sample in samples
     ]
     advance()
-    settings = choose_settings(peer, samples[0][: peer.batch_size], advance)
+    some = samples[0][: peer.batch_size]
+    settings = choose_settings(peer, some, advance, bench.clock)
     if not args.predict_batch_size:
-      _choose_batch_size(peer, samples[0], advance)
+      _choose_batch_size(peer, samples[0], advance, bench.clock)
   with bench.task(f"{name}: pairs", len(samples)) as advance:
     a, b, _ = pairs(
       mine.run, peer.run, samples, advance, bench.clock, bench.rate

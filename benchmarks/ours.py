@@ -60,6 +60,7 @@ class Trainer:
     batch_config: lengths and packing.
     teacher_prompts: [N, P, D], for distillation.
     groups: see `PromptConfig.groups`.
+    row_each: as many rows as examples, instead of `batch_config.num_rows`.
   """
 
   def __init__(
@@ -70,6 +71,7 @@ class Trainer:
     batch_config,
     teacher_prompts=None,
     groups=None,
+    row_each=False,
   ):
     num_tasks, length = batch_config.num_tasks, batch_config.prompt_length
     rank = prompts["task_columns"].shape[-1] if "task_columns" in prompts else 0
@@ -83,7 +85,7 @@ class Trainer:
         batch_config.inputs_length + length if batch_config.long_rows else None
       ),
     )
-    self.batch_config = batch_config
+    self._batch_config, self._row_each = batch_config, row_each
     # One device, as the peer has.
     device = np.array(jax.devices()[:1]).reshape(1, 1)
     self._mesh = jax.sharding.Mesh(device, ("data", "model"))
@@ -103,12 +105,16 @@ class Trainer:
 
   def shape(self, examples):
     """What the program is compiled for."""
-    batch, _ = make_batch(examples, self.batch_config)
+    batch, _ = self._make_batch(examples)
     return tuple((k, v.shape) for k, v in sorted(batch.items()))
 
   def padding(self, examples):
     """The fraction of the batch's positions that carry nothing."""
-    return make_batch(examples, self.batch_config)[1].padding_fraction
+    return self._make_batch(examples)[1].padding_fraction
+
+  def _make_batch(self, examples):
+    rows = len(examples) if self._row_each else None
+    return make_batch(examples, self._batch_config, rows)
 
   def run(self, batches):
     """A step on each list of examples; returns the last step's metrics.
@@ -117,7 +123,7 @@ class Trainer:
     in `mpt_jax.train`.
     """
     for examples in batches:
-      batch, _ = make_batch(examples, self.batch_config)
+      batch, _ = self._make_batch(examples)
       batch = partitioning.put_batch(self._mesh, batch)
       self._state, metrics = self._step(
         self._state, self._frozen, batch, self._key

@@ -4,6 +4,7 @@ PEFT has the prompts; the teachers, the distillation loss and the loop around
 them are written here as one would write them in PyTorch.
 """
 
+import pathlib
 import time
 
 import numpy as np
@@ -23,13 +24,27 @@ def device():
 
 
 def _frozen(base, dtype):
+  if device() == "cuda":
+    # As XLA computes float32 there by default: in TF32.
+    torch.set_float32_matmul_precision("high")
   return base.to(device(), getattr(torch, dtype)).requires_grad_(False)
+
+
+def _set_head(base, weight):
+  """Gives T5 1.1 its output head, which transformers 5 ties."""
+  base.config.tie_word_embeddings = False
+  base.lm_head.weight = torch.nn.Parameter(weight)
 
 
 def load_t5(folder, dtype):
   """transformers' T5 of a folder, frozen."""
   load = transformers.T5ForConditionalGeneration.from_pretrained
-  return _frozen(load(folder, dtype=getattr(torch, dtype)), dtype)
+  base = load(folder, dtype=getattr(torch, dtype))
+  tensors = huggingface.hf_tensors(pathlib.Path(folder))
+  if not base.config.scale_decoder_outputs and "lm_head.weight" in tensors:
+    head = np.array(tensors["lm_head.weight"], np.float32)
+    _set_head(base, torch.from_numpy(head))
+  return _frozen(base, dtype)
 
 
 def make_t5(config, params, dtype):
@@ -50,6 +65,8 @@ def make_t5(config, params, dtype):
       decoder_start_token_id=0,
     )
   )
+  if not config.logits_via_embedding:
+    _set_head(base, torch.empty_like(base.shared.weight))
   state = base.state_dict()
   sources = huggingface.hf_sources(state, config, "the peer's T5")
   for name, source in sources.items():
@@ -126,6 +143,9 @@ class Trainer:
     self._length = length
     # Tensor cores want lengths that are multiples of 8.
     self._multiple = 8 if self._device == "cuda" else 1
+    if compile:
+      # For each number of threads and attention that is tried, and each shape.
+      torch._dynamo.config.recompile_limit = 64
     self._student = torch.compile(self.model) if compile else self.model
     self._teacher = torch.compile(self.base) if compile else self.base
     self._distill = DistillConfig()
@@ -137,7 +157,7 @@ class Trainer:
     if attention is not None:
       self.base.set_attn_implementation(attention)
 
-  def product_rate(self):
+  def product_rate(self, clock=time.perf_counter):
     """Flops a second of a large product, as `bench.MatmulRate` takes them."""
     size, repeats = (2048, 4) if self._device == "cpu" else (8192, 20)
     x = torch.full((size, size), 1 / size, dtype=self.base.dtype)
@@ -145,36 +165,54 @@ class Trainer:
     x @ x
     if self._device == "cuda":
       torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
       x @ x
     if self._device == "cuda":
       torch.cuda.synchronize()
-    return 2 * size**3 * repeats / (time.perf_counter() - start)
+    return 2 * size**3 * repeats / (clock() - start)
 
-  def _pad(self, ids, value):
-    longest = max(map(len, ids))
-    longest = -(-longest // self._multiple) * self._multiple
+  def _pad(self, ids, value, before=0):
+    """[rows, longest] on the host; `before` positions will come before."""
+    longest = max(map(len, ids)) + before
+    longest = -(-longest // self._multiple) * self._multiple - before
     rows = np.full((len(ids), longest), value, np.int64)
     for row, own in zip(rows, ids, strict=True):
       row[: len(own)] = own
-    return torch.from_numpy(rows).to(self._device)
+    return rows
+
+  def _put(self, array):
+    """To the device, without waiting for what that still computes."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if self._device == "cpu":
+      return tensor
+    return tensor.pin_memory().to(self._device, non_blocking=True)
 
   def collate(self, examples):
-    """Pads to the longest; returns tensors on the device."""
-    lengths = torch.tensor([len(e["inputs"]) for e in examples])
-    inputs = self._pad([e["inputs"] for e in examples], 0)
-    mask = torch.arange(inputs.shape[1])[None] < lengths[:, None]
-    task_ids = torch.tensor([e["task_id"] for e in examples])
-    return {
+    """Pads to the longest; returns tensors on the device.
+
+    `target_places` and `positions` are where the targets, and the inputs with
+    their prompts, are in the flattened arrays: known here, so that the device
+    need not be asked.
+    """
+    lengths = np.array([len(e["inputs"]) for e in examples])
+    inputs = self._pad([e["inputs"] for e in examples], 0, self._length)
+    labels = self._pad([e["targets"] for e in examples], -100)
+    mask = np.arange(inputs.shape[1])[None] < lengths[:, None]
+    width = self._length + inputs.shape[1]
+    real = np.arange(width)[None] < self._length + lengths[:, None]
+    arrays = {
       "input_ids": inputs,
-      "attention_mask": mask.long().to(self._device),
-      "labels": self._pad([e["targets"] for e in examples], -100),
-      "task_ids": task_ids.to(self._device),
+      "attention_mask": mask.astype(np.int64),
+      "labels": labels,
+      "task_ids": np.array([e["task_id"] for e in examples]),
+      "positions": np.flatnonzero(real),
+      "target_places": np.flatnonzero(labels >= 0),
     }
+    return {name: self._put(array) for name, array in arrays.items()}
 
   def shape(self, examples):
-    return tuple(
+    return len(examples), *(
       max(len(e[name]) for e in examples) for name in ("inputs", "targets")
     )
 
@@ -185,7 +223,9 @@ class Trainer:
     call = {k: batch[k] for k in ("input_ids", "attention_mask", "labels")}
     if self._multitask:
       call["task_ids"] = task_ids
-    student = self._student(**call, output_hidden_states=distill)
+    student = self._student(
+      **call, output_hidden_states=distill, use_cache=False
+    )
     terms = {"loss": student.loss}
     if not distill:
       return student.loss, terms
@@ -202,29 +242,31 @@ class Trainer:
           batch["labels"]
         ),
         output_hidden_states=True,
+        use_cache=False,
       )
-    mask, targets = mask.bool(), batch["labels"] >= 0
-    log_probs = lambda out: F.log_softmax(out.logits[targets].float(), -1)
+    positions, places = batch["positions"], batch["target_places"]
+    count, target_count = len(positions), len(places)
+    at = lambda x, where: x.flatten(0, 1).index_select(0, where).float()
+    log_probs = lambda out: F.log_softmax(at(out.logits, places), -1)
     terms["kl"] = (
       F.kl_div(
         log_probs(student), log_probs(teacher), log_target=True, reduction="sum"
       )
-      / targets.sum()
+      / target_count
     )
     square = lambda a, b, where: (
-      (a[where].float() - b[where].float()).square().mean(-1).sum()
+      (at(a, where) - at(b, where)).square().mean(-1).sum()
     )
     encoder = square(
       student.encoder_last_hidden_state,
       teacher.encoder_last_hidden_state,
-      mask,
+      positions,
     )
     decoder = square(
       student.decoder_hidden_states[-1],
       teacher.decoder_hidden_states[-1],
-      targets,
+      places,
     )
-    count, target_count = mask.sum(), targets.sum()
     terms["hidden"] = (encoder + decoder) / (count + target_count)
     hidden = (encoder / count + decoder / target_count) / 2
     return (
@@ -281,14 +323,18 @@ class Trainer:
     inputs = self._inputs(examples)
     owners = [i for i, c in enumerate(candidates) for _ in c]
     labels = [ids for c in candidates for ids in c]
-    labels = self._pad(labels, -100)
-    # One label only to get at the encoder's output with the prompt in it.
-    first = self.model(**inputs, labels=labels[: len(examples), :1])
-    owners = torch.tensor(owners, device=self._device)
+    labels = self._put(self._pad(labels, -100))
+    owners = self._put(np.array(owners))
+    prompts = self.model.get_prompt(len(examples), inputs.get("task_ids"))
+    embeds = self.base.get_input_embeddings()(inputs["input_ids"])
+    embeds = torch.cat([prompts.to(embeds.dtype), embeds], 1)
     ones = torch.ones_like(inputs["input_ids"][:, :1]).expand(-1, self._length)
     mask = torch.cat([ones, inputs["attention_mask"]], 1)
+    states = self.base.get_encoder()(
+      inputs_embeds=embeds, attention_mask=mask
+    ).last_hidden_state
     output = self.base(
-      encoder_outputs=(first.encoder_last_hidden_state[owners],),
+      encoder_outputs=(states[owners],),
       attention_mask=mask[owners],
       decoder_input_ids=self.base.prepare_decoder_input_ids_from_labels(labels),
       use_cache=False,

@@ -13,6 +13,8 @@ from importlib import metadata
 # Before JAX starts: both sides share one device.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# One GPU for both sides.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 import jax
 from banks import sweep_row, teachers_row
@@ -41,6 +43,13 @@ ROWS = {
   "pipeline": (pipeline_row, (SMALL,)),
   "first_step": (first_step_row, (BASE,)),
   "memory": (memory_row, (BASE,)),
+}
+
+
+# Those whose batches draw K of the sources.
+DRAW_TASKS = {
+  *("distill", "padded", "predict", "predict_sorted", "rank"),
+  *("pipeline", "first_step", "memory"),
 }
 
 
@@ -96,6 +105,17 @@ def parse(argv):
   args.dtype = args.dtype or ("float32" if on_cpu else "bfloat16")
   args.steps = args.steps or (1 if on_cpu else 20)
   args.bank_steps = args.bank_steps or (2 if on_cpu else 100)
+  if args.clock == "cpu" and not on_cpu:
+    parser.error("--clock cpu tells nothing of what a GPU does")
+  rows = set(args.only or ROWS)
+  if rows & DRAW_TASKS and args.batch_size < len(args.sources):
+    parser.error(
+      f"--batch_size {args.batch_size} leaves no example for each of the"
+      f" {len(args.sources)} sources; raise it, or give fewer --sources"
+    )
+  args.labelled = any(s.labels for s in SOURCES if s.name in args.sources)
+  if "rank" in (args.only or ()) and not args.labelled:
+    parser.error("rank needs one of the sources that have labels")
   return args
 
 
@@ -103,6 +123,8 @@ def chosen(args):
   """(model, row) in the order of the models, then of the rows."""
   found = []
   for name in args.only or ROWS:
+    if name == "rank" and not args.labelled:
+      continue
     models = args.model or ((SMALL,) if args.quick else ROWS[name][1])
     found += [(model, name) for model in models]
   order = {SMALL: 0, BASE: 1}
@@ -134,9 +156,20 @@ def make_table(rows):
 def main(argv=None):
   args = parse(sys.argv[1:] if argv is None else argv)
   if args.probe:
+    jax.config.update("jax_compilation_cache_dir", None)
     print(json.dumps(probe(*args.probe, args)))
     return
   console = Console(width=None if sys.stdout.isatty() else 150)
+  # What is compiled is to be measured, not found on the disk.
+  cache = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  try:
+    _print_rows(args, console)
+  finally:
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def _print_rows(args, console):
   console.print(describe(args), highlight=False)
   rows, bench = [], None
   with Progress(console=Console(stderr=True), transient=True) as progress:

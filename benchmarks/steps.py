@@ -17,23 +17,26 @@ def warm_up(trainer, batches, advance):
   return len(by_shape)
 
 
-def choose_settings(peer, sample, advance):
+def choose_settings(peer, sample, advance, clock):
   """Keeps the peer's fastest threads and attention; returns them as text."""
   import peft_peer
+  import torch
 
-  limit = os.cpu_count()
+  # Those that this process may run on: a container may have fewer.
+  limit = len(os.sched_getaffinity(0))
   on_cpu = jax.default_backend() == "cpu"
-  threads = {1, 2, limit // 2, limit} & set(range(1, limit + 1))
+  threads = {1, 2, limit // 2, limit, torch.get_num_threads()}
+  threads &= set(range(1, limit + 1))
   found = []
   for attention in peft_peer.ATTENTIONS:
     for n in sorted(threads) if on_cpu else [limit]:
       peer.use(n, attention)
       peer.run(sample)
-      found.append((timed(peer.run, sample), n, attention))
+      found.append((timed(peer.run, sample, clock=clock), n, attention))
       advance()
   _, n, attention = min(found)
   peer.use(n, attention)
-  rate = getattr(peer, "trainer", peer).product_rate()
+  rate = getattr(peer, "trainer", peer).product_rate(clock)
   return (
     f"peer: {attention}, {n} threads, its matrix product {rate / 1e9:.0f}"
     " Gflop/s"
@@ -87,7 +90,7 @@ def step_row(bench, name):
     batch = stage.draw()
     check_equal(name, mine.terms(batch), peer.terms(batch), bench.tolerance)
     shapes = warm_up(mine, batches, advance)
-    settings = choose_settings(peer, batches[:1], advance)
+    settings = choose_settings(peer, batches[:1], advance, bench.clock)
     warm_up(peer, batches, advance)
   row = _measure(
     bench, name, mine, peer, samples, f"{settings}; {shapes} shapes"
@@ -101,7 +104,13 @@ def padded_row(bench, name):
   """Our distill step against itself with every row at the maximum, as t5x."""
   stage = bench.stage("distill")
   mine = bench.our_trainer(stage)
-  padded = bench.our_trainer(stage, pack=False, num_rows=bench.args.batch_size)
+  padded = bench.our_trainer(
+    stage,
+    row_each=True,
+    pack=False,
+    num_rows=bench.args.batch_size,  # All rows at the maximum.
+    length_multiple=1,
+  )
   samples, batches = _draw_samples(bench, stage.draw)
   with bench.task(f"{name}: warm-up") as advance:
     batch = stage.draw()

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,11 +24,14 @@ def probe(side, folder, args):
   Returns:
     A dict of seconds and MiB: "load" (the T5 read from the disk), "first_step"
     (from there to the end of the first distill step), "resident" (most memory
-    of the process), "device" (most memory of the accelerator, where known).
+    of the process, PEFT's without what the benchmark imports for ours),
+    "device" (most memory of the accelerator, where known).
   """
   import jax
   from bench import Bench
 
+  # JAX and this library, which a user of PEFT does not have.
+  imported = _memory("VmRSS") if side == "peft" else 0.0
   folder = pathlib.Path(folder)
   prompts = np.load(folder / "prompts.npz")
   teachers = prompts["teachers"]
@@ -57,13 +59,22 @@ def probe(side, folder, args):
 
     if torch.cuda.is_available():
       device = torch.cuda.max_memory_allocated()
-  kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return {
     "load": loaded - start,
     "first_step": first - loaded,
-    "resident": kib / 1024,
+    "resident": _memory("VmHWM") - imported,
     "device": device / 2**20,
   }
+
+
+def _memory(field):
+  """MiB of this process, now ("VmRSS") or at most ("VmHWM").
+
+  `getrusage` would give a child its parent's greatest size where that is more.
+  """
+  status = pathlib.Path("/proc/self/status").read_text()
+  (line,) = (x for x in status.splitlines() if x.startswith(f"{field}:"))
+  return int(line.split()[1]) / 1024
 
 
 def probes(bench):
@@ -88,17 +99,20 @@ def probes(bench):
     bench.peer_trainer(stage).base.save_pretrained(folder)
     prompts = pathlib.Path(folder) / "prompts.npz"
     np.savez(prompts, teachers=stage.teachers, **stage.prompts)
-    for _ in range(repeats):
-      pair = []
-      for side in SIDES:
+    for i in range(repeats):
+      pair = {}
+      for side in SIDES if i % 2 == 0 else SIDES[::-1]:
+        seed = str(bench.args.seed + i)
         done = subprocess.run(
-          [*argv, "--probe", side, folder], capture_output=True, text=True
+          [*argv, "--seed", seed, "--probe", side, folder],
+          capture_output=True,
+          text=True,
         )
         if done.returncode:
           raise RuntimeError(f"the process of {side} failed:\n{done.stderr}")
-        pair.append(json.loads(done.stdout.splitlines()[-1]))
+        pair[side] = json.loads(done.stdout.splitlines()[-1])
         advance()
-      bench.probes.append(pair)
+      bench.probes.append([pair[side] for side in SIDES])
   return bench.probes
 
 
@@ -121,7 +135,7 @@ def first_step_row(bench, name):
     "seconds",
     [b["first_step"] / a["first_step"] for a, b in probes(bench)],
     f"compilation included, imports not; before it the T5 is loaded in"
-    f" {mine['load']:.1f} s, PEFT's in {peft['load']:.1f} s",
+    f" {mine['load']:.1f} s, PEFT's, PyTorch imported, in {peft['load']:.1f} s",
   )
 
 
@@ -129,7 +143,10 @@ def memory_row(bench, name):
   """Most memory of a process that trains three distill steps."""
   mine, peft = _medians(bench)
   kind = "device" if mine["device"] and peft["device"] else "resident"
-  notes = "of a process, libraries and the T5 included"
+  notes = (
+    "of a process, libraries and the T5 included, in PEFT's without JAX and"
+    " what else it does not need"
+  )
   if kind == "device":
     notes = (
       f"on the device; of the process {mine['resident']:.0f} and"
