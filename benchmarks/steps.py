@@ -23,7 +23,9 @@ def choose_settings(peer, sample, advance, clock):
   import torch
 
   # Those that this process may run on: a container may have fewer.
-  limit = len(os.sched_getaffinity(0))
+  limit = os.cpu_count()
+  if hasattr(os, "sched_getaffinity"):
+    limit = len(os.sched_getaffinity(0))
   on_cpu = jax.default_backend() == "cpu"
   threads = {1, 2, limit // 2, limit, torch.get_num_threads()}
   threads &= set(range(1, limit + 1))
