@@ -222,8 +222,10 @@ def check_macros(bindings, groups, paths):
       raise
     except Exception:
       return  # `load_config` tells of it.
+  known |= {n for b in bindings for n in re.findall(r"%(\w+)", b)}
   for binding in bindings:
-    name = binding.partition(" = ")[0]
+    # With a scope it is the same macro's.
+    name = binding.partition(" = ")[0].strip().rpartition("/")[2]
     if name.isidentifier() and name not in known:
       near = difflib.get_close_matches(name, known, n=3)
       raise ValueError(

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from mpt_jax.experiment import Experiment
 from mpt_jax.paths import check_local
 from mpt_jax.tables import Run, Table
 
+_OF_A_TABLE = re.compile(r"(^|[./])(Table|Row|Run)\.\w+$")
 FINISHED = "finished.json"
 # What `gin/tables/base.gin` binds.
 SWEEP = "mpt_jax.sweep.sweep"
@@ -85,8 +87,9 @@ class PlannedRun:
     words += [
       f"--gin.{name}={value}"
       for name, value in bound.items()
-      # Without the macros of the table's other runs.
-      if name in known or not name.isidentifier()
+      # Without the macros of the table's other runs, and the table's arguments.
+      if (name in known or not name.isidentifier())
+      and not _OF_A_TABLE.search(name)
     ]
     return shlex.join(words)
 

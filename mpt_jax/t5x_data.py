@@ -80,7 +80,11 @@ def model_dir(path: str, experiment: Experiment) -> str:
 
 def run_settings(parts: setup_run.Assembly) -> dict:
   """What a run's experiment.json says of its settings."""
-  return {**parts.experiment.to_json(), "launcher": "t5x"}
+  settings = parts.experiment.to_json()
+  # What follows from the devices, of which the run may go on with others.
+  for name in ("long_rows", "row_multiple"):
+    del settings["batch"][name]
+  return {**settings, "launcher": "t5x"}
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
@@ -197,7 +201,25 @@ class PromptBatches(DatasetIterator):
     # t5x also looks beside the checkpoint that the T5 is from.
     if self._initial and str(filename).startswith(self._initial):
       return
-    self._stream.restore(filename)
+    self._stream.restore(_find_position(filename))
+
+
+def _find_position(filename) -> str:
+  """The file of a position: t5x names it by the number of processes.
+
+  All processes have the same position, so that of any number will do.
+  """
+  folder = epath.Path(filename).parent
+  if folder.name.startswith("process_"):
+    folder = folder.parent
+  for suffix in (".index", pipeline.COUNT):
+    if epath.Path(f"{filename}{suffix}").exists():
+      return str(filename)
+  for suffix in (".index", pipeline.COUNT):
+    for pattern in ("train_ds-*", "process_*/train_ds-*"):
+      for found in sorted(folder.glob(pattern + suffix)):
+        return str(found).removesuffix(suffix)
+  return str(filename)
 
 
 def find_batches(batch_iter) -> PromptBatches:

@@ -127,7 +127,9 @@ def train(
     names = evaluator.main_metrics()
   # Only now: what cannot start must not occupy the folder. And not before the
   # slowest process has looked into it, for which this waits.
-  _check_processes([settings, str(model_dir), num_model_partitions])
+  _check_processes(
+    [settings, str(model_dir), num_model_partitions, checkpoint_period]
+  )
   run_folder.write_settings(model_dir, settings, config_text)
   checkpoints = Checkpoints(model_dir, keep_checkpoints)
   if checkpoints.latest_step is not None:

@@ -118,6 +118,11 @@ WRONG = {
   "unknown name": (["NoSuchThing.value=8"], "NoSuchThing"),
   "value out of range": (['MixConfig.mixing="mixed"'], "mixing must be one of"),
   "no MODEL_DIR": ([], "MODEL_DIR"),
+  "misspelt macro, a space": (
+    ["EVAL_PERIODS =1"],
+    "--gin.EVAL_PERIODS: no gin",
+  ),
+  "misspelt macro, a scope": (["a/TRAIN_STEP=1"], "--gin.TRAIN_STEP: no gin"),
   "misspelt macro": (
     ["TRAIN_STEP=2"],
     "--gin.TRAIN_STEP: no gin file of this command uses a macro of this name."

@@ -105,9 +105,10 @@ def test_a_t5_that_lies_across_processes(folder):
     np.testing.assert_allclose(made[key], value, atol=1e-4, err_msg=key)
 
 
-def test_processes_with_different_settings_are_refused(folder):
+@pytest.mark.parametrize("changed", ["SEED=1", "CHECKPOINT_PERIOD=5"])
+def test_processes_with_different_settings_are_refused(folder, changed):
   errors = launch_processes(
-    *distill(folder, "mixed"), each=[(), ("SEED=1",)], fails=True
+    *distill(folder, "mixed"), each=[(), (changed,)], fails=True
   )
   for error in errors:
     assert "need the same settings, MODEL_DIR and T5" in error

@@ -287,12 +287,15 @@ def test_the_command_brings_the_users_modules(tmp_path, monkeypatch):
   # A macro of another run stays out: alone, this one would refuse it.
   bindings = ["EXAMPLES_PER_SLOT = 2", "MINE = 2", "MixConfig.seed = 3"]
   run = sweep.plan(make_table(), tmp_path, bindings)[0]
+  of_table = ('Table.split = "validation"', 'mpt/tables.Row.source = "x"')
+  run = dataclasses.replace(run, bindings=(*run.bindings, *of_table))
   words = run.command(files, ["a", "b"])
   assert words.startswith(
     "python -m mpt_jax.train --gin_search_paths=a,b --gin_file=mine.gin"
     " --gin_file=gin/mpt_teacher.gin "
   )
   assert "EXAMPLES_PER_SLOT" not in words
+  assert "Table.split" not in words and "Row.source" not in words
   assert "--gin.MINE=2" in words and "--gin.MixConfig.seed=3" in words
 
 
