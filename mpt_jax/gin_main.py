@@ -139,8 +139,8 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
 
   for binding in bindings:
     _check_syntax(binding)
+  _parse_files(files, paths)
   try:
-    _parse_files(files, paths)
     gin.parse_config(bindings, skip_unknown=partly)
     gin.finalize()
     # Resolves every reference: all settings are built here.
@@ -148,17 +148,24 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
     # Not called through gin, so not in the operative configuration.
     bound = gin.get_bindings(function, resolve_references=False)
   except Exception as error:
-    if isinstance(error, KeyboardInterrupt | SystemExit | FileNotFoundError):
-      raise
-    raise ValueError(
-      "the gin configuration does not hold: " + _first_lines(error)
-    ) from error
+    raise _does_not_hold(error) from error
   lines = [f"train.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
   return arguments, gin.operative_config_str() + "\n" + "".join(lines)
 
 
+def _does_not_hold(error) -> ValueError:
+  return ValueError(
+    "the gin configuration does not hold: " + _first_lines(error)
+  )
+
+
 def _parse_files(files, paths):
-  """Clears gin's configuration and reads files into it."""
+  """Clears gin's configuration and reads files into it.
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    ValueError: what gin, or a module that a file imports, says is wrong.
+  """
   import gin
 
   gin.clear_config()
@@ -178,6 +185,8 @@ def _parse_files(files, paths):
   logging.getLogger().addFilter(quiet)
   try:
     gin.parse_config_files_and_bindings(files, None, finalize_config=False)
+  except Exception as error:
+    raise _does_not_hold(error) from error
   finally:
     logging.getLogger().removeFilter(quiet)
 
@@ -190,8 +199,7 @@ def known_macros(files, paths=()) -> set[str]:
     paths: more folders in which files are looked for.
 
   Raises:
-    FileNotFoundError: a file is not there.
-    Exception: what gin and the files' modules say is wrong with them.
+    FileNotFoundError, ValueError: as `load_config`.
   """
   import gin
 
@@ -211,18 +219,12 @@ def check_macros(bindings, groups, paths):
     paths: more folders in which files are looked for.
 
   Raises:
-    FileNotFoundError: a file is not there.
+    FileNotFoundError, ValueError: as `load_config`.
     ValueError: an unknown macro; the message has the nearest names.
   """
-  known = set()
+  known = {n for b in bindings for n in re.findall(r"%(\w+)", b)}
   for files in groups:
-    try:
-      known |= known_macros(files, paths)
-    except FileNotFoundError:
-      raise
-    except Exception:
-      return  # `load_config` tells of it.
-  known |= {n for b in bindings for n in re.findall(r"%(\w+)", b)}
+    known |= known_macros(files, paths)
   for binding in bindings:
     # With a scope it is the same macro's.
     name = binding.partition(" = ")[0].strip().rpartition("/")[2]
