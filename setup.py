@@ -8,10 +8,12 @@ setuptools.setup(
   description="Multitask Prompt Tuning for T5 in JAX and Flax",
   license="Apache-2.0",
   python_requires=">=3.11,<3.14",
-  packages=setuptools.find_packages(
-    include=["mpt_jax", "mpt_jax.*", "tasks", "tasks.*"]
-  ),
-  package_data={"mpt_jax": ["default_t5/*", "byte_vocabulary.json"]},
+  # mpt_jax/tasks and mpt_jax/gin are links to the folders beside mpt_jax/, so
+  # that the import name `tasks` stays free for users.
+  packages=setuptools.find_packages(include=["mpt_jax", "mpt_jax.*"]),
+  package_data={
+    "mpt_jax": ["default_t5/*", "data/byte_vocabulary.json", "gin/**/*.gin"]
+  },
   install_requires=[
     "clu>=0.0.12",
     "etils[epath]>=1.15",
@@ -53,5 +55,5 @@ setuptools.setup(
       "transformers>=5.23",
     ],
   },
-  entry_points={"console_scripts": ["mpt = mpt_jax.cli:main"]},
+  entry_points={"console_scripts": ["mpt = mpt_jax.cli.main:main"]},
 )

@@ -15,7 +15,7 @@ import ours
 from rich.progress import Progress
 from workload import SOURCES, Workload
 
-from mpt_jax.t5_config import T5Config
+from mpt_jax.model.config import T5Config
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ whatever an implementation pads or computes twice.
 
 The decoder's attention to the encoder's output counts in the cheaper of two
 forms, in each direction: with keys and values of that output, as T5 is written,
-or without them, as `mpt_jax.target_attention` computes it where targets are
+or without them, as `mpt_jax.model.cpu.target_attention` computes it where targets are
 few. What nobody has to compute is credited to nobody.
 
 The backward pass of a frozen T5 has gradients of activations only: as much work

@@ -7,9 +7,10 @@ from bench import Row, pairs, timed
 from steps import choose_settings
 from workload import TARGETS_LENGTH
 
-from mpt_jax import backbones, vocabularies
-from mpt_jax.bank import PromptBank
-from mpt_jax.predict import Predictor, Prepared
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.data import vocabularies
+from mpt_jax.inference.predictor import Predictor, Prepared
+from mpt_jax.prompts.bank import PromptBank
 
 # What the peer's batches may have where --predict_batch_size does not say it.
 BATCH_SIZES = (8, 16, 32, 64)

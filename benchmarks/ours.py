@@ -4,12 +4,12 @@ import jax
 import numpy as np
 from workload import TARGETS_LENGTH
 
-from mpt_jax import partitioning
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import DistillConfig, LossConfig, Model
-from mpt_jax.optimizers import OptimizerConfig, make_optimizer
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.train_step import (
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.model import partitioning
+from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.training.optimizers import OptimizerConfig, make_optimizer
+from mpt_jax.training.step import (
   init_train_state,
   make_train_step,
   state_shardings,

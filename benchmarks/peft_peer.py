@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from mpt_jax import huggingface
-from mpt_jax.model import DistillConfig
+from mpt_jax.backbones import huggingface
+from mpt_jax.model.objective import DistillConfig
 
 ATTENTIONS = ("sdpa", "eager")
 

@@ -40,9 +40,9 @@ def probe(side, folder, args):
   stage = bench.stage("distill", start=(prompts, teachers))
   start = time.perf_counter()
   if side == "ours":
-    from mpt_jax import backbones
+    from mpt_jax.backbones import backbone
 
-    bench.params = backbones.load_backbone(folder, args.dtype).params
+    bench.params = backbone.load_backbone(folder, args.dtype).params
     loaded = time.perf_counter()
     trainer = bench.our_trainer(stage)
   else:
@@ -164,9 +164,9 @@ def pipeline_row(bench, name):
   """
   import ours
 
-  import mpt_jax.tensorflow_quietly  # noqa: F401  Before all that import it.
-  from mpt_jax.batches import make_batch
-  from mpt_jax.pipeline import ExampleStream, MixConfig
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+  from mpt_jax.data.batches import make_batch
+  from mpt_jax.data.pipeline import ExampleStream, MixConfig
 
   args = bench.args
   stage = bench.stage("distill")
@@ -221,7 +221,7 @@ def _text_task(workload, index, num=256):
   import seqio
   import tensorflow as tf
 
-  from mpt_jax import vocabularies
+  from mpt_jax.data import vocabularies
 
   vocabulary = vocabularies.default_vocabulary()
   tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())

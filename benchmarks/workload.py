@@ -24,7 +24,7 @@ import dataclasses
 
 import numpy as np
 
-from mpt_jax.batches import EOS_ID
+from mpt_jax.data.batches import EOS_ID
 
 INPUTS_LENGTH, TARGETS_LENGTH, PROMPT_LENGTH = 256, 16, 100
 

@@ -30,8 +30,8 @@ __all__ = [
 def __getattr__(name):
   if name not in __all__:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  return getattr(importlib.import_module("tasks.registry"), name)
+  return getattr(importlib.import_module("mpt_jax.tasks.registry"), name)
 
 
 if "seqio" in sys.modules:
-  importlib.import_module("tasks.registry")
+  importlib.import_module("mpt_jax.tasks.registry")

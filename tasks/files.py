@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import seqio
 
-from tasks import text_tasks
+from mpt_jax.data import text_tasks
 
 
 def register_file_task(
@@ -38,7 +38,7 @@ def register_file_task(
       field may hold a word or its index. A mapping gives the word of each
       value: {0: "bad", 1: "good"}; a value that it does not name may be a
       word. None for any text as a target.
-    metric_fns: names in `mpt_jax.metrics.METRICS`, or functions. Default:
+    metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. Default:
       accuracy and its like with label_names, exact_match without.
     vocabulary: default: the embedded model's.
     check: read all files now rather than on first use.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.text_tasks import Example, LabelPostprocessor
+from mpt_jax.data.text_tasks import Example, LabelPostprocessor
 
 
 def _text(value) -> str:

@@ -2,17 +2,19 @@
 
 import functools
 
-from tasks import benchmarks, pretraining, sources
-from tasks.files import register_file_task  # noqa: F401
-from tasks.shots import few_shot  # noqa: F401
-from tasks.text_tasks import (  # noqa: F401
+from mpt_jax.data.shots import few_shot  # noqa: F401
+from mpt_jax.data.text_tasks import (  # noqa: F401
   LabelPostprocessor,
   get_task,
   register_classification_task,
   task_names,
   with_vocabulary,
 )
-from tasks.tfds_tasks import Dataset, register_dataset  # noqa: F401
+from mpt_jax.tasks.benchmarks import datasets
+from mpt_jax.tasks.files import register_file_task  # noqa: F401
+from mpt_jax.tasks.pretraining import tasks as pretraining
+from mpt_jax.tasks.public import sources
+from mpt_jax.tasks.tfds_tasks import Dataset, register_dataset  # noqa: F401
 
 for _name, _source in sources.SOURCES.items():
   for _suffix, _prefix in (("", ""), ("_prefixed", _source.prefix)):
@@ -23,5 +25,5 @@ for _name, _source in sources.SOURCES.items():
       label_names=_source.label_names,
     )
 
-benchmarks.register()
+datasets.register()
 pretraining.register()

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import seqio
 
-from tasks import forms, splits, text_tasks
-from tasks.packages import DataUnavailableError
-from tasks.user_files import UserFiles
+from mpt_jax.data import text_tasks
+from mpt_jax.tasks import forms, splits
+from mpt_jax.tasks.public.packages import DataUnavailableError
+from mpt_jax.tasks.user_files import UserFiles
 
 Form = forms.Labels | forms.Score | forms.Answers | forms.References
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from mpt_jax.t5_config import T5Config
+from mpt_jax.model.config import T5Config
 
 # In the background of a script SIGINT is ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

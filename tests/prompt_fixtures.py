@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mpt_jax import backbones
-from mpt_jax.bank import PromptBank
+from mpt_jax.backbones import backbone
+from mpt_jax.prompts.bank import PromptBank
 
 P, D = 5, 24
 NAMES = ("a", "b", "c")
@@ -23,5 +23,5 @@ def make_bank(base, rank, groups=(0, 0, 0), names=NAMES):
   )
   fingerprint = "0" * 16
   if base is not None:
-    fingerprint = backbones.identify_backbone(base)[1]
+    fingerprint = backbone.identify_backbone(base)[1]
   return PromptBank(params, tuple(names), groups, fingerprint, slots)

@@ -10,8 +10,8 @@ import sys
 import flax.core
 import jax
 
-from mpt_jax.backbones import load_backbone
-from mpt_jax.model import Model
+from mpt_jax.backbones.backbone import load_backbone
+from mpt_jax.model.objective import Model
 
 
 def main(source, out, layout):

@@ -5,7 +5,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax import serialization, traverse_util
 
-from mpt_jax.model import Model
+from mpt_jax.model.objective import Model
 
 
 def make_flat(config, make_params):

@@ -12,10 +12,10 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
-from mpt_jax import backbones
-from mpt_jax.model import Model
-from mpt_jax.tensor_files import TensorFiles
-from mpt_jax.vocabularies import default_vocabulary_path
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.backbones.tensor_files import TensorFiles
+from mpt_jax.data.vocabularies import default_vocabulary_path
+from mpt_jax.model.objective import Model
 
 VERSIONS = ("1.0", "1.1")
 
@@ -281,7 +281,7 @@ def test_vocabulary_is_checked_against_the_embedding(t5, tmp_path):
 
 def test_nothing_heavy_is_imported():
   code = (
-    "import sys; import mpt_jax.backbones, mpt_jax.decoding;"
+    "import sys; import mpt_jax.backbones, mpt_jax.inference.decoding;"
     " print([m for m in ('tensorflow', 'seqio', 'torch') if m in sys.modules])"
   )
   result = subprocess.run(

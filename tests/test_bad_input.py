@@ -18,12 +18,14 @@ from train_fixtures import (
   tiny_tasks,
 )
 
-import tasks
-from mpt_jax import backbones, bank, vocabularies
-from mpt_jax import train as trainer
-from mpt_jax.checkpoints import Checkpoints
-from mpt_jax.errors import run_and_report
-from mpt_jax.pipeline import ExampleStream
+from mpt_jax import tasks
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.data import vocabularies
+from mpt_jax.data.pipeline import ExampleStream
+from mpt_jax.io.errors import run_and_report
+from mpt_jax.prompts import bank
+from mpt_jax.training import loop as trainer
+from mpt_jax.training.checkpoints import Checkpoints
 
 __all__ = ["tiny_backbone", "tiny_tasks"]
 
@@ -150,7 +152,7 @@ def test_unknown_split_and_metric(report, tiny_tasks):
 def test_checkpoint_of_another_shape(tiny_tasks, tmp_path):
   task = seqio.TaskRegistry.get(tiny_tasks[0])
   make = lambda length: {"prompt": {"shared_prompt": np.zeros((1, length, 4))}}
-  from mpt_jax.pipeline import MixConfig
+  from mpt_jax.data.pipeline import MixConfig
 
   stream = ExampleStream([task], ["a"], MixConfig(batch_size=2))
   checkpoints = Checkpoints(tmp_path)
@@ -234,7 +236,7 @@ def test_one_sample_task_is_enough(tmp_path):
   # A task with fewer examples than the batch repeats them.
   name = register_tiny_task(tmp_path, num=1)
   task = seqio.TaskRegistry.get(name)
-  from mpt_jax.pipeline import MixConfig
+  from mpt_jax.data.pipeline import MixConfig
 
   stream = ExampleStream([task], [name], MixConfig(batch_size=3))
   assert len(next(stream)) == 3

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpt_jax import batches
-from mpt_jax.batches import BatchConfig, BatchStats, make_batch
+from mpt_jax.data import batches
+from mpt_jax.data.batches import BatchConfig, BatchStats, make_batch
 
 
 def _example(inputs, targets, task_id=0):

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from mpt_jax.model import Model
-from mpt_jax.t5_config import T5Config
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.objective import Model
 
 REASON = "the peer needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from train_fixtures import LABELS, save_tiny_backbone, write_rows
 
-from mpt_jax import backbones, cli, predict_files
-from mpt_jax.bank import PromptBank
-from mpt_jax.prompts import PromptConfig
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.cli import main as cli
+from mpt_jax.inference import prediction_files
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.parametrization import PromptConfig
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +121,7 @@ def test_traceback_is_shown_when_asked_for(capsys):
 
 
 def test_train_hands_its_arguments_on(tmp_path):
-  command = [sys.executable, "-m", "mpt_jax.cli", "train"]
+  command = [sys.executable, "-m", "mpt_jax", "train"]
   result = subprocess.run(
     [*command, "--gin_file=none.gin"],
     capture_output=True,
@@ -160,7 +162,7 @@ def test_inspect_counts_as_the_paper(capsys):
 
 
 def test_inspect_rank():
-  from mpt_jax.describe import counts
+  from mpt_jax.cli.inspect import counts
 
   rows = dict(counts(PromptConfig(2, 10, 3, (0, 1)), None, 16))
   # Two groups: 2·10·16 = 320; two tasks: 2·3·(10 + 16) = 156.
@@ -201,7 +203,7 @@ def predict(prompts, backbone, *argv):
 
 
 def test_predict_files(capsys, tmp_path, prompts, backbone, monkeypatch):
-  monkeypatch.setattr(predict_files, "WINDOW_BATCHES", 1)
+  monkeypatch.setattr(prediction_files, "WINDOW_BATCHES", 1)
   rows = [
     {"text": f"text {i}" + " more" * i, "task": f"cli_{'ab'[i % 2]}", "id": i}
     for i in range(11)
@@ -302,7 +304,7 @@ def test_predict_disk_full(capsys, tmp_path, prompts, backbone, monkeypatch):
 # -------------------------------------------------------------- eval
 
 MODULE = """
-import tasks
+from mpt_jax import tasks
 for name in ("cli_a", "cli_b"):
   tasks.register_file_task(
     name,

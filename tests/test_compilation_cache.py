@@ -92,7 +92,7 @@ def test_programs_use_it(tmp_path):
   assert any("train_step" in name for name in trained)
   (folder / "in.txt").write_text("red house\n")
   launch(
-    *("-m", "mpt_jax.cli", "predict", "--prompts", folder / "run"),
+    *("-m", "mpt_jax", "predict", "--prompts", folder / "run"),
     *("--input", folder / "in.txt"),
     **variables,
   )

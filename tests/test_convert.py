@@ -14,9 +14,12 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 from t5x_layouts import check_same, make_flat, write_legacy
 
-from mpt_jax import backbones, cli, convert, vocabularies
-from mpt_jax.t5_config import T5Config
-from mpt_jax.tensor_files import TensorFiles, parameter_shapes
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.backbones import convert
+from mpt_jax.backbones.tensor_files import TensorFiles, parameter_shapes
+from mpt_jax.cli import main as cli
+from mpt_jax.data import vocabularies
+from mpt_jax.model.config import T5Config
 
 REASON = "needs PyTorch and transformers (the test extra)"
 
@@ -66,7 +69,7 @@ def make_hf(folder, **changes):
 def check_logits(backbone, model):
   """Ours equal transformers' on one input."""
   torch = pytest.importorskip("torch", reason=REASON)
-  from mpt_jax.network import T5
+  from mpt_jax.model.network import T5
 
   tokens, targets = np.arange(3, 12)[None], np.array([[0, 5, 9, 4]])
   with torch.no_grad():
@@ -409,7 +412,7 @@ def test_broken_conversion_leaves_nothing(t5, tmp_path, monkeypatch, capsys):
   def full(*args):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr("mpt_jax.tensor_files.os.fsync", full)
+  monkeypatch.setattr("mpt_jax.backbones.tensor_files.os.fsync", full)
   assert run("convert", source, "--out", tmp_path / "out") == 2
   assert "No space left on device" in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ["source"]

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax import decoding
-from mpt_jax.batches import EOS_ID, BatchConfig, join_rows, make_batch
-from mpt_jax.model import Model
-from mpt_jax.prompts import PromptConfig
+from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
+from mpt_jax.inference import decoding
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig
 
 VOCAB = 5
 

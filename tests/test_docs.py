@@ -21,7 +21,9 @@ from flax import traverse_util
 from t5x_layouts import write_legacy
 from train_fixtures import CACHE, save_tiny_backbone
 
-from mpt_jax import backbones, cli, vocabularies
+from mpt_jax.backbones import backbone
+from mpt_jax.cli import main as cli
+from mpt_jax.data import vocabularies
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
@@ -194,7 +196,7 @@ def make_stand_ins(page, folder):
   else:
     save_tiny_backbone(folder / "tiny-t5")
   if page == "README.md":
-    params = backbones.load_backbone(folder / "tiny-t5").params
+    params = backbone.load_backbone(folder / "tiny-t5").params
     flat = traverse_util.flatten_dict(params, sep="/")
     write_legacy(folder / "t5x_checkpoint", flat)
     vocabulary = vocabularies.default_vocabulary_path()

@@ -94,7 +94,7 @@ def test_the_three_stages_run_from_their_files(folder):
 
 
 def test_modules_of_the_commands_folder_are_found(tmp_path, monkeypatch, capfd):
-  from mpt_jax import cli
+  from mpt_jax.cli import main as cli
 
   (tmp_path / "tasks_of_mine.py").write_text("")
   (tmp_path / "mine.gin").write_text(
@@ -133,7 +133,7 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_values_give_one_line(what, capfd):
-  from mpt_jax import gin_main
+  from mpt_jax.training import gin_config as gin_main
 
   bindings, expected = WRONG[what]
   if bindings:
@@ -157,7 +157,7 @@ def test_wrong_values_give_one_line(what, capfd):
   ],
 )
 def test_wrong_arguments_give_one_line(arguments, expected, capfd):
-  from mpt_jax import gin_main
+  from mpt_jax.training import gin_config as gin_main
 
   assert gin_main.main(arguments) == 2
   errors = capfd.readouterr().err

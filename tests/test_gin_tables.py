@@ -10,15 +10,12 @@ import pytest
 import tfds_rows
 from train_fixtures import save_tiny_backbone
 
-from mpt_jax import (
-  bank,
-  cli,
-  evaluate_bank,
-  gin_main,
-  metrics_log,
-  partitioning,
-)
-from mpt_jax import train as trainer
+from mpt_jax.cli import main as cli
+from mpt_jax.inference import evaluate_bank
+from mpt_jax.model import partitioning
+from mpt_jax.prompts import bank
+from mpt_jax.training import gin_config, metrics_log
+from mpt_jax.training import loop as trainer
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Not experiments: what they include.
@@ -61,7 +58,7 @@ class Folder:
   def train(self, file, name, **values):
     """Runs the native launcher in the run folder `name`."""
     values = {**SMALL, "MODEL_DIR": str(self.path / name), **values}
-    return gin_main.main(self.arguments(file, values))
+    return gin_config.main(self.arguments(file, values))
 
   def sweep(self, file, *options, **values):
     """Runs a table; paths in its settings are relative to the folder."""

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax import losses
+from mpt_jax.model import losses
 
 
 def _logits(seed, *shape):

@@ -8,12 +8,13 @@ import seqio
 import tensorflow as tf
 import tfds_rows
 
-import tasks
-from mpt_jax import run_folder, vocabularies
-from mpt_jax.evaluation import EvalTask
-from mpt_jax.model import Model
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax import tasks
+from mpt_jax.data import vocabularies
+from mpt_jax.inference.evaluator import EvalTask
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.training import run_folder
 
 
 @pytest.fixture(scope="module", autouse=True)

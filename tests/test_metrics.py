@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from mpt_jax import metrics
+from mpt_jax.data import metrics
 
 
 def test_accuracy_counts_equal_pairs():

@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax import losses
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import DistillConfig, LossConfig, Model
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig, compose_bank
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.model import losses
+from mpt_jax.model.network import T5
+from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.prompts.parametrization import PromptConfig, compose_bank
 
 P = 3
 TEACHERS = PromptConfig(3, P, rank=0)

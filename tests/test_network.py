@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import Model
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.network import T5
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig
 
 VERSIONS = ("1.0", "1.1")
 

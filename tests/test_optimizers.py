@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax import bank
-from mpt_jax.optimizers import (
+from mpt_jax.prompts import bank
+from mpt_jax.training.optimizers import (
   OptimizerConfig,
   clip_by_group_norm,
   make_optimizer,

@@ -10,12 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from mpt_jax import backbones, decoding, huggingface, layers
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import Model
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.backbones import huggingface
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.inference import decoding
+from mpt_jax.model import layers
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.network import T5
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig
 
 REASON = "parity needs PyTorch and transformers (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

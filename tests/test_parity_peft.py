@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from mpt_jax import huggingface
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import Model
-from mpt_jax.prompts import PromptConfig, init_target_factors
-from mpt_jax.t5_config import T5Config
+from mpt_jax.backbones import huggingface
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig, init_target_factors
 
 REASON = "parity needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

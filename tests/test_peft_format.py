@@ -9,16 +9,14 @@ import pytest
 from prompt_fixtures import NAMES, D, P, make_bank
 from safetensors.numpy import load_file
 
-from mpt_jax import (
-  backbones,
-  bank_parts,
-  decoding,
-  peft_format,
-  prompt_files,
-)
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig
+from mpt_jax.backbones import backbone
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.export import peft as peft_format
+from mpt_jax.export import prompt_files
+from mpt_jax.inference import decoding
+from mpt_jax.model.network import T5
+from mpt_jax.prompts import bank_parts
+from mpt_jax.prompts.parametrization import PromptConfig
 
 REASON = "PEFT's side needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -82,7 +80,7 @@ def apply(network, params, batch):
 
 @functools.cache
 def load_ours(folder):
-  return backbones.load_backbone(folder)
+  return backbone.load_backbone(folder)
 
 
 def ours(base, bank, examples):
@@ -238,7 +236,7 @@ def test_adapter_trained_by_peft(base, tmp_path):
   bank = prompt_files.import_prompts([tmp_path / "trained"], "peft")
   assert bank.names == ("trained_0", "trained_1", "trained_2")
   assert bank.groups == (0, 0, 0)
-  assert bank.backbone == backbones.identify_backbone(base)[1]
+  assert bank.backbone == backbone.identify_backbone(base)[1]
   adapter = load_adapter(base, tmp_path / "trained")
   ids = (1, 2, 0, 0)
   check_equal(base, bank, adapter, ids, {"task_ids": torch.as_tensor(ids)})

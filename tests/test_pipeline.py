@@ -5,7 +5,7 @@ import seqio
 import tensorflow as tf
 from train_fixtures import register_tiny_task
 
-from mpt_jax.pipeline import ExampleStream, MixConfig
+from mpt_jax.data.pipeline import ExampleStream, MixConfig
 
 NUM = 12
 

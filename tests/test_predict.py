@@ -11,21 +11,17 @@ import numpy as np
 import pytest
 from train_fixtures import save_tiny_backbone, write_rows
 
-import tasks
-from mpt_jax import (
-  backbones,
-  batches,
-  decoding,
-  evaluate_bank,
-  predict,
-  run_settings,
-  vocabularies,
-)
-from mpt_jax.bank import PromptBank
-from mpt_jax.evaluation import EvalConfig
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.row_lengths import MAX_ROW_LENGTHS, next_size, row_lengths
+from mpt_jax import tasks
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.data import batches, vocabularies
+from mpt_jax.data.row_lengths import MAX_ROW_LENGTHS, next_size, row_lengths
+from mpt_jax.inference import decoding, evaluate_bank
+from mpt_jax.inference import predictor as predict
+from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.io import run_settings
+from mpt_jax.model.network import T5
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.parametrization import PromptConfig
 
 LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
 TEMPLATES = ("text: {text}", "{text} and {label}?", None)
@@ -36,7 +32,7 @@ LENGTH = 3
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory, make_params):
   """A T5 of large random weights, so that its answers differ."""
-  from mpt_jax.model import Model
+  from mpt_jax.model.objective import Model
 
   folder = tmp_path_factory.mktemp("predict") / "t5"
   save_tiny_backbone(folder)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from train_fixtures import save_tiny_backbone, write_rows
 
-from mpt_jax import backbones, predict, predict_files
-from mpt_jax.bank import PromptBank
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.inference import prediction_files
+from mpt_jax.inference import predictor as predict
+from mpt_jax.prompts.bank import PromptBank
 
 NAMES = ("files_a", "files_b")
 
@@ -63,7 +65,7 @@ def source(tmp_path_factory):
 def expected(predictor, source, tmp_path_factory):
   """The bytes of a call that was not stopped."""
   target = tmp_path_factory.mktemp("whole") / "out.jsonl"
-  done = predict_files.predict_file(predictor, source, target)
+  done = prediction_files.predict_file(predictor, source, target)
   assert done.num_rows == 75 and done.num_tokens > 75 and done.seconds > 0
   assert "75 rows in" in str(done) and "examples/s" in str(done)
   assert [p.name for p in target.parent.iterdir()] == ["out.jsonl"]
@@ -92,7 +94,7 @@ class Stopping:
 
 def _stop(predictor, source, target, windows):
   with pytest.raises(Stop):
-    predict_files.predict_file(Stopping(predictor, windows), source, target)
+    prediction_files.predict_file(Stopping(predictor, windows), source, target)
 
 
 def _partial(target):
@@ -120,7 +122,7 @@ def test_resumed_is_uninterrupted(
   assert partial.read_bytes().count(b"\n") == 32 and not target.exists()
   whole = expected.splitlines(keepends=True)
   partial.write_bytes(b"".join(whole[:lines]) + torn)
-  done = predict_files.predict_file(predictor, source, target)
+  done = prediction_files.predict_file(predictor, source, target)
   assert target.read_bytes() == expected
   # The windows that were whole are not predicted again.
   assert done.num_rows == (0 if lines == 75 else 75 - lines // 32 * 32)
@@ -171,7 +173,7 @@ def test_another_partial_file_is_refused(
   # --overwrite is for the finished output: it is no leave to drop this.
   for overwrite in (False, True):
     with pytest.raises(ValueError, match=message):
-      predict_files.predict_file(
+      prediction_files.predict_file(
         predictor, source, target, overwrite=overwrite, **options
       )
   assert partial.read_bytes() == before and not target.exists()
@@ -183,10 +185,10 @@ def test_two_writers(predictor, source, expected, tmp_path):
   class Nosy(Stopping):
     def run(self, *args):
       with pytest.raises(ValueError, match="another process is writing"):
-        predict_files.predict_file(predictor, source, target)
+        prediction_files.predict_file(predictor, source, target)
       return self._predictor.run(*args)
 
-  predict_files.predict_file(Nosy(predictor, 0), source, target)
+  prediction_files.predict_file(Nosy(predictor, 0), source, target)
   assert target.read_bytes() == expected
 
 
@@ -194,14 +196,14 @@ def test_overwriting(predictor, source, expected, tmp_path):
   target = tmp_path / "out.jsonl"
   target.write_text("mine")
   with pytest.raises(ValueError, match="exists; give --overwrite"):
-    predict_files.predict_file(predictor, source, target)
+    prediction_files.predict_file(predictor, source, target)
   with pytest.raises(Stop):
-    predict_files.predict_file(
+    prediction_files.predict_file(
       Stopping(predictor, 1), source, target, overwrite=True
     )
   # The old output is there until the new one is whole.
   assert target.read_text() == "mine"
-  predict_files.predict_file(predictor, source, target, overwrite=True)
+  prediction_files.predict_file(predictor, source, target, overwrite=True)
   assert target.read_bytes() == expected
 
 
@@ -210,7 +212,7 @@ def test_few_programs_for_a_file(prompts, backbone, tmp_path):
   source = tmp_path / "in.jsonl"
   rows = [{"text": "tree " * (n % 97), "task": NAMES[0]} for n in range(120)]
   source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-  predict_files.predict_file(fresh, source, tmp_path / "out.jsonl")
+  prediction_files.predict_file(fresh, source, tmp_path / "out.jsonl")
   # Of 98 lengths in four windows, the last of them not full.
   assert fresh._score._cache_size() <= 10
 
@@ -230,7 +232,7 @@ def test_killed_command(prompts, backbone, tmp_path, number):
   rows = [{"text": f"red {i}", "task": "files_b"} for i in range(120)]
   source.write_text("".join(json.dumps(row) + "\n" for row in rows))
   command = [
-    *(sys.executable, "-m", "mpt_jax.cli", "predict", str(source)),
+    *(sys.executable, "-m", "mpt_jax", "predict", str(source)),
     *("--out", str(target), "--prompts", prompts, "--backbone", backbone),
     *("--batch-size", "1", "--temperature", "1"),
   ]
@@ -269,7 +271,7 @@ def test_half_of_a_surrogate_pair(predictor, tmp_path, field):
   rows[1][field] = "cut \ud83d"
   source.write_text("".join(json.dumps(row) + "\n" for row in rows))
   with pytest.raises(ValueError, match="in.jsonl, line 2: half of a surrogate"):
-    predict_files.predict_file(predictor, source, target)
+    prediction_files.predict_file(predictor, source, target)
   assert not target.exists() and not _partial(target).exists()
   if field == "text":
     with pytest.raises(ValueError, match="row 1: not Unicode.*character 4"):
@@ -283,7 +285,7 @@ def test_a_stalled_stream_is_not_waited_for(monkeypatch):
   out, into = os.pipe()
   with open(out) as stdin, open(into, "wb", buffering=0) as writer:
     monkeypatch.setattr(sys, "stdin", stdin)
-    source = predict_files._StandardInput()
+    source = prediction_files._StandardInput()
 
     def rows():
       for line in source:
@@ -291,7 +293,7 @@ def test_a_stalled_stream_is_not_waited_for(monkeypatch):
           raise ValueError("a bad line")
         yield line
 
-    windows = predict_files._stream(rows(), 4, source)
+    windows = prediction_files._stream(rows(), 4, source)
     # Part of a line has come too; what came before is not kept back.
     writer.write(b"0\n1\n2\n3")
     assert next(windows) == [b"0", b"1", b"2"]
@@ -305,7 +307,7 @@ def test_a_stalled_stream_is_not_waited_for(monkeypatch):
 def test_command_as_a_filter(prompts, backbone):
   process = subprocess.Popen(
     [
-      *(sys.executable, "-m", "mpt_jax.cli", "predict", "--prompts", prompts),
+      *(sys.executable, "-m", "mpt_jax", "predict", "--prompts", prompts),
       *("--backbone", backbone, "--task", "files_a"),
     ],
     env=_environment(),

@@ -14,8 +14,9 @@ from program_runs import (
 from safetensors.numpy import load_file
 from train_fixtures import LABELS, write_user_folder
 
-from mpt_jax import backbones, partitioning
-from mpt_jax.bank import PromptBank
+from mpt_jax.backbones import backbone
+from mpt_jax.model import partitioning
+from mpt_jax.prompts.bank import PromptBank
 
 ALL = ('MIXTURE_OR_TASK_NAME="both"', "train.log_period=1")
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
     {"shared_prompt": rng.normal(0, 1, (2, 3, 32)).astype(np.float32)},
     ("first", "second"),
     (0, 1),
-    backbones.load_backbone(folder / "t5").fingerprint,
+    backbone.load_backbone(folder / "t5").fingerprint,
     tuple({"task": n, "label_names": LABELS} for n in ("first", "second")),
   ).save(folder / "teachers.safetensors")
   return folder
@@ -129,10 +130,10 @@ def test_processes_with_different_settings_are_refused(folder, changed):
   ],
 )
 def test_wrong_arguments_of_processes(arguments, expected, capfd):
-  from mpt_jax import gin_main
+  from mpt_jax.training import gin_config
 
   arguments = ["--gin_file=gin/mpt_teacher.gin", *arguments]
-  assert gin_main.main(arguments) == 2
+  assert gin_config.main(arguments) == 2
   errors = capfd.readouterr().err
   assert errors.startswith("error: ") and errors.count("\n") == 1
   assert expected in errors

@@ -13,9 +13,12 @@ import pytest
 from prompt_fixtures import D, P, make_bank
 from safetensors.numpy import load_file, save_file
 
-from mpt_jax import backbones, bank_parts, cli, peft_format, prompt_files
-from mpt_jax.bank import FORMAT, load_bank
-from mpt_jax.model import Model
+from mpt_jax.backbones import backbone
+from mpt_jax.cli import main as cli
+from mpt_jax.export import peft, prompt_files
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts import bank_parts
+from mpt_jax.prompts.bank import FORMAT, load_bank
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def base(make_config, make_params, tmp_path_factory):
   config = make_config(emb_dim=D)
   folder = tmp_path_factory.mktemp("base") / "t5"
   params = make_params(Model(config, trainable="everything"))
-  backbones.save_backbone(folder, config, params)
+  backbone.save_backbone(folder, config, params)
   return folder
 
 
@@ -145,11 +148,11 @@ def test_commands(capsys, tmp_path, base):
   export = ("export", path, "--to", "peft", "--out", out)
   assert run(*export, "--task", "c", "a", "--base-model", "org/t5") == 0
   assert "task_ids 0 c, 1 a" in capsys.readouterr().out
-  config = json.loads((out / peft_format.CONFIG).read_text())
+  config = json.loads((out / peft.CONFIG).read_text())
   assert config["base_model_name_or_path"] == "org/t5"
-  before = (out / peft_format.TENSORS).read_bytes()
+  before = (out / peft.TENSORS).read_bytes()
   fails(capsys, f"the folder {out} is not empty", *export)
-  assert (out / peft_format.TENSORS).read_bytes() == before
+  assert (out / peft.TENSORS).read_bytes() == before
 
   back = tmp_path / "back.safetensors"
   command = ("import", out, "--from", "peft", "--out", back)
@@ -162,7 +165,7 @@ def test_commands(capsys, tmp_path, base):
   export = ("export", path, "--to", "peft", "--out", merged, "--merge")
   assert run(*export, "--task", "b") == 0
   assert "PROMPT_TUNING, b" in capsys.readouterr().out
-  assert peft_format.is_adapter(merged)
+  assert peft.is_adapter(merged)
 
 
 def test_wrong_t5(capsys, tmp_path, base):
@@ -182,10 +185,10 @@ def test_wrong_t5(capsys, tmp_path, base):
 
 def _change(folder, tensors=None, **fields):
   """Changes an adapter's config, or replaces tensors (None removes one)."""
-  path = folder / peft_format.CONFIG
+  path = folder / peft.CONFIG
   path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
   if tensors:
-    path = folder / peft_format.TENSORS
+    path = folder / peft.TENSORS
     kept = {**load_file(path), **tensors}
     save_file({k: v for k, v in kept.items() if v is not None}, path)
 
@@ -251,7 +254,7 @@ def test_damaged_descriptions(tmp_path):
     ValueError, match="mpt_jax.json does not.*no names, groups"
   ):
     prompt_files.import_prompts([tmp_path / "peft"], "peft")
-  (tmp_path / "peft" / peft_format.CONFIG).write_text("[]")
+  (tmp_path / "peft" / peft.CONFIG).write_text("[]")
   with pytest.raises(ValueError, match="adapter_config.json must hold a JSON"):
     prompt_files.import_prompts([tmp_path / "peft"], "peft")
   for text, message in (
@@ -310,7 +313,7 @@ def test_several_sources(tmp_path):
 
 def test_nothing_heavy_is_imported():
   code = (
-    "import sys; import mpt_jax.prompt_files;"
+    "import sys; import mpt_jax.export.prompt_files;"
     " print([m for m in ('tensorflow', 'seqio', 'torch', 'peft') if m in"
     " sys.modules])"
   )

@@ -5,8 +5,8 @@ import json
 import pytest
 from train_fixtures import register_tiny_task, tiny_backbone, write_rows
 
-from mpt_jax import quickstart
-from tasks import register_file_task
+from mpt_jax.quickstart import run as quickstart
+from mpt_jax.tasks import register_file_task
 
 __all__ = ["tiny_backbone"]  # A fixture.
 

@@ -9,11 +9,13 @@ from etils import epath
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from mpt_jax import run_folder, run_settings, sweep
-from mpt_jax.bank import PromptBank, Slot, load_bank
-from mpt_jax.experiment import Experiment
-from mpt_jax.metrics_log import MetricsLog
-from mpt_jax.train import train
+from mpt_jax.io import run_settings
+from mpt_jax.prompts.bank import PromptBank, Slot, load_bank
+from mpt_jax.sweeps import run as sweep
+from mpt_jax.training import run_folder
+from mpt_jax.training.experiment import Experiment
+from mpt_jax.training.loop import train
+from mpt_jax.training.metrics_log import MetricsLog
 
 
 class Bucket(MemoryFileSystem):

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import rich.console
 
-from mpt_jax import results
-from mpt_jax.bank import PromptBank
-from mpt_jax.report import print_tables, similarity, summarize, write_report
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.quickstart import statistics
+from mpt_jax.quickstart.report import (
+  print_tables,
+  similarity,
+  summarize,
+  write_report,
+)
 
 
 def row(method, value, task="a", shots=16, seed=0, stage="adapt", **other):
@@ -73,7 +78,7 @@ def test_summarize_refuses_the_same_run_twice():
 def test_paired_difference_by_hand():
   # By pair 0.1, 0.3; seed 2 of MPT has no partner.
   rows = target_rows(mpt=(0.8, 0.9, 0.1), tasks=("a",))
-  found = results.paired_difference(rows, "mpt", "prompt_tuning")
+  found = statistics.paired_difference(rows, "mpt", "prompt_tuning")
   assert found.mean == pytest.approx(0.2)
   # Sample standard deviation sqrt(0.02), over sqrt(2): 0.1.
   assert found.standard_error == pytest.approx(0.1)
@@ -92,11 +97,11 @@ def test_paired_difference_by_hand():
   ],
 )
 def test_verdict_claims_no_more_than_the_numbers_bear(mpt, tuning, expected):
-  assert expected in results.verdict(target_rows(mpt, tuning))
+  assert expected in statistics.verdict(target_rows(mpt, tuning))
 
 
 def test_verdict_of_one_pair_concludes_nothing():
-  assert "no conclusion" in results.verdict(
+  assert "no conclusion" in statistics.verdict(
     [
       row("mpt", 0.9),
       row("prompt_tuning", 0.1),
@@ -107,19 +112,19 @@ def test_verdict_of_one_pair_concludes_nothing():
 def test_bold_only_where_ahead_by_more_than_the_standard_error():
   bold = lambda table: [[t for t, b in line if b] for line in table.rows]
   # Differences 0.1, 0.3: mean 0.2, standard error 0.1.
-  assert bold(results.target_table(target_rows())) == [["85.0 ± 7.1"]] * 3
+  assert bold(statistics.target_table(target_rows())) == [["85.0 ± 7.1"]] * 3
   # Differences 0.4, -0.2: mean 0.1, standard error 0.3.
   close = target_rows(mpt=(0.9, 0.7), tuning=(0.5, 0.9), tasks=("a",))
-  assert bold(results.target_table(close)) == [[]]
+  assert bold(statistics.target_table(close)) == [[]]
   # SPoT is level with MPT, so that none is ahead of each other.
   level = target_rows(tasks=("a",))
   level += [row("spot", 0.8), row("spot", 0.9, seed=1)]
-  assert bold(results.target_table(level)) == [[]]
+  assert bold(statistics.target_table(level)) == [[]]
 
 
 def test_target_table_repeats_values_that_use_no_examples():
   rows = target_rows(tasks=("a",)) + [row("mpt", 0.9, shots=64)]
-  table = results.target_table(rows)
+  table = statistics.target_table(rows)
   assert table.headers[2:4] == ["majority", "no prompt"]
   texts = [[text for text, _ in line] for line in table.rows]
   assert [line[:4] for line in texts] == [
@@ -130,7 +135,7 @@ def test_target_table_repeats_values_that_use_no_examples():
 
 
 def test_source_table_tells_the_recovered_share():
-  table = results.source_table(source_rows())
+  table = statistics.source_table(source_rows())
   # (0.8 - 0.5) / 0.4 and (0.7 - 0.5) / 0.4.
   assert "teachers recover 75% and students 50%" in table.notes[0]
 

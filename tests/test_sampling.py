@@ -9,7 +9,7 @@ import seqio
 import tensorflow as tf
 from train_fixtures import register_tiny_task
 
-from mpt_jax import pipeline, sampling
+from mpt_jax.data import pipeline, sampling
 
 
 def endless(num_tasks):

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax import segment_attention
-from mpt_jax.bank import load_bank
-from mpt_jax.batches import BatchConfig, make_batch
-from mpt_jax.model import DistillConfig, LossConfig, Model
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.parametrization import PromptConfig
 
 HEADS, HEAD_DIM = 2, 4
 TESTS = pathlib.Path(__file__).parent

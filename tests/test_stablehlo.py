@@ -14,21 +14,17 @@ import pytest
 from jax import export
 from train_fixtures import save_tiny_backbone
 
-from mpt_jax import (
-  backbones,
-  bank_parts,
-  batches,
-  cli,
-  decoding,
-  predict,
-  stablehlo,
-  stablehlo_serve,
-  vocabularies,
-)
-from mpt_jax.bank import PromptBank
-from mpt_jax.model import Model
-from mpt_jax.network import T5
-from mpt_jax.prompts import PromptConfig
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.cli import main as cli
+from mpt_jax.data import batches, vocabularies
+from mpt_jax.export import stablehlo, stablehlo_serve
+from mpt_jax.inference import decoding
+from mpt_jax.inference import predictor as predict
+from mpt_jax.model.network import T5
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts import bank_parts
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.parametrization import PromptConfig
 
 P, D = 3, 32
 NAMES = ("mood", "colour/2", "free")

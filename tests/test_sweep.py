@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 import rich.console
 
-from mpt_jax import (
-  bank,
-  methods,
-  sweep,
-  sweep_report,
-  sweep_results,
-  tables,
-)
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax.model.config import T5Config
+from mpt_jax.prompts import bank, methods
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.sweeps import report, results, tables
+from mpt_jax.sweeps import run as sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -120,7 +115,7 @@ def line_of(lines, method):
 
 def test_cells_are_means_over_seeds_of_the_papers_metric(measured):
   table, planned = measured
-  line = line_of(sweep_results.table_lines(table, planned), "MPT")
+  line = line_of(results.table_lines(table, planned), "MPT")
   # RTE counts by accuracy: 80 and 90. The sample deviation of two numbers is
   # their difference over the root of 2: 10 / 1.41421 = 7.0711.
   mean, std, num_seeds = line.cells["RTE"]
@@ -137,7 +132,7 @@ def test_cells_are_means_over_seeds_of_the_papers_metric(measured):
 
 def test_candidates_are_chosen_by_their_mean_on_validation(measured):
   table, planned = measured
-  line = line_of(sweep_results.table_lines(table, planned), "prompt tuning")
+  line = line_of(results.table_lines(table, planned), "prompt tuning")
   # On CoLA the lower rate has a mean of 0.6, the higher (0.5 + 0.69) / 2.
   assert line.labels == {
     "RTE": "prompt_tuning-lr_x1",
@@ -152,8 +147,8 @@ def test_candidates_need_validation_scores():
     ("glue_rte",), (None,), (0,)
   )
   with pytest.raises(ValueError, match="no validation score to choose by"):
-    sweep_results.choose(slots, {slots[0].name: 0.5})
-  assert sweep_results.choose(slots[:1], {}) == {"glue_rte": "x-lr_x1"}
+    results.choose(slots, {slots[0].name: 0.5})
+  assert results.choose(slots[:1], {}) == {"glue_rte": "x-lr_x1"}
 
 
 def test_what_is_not_measured_is_shown_as_missing(measured):
@@ -162,21 +157,21 @@ def test_what_is_not_measured_is_shown_as_missing(measured):
   rows = json.loads(path.read_text())["rows"]
   rows = [row for row in rows if row["prompt"] != "glue_rte_s1_mpt"]
   path.write_text(json.dumps({"rows": rows}))
-  line = line_of(sweep_results.table_lines(table, planned), "MPT")
+  line = line_of(results.table_lines(table, planned), "MPT")
   # One seed of RTE is not there: neither is the cell, nor the average.
   assert set(line.cells) == {"CoLA"}
   path.unlink()
-  lines = sweep_results.table_lines(table, planned)
+  lines = results.table_lines(table, planned)
   assert line_of(lines, "MPT").cells == {}
-  text = sweep_report.markdown(table, lines)
+  text = report.markdown(table, lines)
   assert "| MPT | here | 77,668 | – | – | – |" in text
   assert "| MPT | paper | 77.6K | 79.4 | ? | 85.6 |" in text
 
 
 def test_the_paper_stands_beside_ours(measured):
   table, planned = measured
-  lines = sweep_results.table_lines(table, planned)
-  text = sweep_report.markdown(table, lines).splitlines()
+  lines = results.table_lines(table, planned)
+  text = report.markdown(table, lines).splitlines()
   start = text.index(
     "| MPT | here | 77,668 | 85.0 ± 7.1 | 42.5 ± 3.5 | 63.8 ± 5.3 |"
   )
@@ -185,18 +180,18 @@ def test_the_paper_stands_beside_ours(measured):
   assert "- MPT: a paper." in text
   assert not any(line.startswith("| ATTEMPT | here") for line in text)
   console = rich.console.Console(width=80, file=io.StringIO())
-  sweep_report.print_table(table, lines, console)
+  report.print_table(table, lines, console)
   shown = console.file.getvalue()
   for part in ("85.0", "±7.1", "79.4", "77,668", "77.6K", "–: not measured"):
     assert part in shown
-  saved = sweep_report.as_json(table, lines)
+  saved = report.as_json(table, lines)
   assert json.loads(json.dumps(saved)) == saved
   assert saved["rows"][0]["paper"] == {"RTE": 79.4, "GLUE": 85.6}
 
 
 def test_bleu_is_in_percent_already():
-  assert sweep_results.in_percent("bleu", 31.5) == 31.5
-  assert sweep_results.in_percent("f1", 0.315) == 31.5
+  assert results.in_percent("bleu", 31.5) == 31.5
+  assert results.in_percent("f1", 0.315) == 31.5
 
 
 # ------------------------------------------------------------------- plans
@@ -269,13 +264,13 @@ def test_a_run_per_slot(tmp_path):
 def test_the_command_trains_the_same_run(tmp_path):
   import shlex
 
-  from mpt_jax import gin_main
+  from mpt_jax.training import gin_config
 
   planned = sweep.plan(make_table(), tmp_path, ["SEEDS = (5,)"])[1]
   words = shlex.split(planned.command())
   assert words[:3] == ["python", "-m", "mpt_jax.train"]
-  files, bindings, paths, _ = gin_main.parse_args(words[3:])
-  arguments, _ = gin_main.load_config(files, bindings, paths)
+  files, bindings, paths, _ = gin_config.parse_args(words[3:])
+  arguments, _ = gin_config.load_config(files, bindings, paths)
   assert arguments["experiment"] == planned.experiment
   assert arguments["model_dir"] == str(planned.folder)
 
@@ -316,9 +311,9 @@ def test_what_cannot_be_shown_is_not_trained(
   table = make_table(**changes)
   planned = sweep.plan(table, tmp_path, bindings)
   # What others use needs no row.
-  sweep_results.check_run(table, planned[0], planned)
+  results.check_run(table, planned[0], planned)
   with pytest.raises(ValueError, match=message):
-    sweep_results.check_run(table, planned[1], planned)
+    results.check_run(table, planned[1], planned)
 
 
 WRONG = {
@@ -366,7 +361,7 @@ def test_a_variant_without_its_value_waits(tmp_path):
   table = make_table(variants=variants)
   planned = sweep.plan(table, tmp_path)
   assert {run.variant for run in planned} == {"base"}
-  lines = sweep_results.table_lines(table, planned)
+  lines = results.table_lines(table, planned)
   assert [line.method for line in lines] == [
     "MPT, small",
     "prompt tuning, small",
@@ -386,7 +381,7 @@ def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
   assert [run.name for run in adapt] == ["small/adapt", "adapt"]
   output = io.StringIO()
   console = rich.console.Console(file=output, width=200)
-  sweep_report.print_plan(table, adapt, console)
+  report.print_plan(table, adapt, console)
   small, base = output.getvalue().split("\nadapt ")
   assert "teach" not in small.splitlines()[2]
   assert "t5_small (not here, taken for t5_small), 60,506,624" in small
@@ -434,11 +429,11 @@ def test_methods_are_slots_of_one_bank():
 
 
 def count_slots(slots, **changes):
-  from mpt_jax.experiment import Experiment
+  from mpt_jax.training.experiment import Experiment
 
   experiment = Experiment(slots=tuple(slots), total_steps=1, **changes)
   config = T5Config.preset("t5_base")
-  return sweep_results.trained_parameters(experiment, slots, config)
+  return results.trained_parameters(experiment, slots, config)
 
 
 def test_counts_are_the_papers():
@@ -466,7 +461,7 @@ def test_counts_are_the_papers():
 def test_counts_are_those_of_the_experiments_tree(method, expected, tmp_path):
   import jax
 
-  from mpt_jax.model import Model
+  from mpt_jax.model.objective import Model
 
   table, _ = sweep.load_table(
     ["gin/tables/glue.gin"], [f'MODEL_DIR = "{tmp_path}"']
@@ -488,5 +483,5 @@ def test_counts_are_those_of_the_experiments_tree(method, expected, tmp_path):
   trainable, _ = model.split_params(variables["params"])
   total = sum(x.size for x in jax.tree.leaves(trainable))
   assert total == expected
-  count = sweep_results.trained_parameters(experiment, experiment.slots, config)
+  count = results.trained_parameters(experiment, experiment.slots, config)
   assert count == expected

@@ -27,8 +27,8 @@ from program_runs import (
 from safetensors.numpy import load_file
 from train_fixtures import tiny_experiment, tiny_tasks, write_user_folder
 
-from mpt_jax import t5x_checkpoints
-from mpt_jax.bank import load_bank
+from mpt_jax.backbones import t5x_checkpoints
+from mpt_jax.prompts.bank import load_bank
 
 # A fixture.
 __all__ = ["tiny_tasks"]
@@ -347,8 +347,9 @@ def test_public_checkpoints_restore_all_but_the_prompts(runs, layout):
 def test_one_batch_may_mix_tasks(folder, tiny_tasks):
   import jax
 
-  from mpt_jax import batches, t5x_adapter
-  from mpt_jax.bank import make_slots
+  from mpt_jax.data import batches
+  from mpt_jax.prompts.bank import make_slots
+  from mpt_jax.t5x import adapter as t5x_adapter
 
   experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
   model = t5x_adapter.PromptModel(experiment)
@@ -388,9 +389,10 @@ def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
   import jax
   from t5x import trainer
 
-  from mpt_jax import batches, t5x_adapter
-  from mpt_jax.bank import make_slots
-  from mpt_jax.model import DistillConfig, LossConfig
+  from mpt_jax.data import batches
+  from mpt_jax.model.objective import DistillConfig, LossConfig
+  from mpt_jax.prompts.bank import make_slots
+  from mpt_jax.t5x import adapter as t5x_adapter
 
   experiment = tiny_experiment(
     make_slots(tiny_tasks[:3], share="all"),
@@ -439,7 +441,7 @@ def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
 
 @needs_t5x
 def test_a_tree_in_which_nothing_trains_is_an_error():
-  from mpt_jax import t5x_adapter
+  from mpt_jax.t5x import adapter as t5x_adapter
 
   params = {"encoder": {"kernel": np.zeros(2)}, "decoder": {"bias": 0.0}}
   with pytest.raises(ValueError, match="'encoder'.*'kernel'") as error:
@@ -453,7 +455,7 @@ def test_a_tree_in_which_nothing_trains_is_an_error():
 
 @needs_t5x
 def test_export_reads_the_runs_of_t5x(runs):
-  from mpt_jax import cli
+  from mpt_jax.cli import main as cli
 
   out = runs / "exported.npz"
   code = cli.main(

@@ -16,9 +16,9 @@ from train_fixtures import (
   write_user_folder,
 )
 
-from mpt_jax.bank import load_bank, make_slots
-from mpt_jax.batches import BatchConfig
-from mpt_jax.predict import Predictor
+from mpt_jax.data.batches import BatchConfig
+from mpt_jax.inference.predictor import Predictor
+from mpt_jax.prompts.bank import load_bank, make_slots
 
 # A fixture.
 __all__ = ["tiny_tasks"]
@@ -163,7 +163,7 @@ def test_a_run_of_other_slots_is_refused(chain):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory, tiny_tasks):
-  from mpt_jax import t5x_data
+  from mpt_jax.t5x import data as t5x_data
 
   folder = tmp_path_factory.mktemp("parts")
   backbone = save_tiny_backbone(folder / "t5")
@@ -177,7 +177,7 @@ def test_the_first_checkpoint_holds_the_place_before_the_first_batch(
 ):
   from clu.data.dataset_iterator import PeekableDatasetIterator
 
-  from mpt_jax import t5x_data
+  from mpt_jax.t5x import data as t5x_data
 
   batches = t5x_data.PromptBatches(parts, blank_rows=8)
   # What t5x.train does before its loop.
@@ -199,7 +199,7 @@ def test_the_first_checkpoint_holds_the_place_before_the_first_batch(
 def test_batches_have_the_rows_that_devices_share(parts):
   import dataclasses
 
-  from mpt_jax import t5x_data
+  from mpt_jax.t5x import data as t5x_data
 
   batches = t5x_data.PromptBatches(parts)
   # Rows come in multiples of 8 by the experiment: with 3, of 24.
@@ -222,8 +222,8 @@ def test_batches_have_the_rows_that_devices_share(parts):
 def test_plain_rows_are_those_of_the_native_batches():
   import tensorflow as tf
 
-  from mpt_jax import t5x_tasks
-  from mpt_jax.batches import BatchConfig, make_batch
+  from mpt_jax.data.batches import BatchConfig, make_batch
+  from mpt_jax.t5x import tasks as t5x_tasks
 
   examples = [
     {"inputs": [7, 8, 1], "targets": [5, 1], "task_ids": [1]},
@@ -267,8 +267,8 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
 
   import seqio
 
-  from mpt_jax import t5x_tasks
-  from mpt_jax.setup_run import slot_tasks
+  from mpt_jax.t5x import tasks as t5x_tasks
+  from mpt_jax.training.assembly import slot_tasks
 
   names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
   slots = make_slots(names)

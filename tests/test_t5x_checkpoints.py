@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from t5x_layouts import check_same, make_flat, write_legacy, write_orbax
 
-from mpt_jax import backbones, t5x_checkpoints
-from mpt_jax.t5_config import T5Config
-from mpt_jax.tensor_files import parameter_shapes
+from mpt_jax.backbones import backbone, t5x_checkpoints
+from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.model.config import T5Config
 
 
 @pytest.fixture(params=["1.0", "1.1"])
@@ -25,7 +25,7 @@ def test_legacy_checkpoint(t5, place, tmp_path):
   config, flat = t5
   folder = write_legacy(tmp_path / "checkpoint_7", flat, place)
   for path in (folder, folder / "checkpoint", tmp_path):
-    check_same(backbones.load_backbone(path), config, flat)
+    check_same(backbone.load_backbone(path), config, flat)
 
 
 @pytest.mark.parametrize("use_ocdbt", [True, False])
@@ -33,7 +33,7 @@ def test_orbax_checkpoint(t5, use_ocdbt, tmp_path):
   config, flat = t5
   folder = write_orbax(tmp_path / "checkpoint_7", flat, use_ocdbt)
   for path in (folder, folder / "state", tmp_path):
-    check_same(backbones.load_backbone(path), config, flat)
+    check_same(backbone.load_backbone(path), config, flat)
 
 
 def test_newest_step_is_taken(t5, tmp_path):
@@ -44,7 +44,7 @@ def test_newest_step_is_taken(t5, tmp_path):
   write_legacy(tmp_path / "checkpoint_900", older)
   write_legacy(tmp_path / "checkpoint_1000", flat)
   (tmp_path / "checkpoint_2000.tmp-1").mkdir()
-  check_same(backbones.load_backbone(tmp_path), config, flat)
+  check_same(backbone.load_backbone(tmp_path), config, flat)
 
 
 def test_bfloat16_checkpoint(t5, tmp_path):
@@ -54,7 +54,7 @@ def test_bfloat16_checkpoint(t5, tmp_path):
   write_orbax(tmp_path / "orbax", half)
   exact = {name: x.astype(np.float32) for name, x in half.items()}
   for name in ("legacy", "orbax"):
-    check_same(backbones.load_backbone(tmp_path / name), config, exact)
+    check_same(backbone.load_backbone(tmp_path / name), config, exact)
 
 
 @pytest.mark.parametrize("preset", ["t5_small", "t5_1_1_small", "t5_xl"])
@@ -79,7 +79,7 @@ def test_checkpoints_that_do_not_fit(t5, tmp_path):
   changed["decoder/decoder_norm/scale"] = np.zeros(3, np.float32)
   write_legacy(tmp_path / "a", changed)
   with pytest.raises(ValueError) as error:
-    backbones.load_backbone(tmp_path / "a")
+    backbone.load_backbone(tmp_path / "a")
   for part in (
     f"missing: {name}",
     "unexpected: encoder/prompt/prompt",
@@ -92,10 +92,10 @@ def test_checkpoints_that_do_not_fit(t5, tmp_path):
   }
   write_legacy(tmp_path / "b", stacked)
   with pytest.raises(ValueError, match="stacked in one tensor"):
-    backbones.load_backbone(tmp_path / "b")
+    backbone.load_backbone(tmp_path / "b")
   write_legacy(tmp_path / "c", {"head/kernel": np.zeros((2, 2), np.float32)})
   with pytest.raises(ValueError, match="no encoder under 'target'"):
-    backbones.load_backbone(tmp_path / "c")
+    backbone.load_backbone(tmp_path / "c")
 
 
 def test_damaged_checkpoints(t5, tmp_path):
@@ -105,19 +105,19 @@ def test_damaged_checkpoints(t5, tmp_path):
   # Two by two pieces; without one, tensorstore would read zeros there.
   (stored / "1.0").rename(tmp_path / "kept")
   with pytest.raises(ValueError, match="3 of 4 pieces of encoder/layers_0/att"):
-    backbones.load_backbone(folder)
+    backbone.load_backbone(folder)
   (tmp_path / "kept").rename(stored / "1.0")
-  backbones.load_backbone(folder)
+  backbone.load_backbone(folder)
   (stored / ".zarray").unlink()
   with pytest.raises(ValueError, match="layers_0/attention/query.*damaged"):
-    backbones.load_backbone(folder)
+    backbone.load_backbone(folder)
   (folder / "checkpoint").write_bytes(b"\x01 something else")
   with pytest.raises(ValueError, match="checkpoint"):
-    backbones.load_backbone(folder)
+    backbone.load_backbone(folder)
   (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
   with pytest.raises(ValueError, match="a checkpoint of TensorFlow's"):
-    backbones.load_backbone(folder)
+    backbone.load_backbone(folder)
   folder = write_orbax(tmp_path / "b", flat)
   (folder / "state" / "_METADATA").write_text("{")
   with pytest.raises(ValueError, match="_METADATA is damaged"):
-    backbones.load_backbone(folder)
+    backbone.load_backbone(folder)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax import target_attention
+from mpt_jax.model.cpu import target_attention
 
 HEADS, HEAD_DIM = 2, 4
 

@@ -5,7 +5,7 @@ import seqio
 import tfds_rows
 from tfds_rows import examples
 
-from tasks import benchmarks
+from mpt_jax.tasks.benchmarks import datasets
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -350,7 +350,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_inputs_and_targets(name):
   learn, test = EXPECTED[name]
-  halved = benchmarks.DATASETS[name.removesuffix("_prefixed")].splits
+  halved = datasets.DATASETS[name.removesuffix("_prefixed")].splits
   if halved.division == "halve":
     assert examples(name, "train") == learn
     assert sorted(examples(name, "validation", "test")) == sorted(test)
@@ -363,11 +363,9 @@ def test_inputs_and_targets(name):
 
 def test_every_registered_task_is_expected():
   names = seqio.TaskRegistry.names()
-  known = {
-    n for n in names if n.removesuffix("_prefixed") in benchmarks.DATASETS
-  }
+  known = {n for n in names if n.removesuffix("_prefixed") in datasets.DATASETS}
   assert known == EXPECTED.keys() | {"e2e_nlg_2017"}
-  groups = (benchmarks.SOURCES, benchmarks.GLUE, benchmarks.SUPER_GLUE)
-  groups += (benchmarks.MRQA, benchmarks.OTHERS, benchmarks.NLG)
+  groups = (datasets.SOURCES, datasets.GLUE, datasets.SUPER_GLUE)
+  groups += (datasets.MRQA, datasets.OTHERS, datasets.NLG)
   assert [len(group) for group in groups] == [6, 8, 5, 4, 4, 2]
   assert set(sum(groups, ())) <= known

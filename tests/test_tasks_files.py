@@ -6,8 +6,8 @@ import json
 import pytest
 import seqio
 
-import tasks
-from tasks import files
+from mpt_jax import tasks
+from mpt_jax.tasks import files
 
 _names = (f"file_task_{i}" for i in itertools.count())
 

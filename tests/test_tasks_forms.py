@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import seqio
 
-from tasks import forms, shots, superglue, text_tasks
+from mpt_jax.data import shots, text_tasks
+from mpt_jax.tasks import forms
+from mpt_jax.tasks.benchmarks import superglue
 
 
 def features(examples):

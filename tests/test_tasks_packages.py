@@ -7,7 +7,8 @@ import zipfile
 
 import pytest
 
-from tasks import packages
+from mpt_jax.io import cache as caches
+from mpt_jax.tasks.public import packages
 
 CONTENT = b"some,data\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -103,7 +104,7 @@ def test_missing_member_is_an_error(cache, monkeypatch):
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
   monkeypatch.delenv("MPT_CACHE_DIR", raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  assert packages.cache_dir() == tmp_path / "mpt_jax"
+  assert caches.cache_dir() == tmp_path / "mpt_jax"
 
 
 def test_pinned_hashes_are_hex_digests():

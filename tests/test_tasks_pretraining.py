@@ -6,7 +6,14 @@ import random
 
 import pytest
 
-from tasks import pretraining, pretraining_forms, pretraining_sources, sources
+from mpt_jax.tasks.pretraining import (
+  forms,
+  tasks,
+)
+from mpt_jax.tasks.pretraining import (
+  sources as pretraining_sources,
+)
+from mpt_jax.tasks.public import sources
 
 
 def make_source(name="rotten_tomatoes", labels=("negative", "positive")):
@@ -27,7 +34,7 @@ def words():
 def maker(words):
   many = [f"class{i}" for i in range(20)]
   labelled = [make_source(), make_source("newsgroups", many)]
-  return pretraining_forms.ExampleMaker(labelled, *words)
+  return forms.ExampleMaker(labelled, *words)
 
 
 def take(maker, seed, count=300):
@@ -67,7 +74,7 @@ def test_native_form_is_the_prefixed_task(maker):
 def test_yes_exactly_where_the_asked_class_is_right(words):
   # Class words without synonyms, so that the question can be read back.
   source = make_source("tiny", ("cat", "dog", "cow"))
-  maker = pretraining_forms.ExampleMaker([source], *words)
+  maker = forms.ExampleMaker([source], *words)
   answers = collections.Counter()
   for _, inputs, targets in form(maker, "yes_no"):
     text = inputs.index(f"{true_label(source, inputs)} text")
@@ -128,8 +135,8 @@ def test_chunks_hold_whole_words_of_at_most_70_pieces(tmp_path):
     for _ in range(50)
   ]
   path.write_text("\n".join(lines))
-  processor = pretraining.load_processor()
-  chunks = list(pretraining._chunks(processor, path))
+  processor = tasks.load_processor()
+  chunks = list(tasks._chunks(processor, path))
   assert all(len(processor.encode(chunk)) <= 70 for chunk in chunks)
   assert sum(len(processor.encode(c)) > 60 for c in chunks) >= len(chunks) - 1
   # Nothing is lost but an unfinished last chunk.
@@ -141,8 +148,8 @@ def test_write_supervised_lines(tmp_path, monkeypatch):
   monkeypatch.setattr(
     pretraining_sources, "load_sources", lambda split: [make_source()]
   )
-  monkeypatch.setattr(pretraining_forms, "lexical_makers", lambda: ())
-  path = pretraining.write_supervised(tmp_path / "rows.jsonl", 50)
+  monkeypatch.setattr(forms, "lexical_makers", lambda: ())
+  path = tasks.write_supervised(tmp_path / "rows.jsonl", 50)
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   assert len(rows) == 50
   assert all(set(row) == {"inputs", "targets"} for row in rows)

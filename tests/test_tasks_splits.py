@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tasks import splits
+from mpt_jax.tasks import splits
 
 text = lambda row: row["text"]
 

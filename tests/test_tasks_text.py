@@ -7,9 +7,9 @@ import sys
 import pytest
 import seqio
 
-import tasks
-from mpt_jax import metrics
-from tasks import sources, text_tasks
+from mpt_jax import tasks
+from mpt_jax.data import metrics, text_tasks
+from mpt_jax.tasks.public import sources
 
 _names = (f"text_task_{i}" for i in itertools.count())
 LABELS = ("bad", "good", "fair")
@@ -223,7 +223,7 @@ def test_split_rows_keeps_official_test_rows():
 
 ALONE = """
 import sys
-import tasks
+from mpt_jax import tasks
 heavy = {"seqio", "tensorflow", "jax"} & set(sys.modules)
 assert not heavy, heavy
 assert tasks.get_task("glue_mnli").name == "glue_mnli"
@@ -236,7 +236,7 @@ else:
 """
 AFTER_SEQIO = """
 import seqio
-import tasks
+from mpt_jax import tasks
 assert seqio.get_mixture_or_task("super_glue_record").name
 """
 

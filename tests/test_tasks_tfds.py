@@ -7,9 +7,10 @@ import seqio
 import tfds_rows
 from tfds_rows import eval_task, examples, postprocessed
 
-import tasks
-from mpt_jax import evaluation
-from tasks import benchmarks, forms, splits, tfds_tasks
+from mpt_jax import tasks
+from mpt_jax.inference import evaluator
+from mpt_jax.tasks import forms, splits, tfds_tasks
+from mpt_jax.tasks.benchmarks import datasets
 
 _names = (f"tfds_task_{i}" for i in itertools.count())
 
@@ -32,15 +33,15 @@ RIGHT = {
   "super_glue_multirc": {"f1a": 1, "em": 1},
   "super_glue_record": {"em": 1, "f1": 1},
   "squad": {"em": 1, "f1": 1},
-  **dict.fromkeys(benchmarks.MRQA, {"em": 1, "f1": 1}),
-  **dict.fromkeys(benchmarks.NLG, {"bleu": 100}),
+  **dict.fromkeys(datasets.MRQA, {"em": 1, "f1": 1}),
+  **dict.fromkeys(datasets.NLG, {"bleu": 100}),
 }
 
 
 NAMES = sorted(
   name
   for name in seqio.TaskRegistry.names()
-  if name.removesuffix("_prefixed") in benchmarks.DATASETS
+  if name.removesuffix("_prefixed") in datasets.DATASETS
   and name != "e2e_nlg_2017"
 )
 
@@ -48,7 +49,7 @@ NAMES = sorted(
 @pytest.mark.parametrize("name", NAMES)
 def test_right_texts_are_right(name):
   plain = name.removesuffix("_prefixed")
-  dataset = benchmarks.DATASETS[plain]
+  dataset = datasets.DATASETS[plain]
   halved = dataset.splits.division == "halve"
   targets, predictions = [], []
   for split in ("validation", "test") if halved else ("test",):
@@ -64,7 +65,7 @@ def test_right_texts_are_right(name):
   special = {"glue_cola": "matthews", "super_glue_multirc": "f1a"}
   expected = special.get(plain, kind.get(type(dataset.form), "accuracy"))
   assert task.main_metric() == expected and expected in made
-  names = evaluation.label_names(task.task)
+  names = evaluator.label_names(task.task)
   if isinstance(dataset.form, forms.Labels):
     assert set(texts) <= set(names)
     assert (names == ("0", "1", "2")[: len(names)]) == (plain == name)
@@ -129,14 +130,14 @@ def test_nlg_references_reach_the_metric():
 def test_scores_are_compared_as_numbers():
   task = eval_task("glue_stsb")
   assert task.targets in (["2.4"], ["3.2"])
-  assert evaluation.label_names(task.task) is None
+  assert evaluator.label_names(task.task) is None
 
 
 @pytest.mark.parametrize("name", ["glue_mnli", "squad", "super_glue_multirc"])
 def test_training_stream_and_few_shot(name):
   task = tasks.with_vocabulary(name, seqio.ByteVocabulary())
   few = tasks.few_shot(task, 1, seed=2)
-  by_class = evaluation.label_names(task)
+  by_class = evaluator.label_names(task)
   labels = [target for _, target in few.source.examples("train")]
   all_labels = {target for _, target in task.source.examples("train")}
   assert sorted(labels) == sorted(all_labels) if by_class else len(labels) == 1
@@ -147,7 +148,7 @@ def test_training_stream_and_few_shot(name):
   assert len(rows) == 2 * len(labels)
   assert all(row["inputs"][-1] == 1 for row in rows)
   # Evaluation of a few-shot task is that of the task.
-  assert evaluation.EvalTask(few, "test").targets == eval_task(name).targets
+  assert evaluator.EvalTask(few, "test").targets == eval_task(name).targets
 
 
 def test_both_forms_of_a_task_are_split_alike():
@@ -222,4 +223,4 @@ def test_a_dataset_of_ones_own():
   assert task.source.examples("test") == [("review: Fine. \\n Good.", "good")]
   assert task.template == "review: {text}"
   with pytest.raises(ValueError, match="registered already"):
-    tasks.register_dataset(task.name, benchmarks.DATASETS["squad"])
+    tasks.register_dataset(task.name, datasets.DATASETS["squad"])

@@ -7,8 +7,10 @@ import json
 import pytest
 import seqio
 
-import tasks
-from tasks import benchmarks, packages, tfds_tasks, user_files
+from mpt_jax import tasks
+from mpt_jax.tasks import tfds_tasks, user_files
+from mpt_jax.tasks.benchmarks import datasets
+from mpt_jax.tasks.public import packages
 
 _names = (f"user_files_task_{i}" for i in itertools.count())
 
@@ -22,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 def fresh(name):
   return tfds_tasks.register_dataset(
     next(_names),
-    benchmarks.DATASETS[name],
+    datasets.DATASETS[name],
     vocabulary=seqio.ByteVocabulary(),
   )
 

@@ -18,13 +18,14 @@ from train_fixtures import (
   tiny_tasks,
 )
 
-from mpt_jax import bank, checkpoints, metrics_log, run_folder
-from mpt_jax import train as trainer
-from mpt_jax.batches import BatchConfig
-from mpt_jax.errors import TrainingDiverged
-from mpt_jax.model import DistillConfig, LossConfig
-from mpt_jax.optimizers import OptimizerConfig
-from mpt_jax.pipeline import MixConfig
+from mpt_jax.data.batches import BatchConfig
+from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.io.errors import TrainingDiverged
+from mpt_jax.model.objective import DistillConfig, LossConfig
+from mpt_jax.prompts import bank
+from mpt_jax.training import checkpoints, metrics_log, run_folder
+from mpt_jax.training import loop as trainer
+from mpt_jax.training.optimizers import OptimizerConfig
 
 __all__ = ["tiny_backbone", "tiny_tasks"]
 

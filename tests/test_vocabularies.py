@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from mpt_jax import unigram, vocabularies
-from mpt_jax.vocabularies import Tokenizer
+from mpt_jax.backbones import unigram, vocabulary_files
+from mpt_jax.data import vocabularies
+from mpt_jax.data.vocabularies import Tokenizer
 
 REASON = "Hugging Face's side needs transformers (the test extra)"
 
@@ -81,7 +82,7 @@ def test_tokenizer_json_has_the_same_ids(spiece, tokenizer_folder, cache):
   theirs = tokenizers.Tokenizer.from_file(
     str(tokenizer_folder / "tokenizer.json")
   )
-  path = vocabularies.find_vocabulary(tokenizer_folder, {})
+  path = vocabulary_files.find_vocabulary(tokenizer_folder, {})
   assert pathlib.Path(path).parent == cache
   ours, original = Tokenizer(path), Tokenizer(spiece)
   seqio = vocabularies.seqio_vocabulary(path)
@@ -99,7 +100,7 @@ def test_tokenizer_json_has_the_same_ids(spiece, tokenizer_folder, cache):
 
 
 def test_sentinels(spiece, tokenizer_folder, cache):
-  made = vocabularies.find_vocabulary(tokenizer_folder, {})
+  made = vocabulary_files.find_vocabulary(tokenizer_folder, {})
   size, extra_ids = vocabularies.vocabulary_size(spiece)
   own = spiece.parent.name.startswith("mt5")
   assert extra_ids == (0 if own else 100)
@@ -115,20 +116,20 @@ def test_sentinels(spiece, tokenizer_folder, cache):
 
 
 def test_model_is_made_once(tokenizer_folder, cache, monkeypatch):
-  path = vocabularies.find_vocabulary(tokenizer_folder, {})
+  path = vocabulary_files.find_vocabulary(tokenizer_folder, {})
   monkeypatch.setattr(unigram, "sentencepiece_model", None)
-  assert vocabularies.find_vocabulary(tokenizer_folder, {}) == path
+  assert vocabulary_files.find_vocabulary(tokenizer_folder, {}) == path
   assert [p.name for p in cache.iterdir()] == [pathlib.Path(path).name]
 
 
 def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):
   shutil.copy(tokenizer_folder / "tokenizer.json", tmp_path)
   shutil.copy(spiece, tmp_path / "spiece.model")
-  found = vocabularies.find_vocabulary(tmp_path, {})
+  found = vocabulary_files.find_vocabulary(tmp_path, {})
   assert found == str(tmp_path / "spiece.model") and not cache.exists()
   # Without a Hugging Face config there is no guessing.
   (tmp_path / "spiece.model").unlink()
-  assert vocabularies.find_vocabulary(tmp_path) is None
+  assert vocabulary_files.find_vocabulary(tmp_path) is None
 
 
 def test_added_tokens_are_refused(spiece, tmp_path, cache):
@@ -137,26 +138,26 @@ def test_added_tokens_are_refused(spiece, tmp_path, cache):
   settings = tmp_path / "tokenizer_config.json"
   own = {"0": {"content": "<pad>"}, "9": {"content": "<extra_id_3>"}}
   settings.write_text(json.dumps({"added_tokens_decoder": own}))
-  assert vocabularies.find_vocabulary(tmp_path, {})
+  assert vocabulary_files.find_vocabulary(tmp_path, {})
   added = {**own, "8100": {"content": "<hl>"}}
   settings.write_text(json.dumps({"added_tokens_decoder": added}))
   with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
-    vocabularies.find_vocabulary(tmp_path, {})
+    vocabulary_files.find_vocabulary(tmp_path, {})
   # Older folders have a file of them.
   settings.unlink()
   (tmp_path / "added_tokens.json").write_text('{"<sep>": 8100}')
   with pytest.raises(ValueError, match=r"<sep>.*--vocabulary"):
-    vocabularies.find_vocabulary(tmp_path, {})
+    vocabulary_files.find_vocabulary(tmp_path, {})
   (tmp_path / "added_tokens.json").write_text("[]")
   with pytest.raises(
     ValueError, match="added_tokens.json must hold a JSON obj"
   ):
-    vocabularies.find_vocabulary(tmp_path, {})
+    vocabulary_files.find_vocabulary(tmp_path, {})
   (tmp_path / "added_tokens.json").unlink()
   tokens = [{"id": 0, "content": "<pad>"}, {"id": 8100, "content": "<hl>"}]
   (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
   with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
-    vocabularies.find_vocabulary(tmp_path, {})
+    vocabulary_files.find_vocabulary(tmp_path, {})
 
 
 def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
@@ -165,7 +166,7 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
 
   def found(extra_ids):
     settings.write_text(json.dumps({"extra_ids": extra_ids}))
-    return vocabularies.find_vocabulary(tmp_path, {})
+    return vocabulary_files.find_vocabulary(tmp_path, {})
 
   unchanged = str(tmp_path / "spiece.model")
   assert found(100) == found(None) == unchanged
@@ -191,14 +192,14 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
   # None at all, or none but those that the settings name.
   named = {"additional_special_tokens": ["<extra_id_0>"], "extra_ids": 0}
   settings.write_text(json.dumps(named))
-  assert vocabularies.find_vocabulary(tmp_path, {}) == unchanged
+  assert vocabulary_files.find_vocabulary(tmp_path, {}) == unchanged
   settings.write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
-  path = vocabularies.find_vocabulary(tmp_path, {})
+  path = vocabulary_files.find_vocabulary(tmp_path, {})
   theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
   folder = tmp_path / "saved"
   theirs.save_pretrained(folder)
   (folder / "spiece.model").unlink(missing_ok=True)
-  made = vocabularies.find_vocabulary(folder, {})
+  made = vocabulary_files.find_vocabulary(folder, {})
   for model in (path, made):
     assert vocabularies.vocabulary_size(model) == (pieces, 0)
     assert vocabularies.seqio_vocabulary(model).vocab_size == pieces
@@ -214,7 +215,7 @@ def test_bytes_are_seqios_and_hugging_faces(tmp_path):
   transformers = pytest.importorskip("transformers", reason=REASON)
   theirs = transformers.ByT5Tokenizer()
   theirs.save_pretrained(tmp_path)
-  path = vocabularies.find_vocabulary(tmp_path, {})
+  path = vocabulary_files.find_vocabulary(tmp_path, {})
   assert path == str(vocabularies.BYTES_PATH)
   ours, seqio = Tokenizer(path), vocabularies.seqio_vocabulary(path)
   # 3 special ids, 256 bytes and 125 sentinels.
@@ -239,7 +240,7 @@ def test_byte_tokenizer_is_found_by_its_class(where, tmp_path):
   (tmp_path / "tokenizer_config.json").write_text(
     json.dumps({} if "tokenizer_class" in where else {"tokenizer_class": "X"})
   )
-  found = vocabularies.find_vocabulary(tmp_path, where)
+  found = vocabulary_files.find_vocabulary(tmp_path, where)
   assert (found == str(vocabularies.BYTES_PATH)) == ("tokenizer_class" in where)
 
 
@@ -294,4 +295,4 @@ def test_other_tokenizers_are_refused(data, message):
 def test_no_file(tmp_path):
   with pytest.raises(FileNotFoundError, match="no sentencepiece model at"):
     vocabularies.seqio_vocabulary(tmp_path / "none.model")
-  assert vocabularies.find_vocabulary(tmp_path, {}) is None
+  assert vocabulary_files.find_vocabulary(tmp_path, {}) is None

@@ -7,8 +7,8 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-import tasks
-from mpt_jax import evaluation
+from mpt_jax import tasks
+from mpt_jax.inference import evaluator
 
 
 def _pairs(first, second, rows):
@@ -357,7 +357,7 @@ def examples(name, *names):
 
 def eval_task(name, split="test"):
   task = tasks.with_vocabulary(name, seqio.ByteVocabulary())
-  return evaluation.EvalTask(task, split)
+  return evaluator.EvalTask(task, split)
 
 
 def postprocessed(task, texts):

@@ -8,16 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-import tasks
-from mpt_jax import backbones, vocabularies
-from mpt_jax.batches import BatchConfig
-from mpt_jax.evaluation import EvalConfig
-from mpt_jax.experiment import Experiment
-from mpt_jax.model import Model
-from mpt_jax.optimizers import OptimizerConfig
-from mpt_jax.pipeline import MixConfig
-from mpt_jax.prompts import PromptConfig
-from mpt_jax.t5_config import T5Config
+from mpt_jax import tasks
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.data import vocabularies
+from mpt_jax.data.batches import BatchConfig
+from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.training.experiment import Experiment
+from mpt_jax.training.optimizers import OptimizerConfig
 
 # Runs of one experiment compile the same programs: let them share those.
 CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
@@ -97,7 +98,7 @@ def tiny_experiment(slots, backbone, **changes):
 TASKS = """
 import pathlib
 import seqio
-import tasks
+from mpt_jax import tasks
 folder = pathlib.Path(__file__).parent
 for name in {names!r}:
   tasks.register_file_task(

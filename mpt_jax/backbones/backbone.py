@@ -1,0 +1,410 @@
+"""Reading and writing T5 backbones: ours, Hugging Face's and t5x's.
+
+A folder of ours holds
+
+  config.json          the fields of `T5Config` and "format": "mpt_jax"
+  params.safetensors   tensors under t5x's names, such as
+                       "encoder/layers_0/attention/query/kernel"
+  sentencepiece.model  the vocabulary, if there is one; of a ByT5 there is
+                       byte_vocabulary.json instead
+
+a Hugging Face folder `config.json`, `model.safetensors` (or its shards, or
+PyTorch's files) and `spiece.model` or `tokenizer.json`; t5x's checkpoints are
+in `t5x_checkpoints`. Nothing here imports TensorFlow or seqio, nor PyTorch
+unless its files are the only ones.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from mpt_jax.backbones import vocabulary_files
+from mpt_jax.backbones.huggingface import (
+  hf_config,
+  hf_files,
+  hf_items,
+  hf_shares_head,
+  hf_sources,
+  hf_tensors,
+)
+from mpt_jax.backbones.t5x_checkpoints import (
+  T5xTensors,
+  find_checkpoint,
+  infer_config,
+)
+from mpt_jax.backbones.tensor_files import (
+  DTYPES,
+  TensorFiles,
+  check_tensors,
+  parameter_shapes,
+  read_json,
+  write_tensors,
+)
+from mpt_jax.data import vocabularies
+from mpt_jax.io import paths
+from mpt_jax.model.config import T5Config
+
+DEFAULT = "default"
+DEFAULT_FOLDER = paths.DEFAULT_T5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Backbone:
+  """A T5 without prompts.
+
+  Attributes:
+    config: its shape.
+    params: tree of NumPy arrays with t5x's names, without `prompt`.
+    vocabulary_path: a sentencepiece model, a byte vocabulary (a file that ends
+      in .json), or None where the folder has none.
+    fingerprint: 16 hex digits of `fingerprint(config, params)` as they are on
+      disk: the same for every load of the same weights, whatever the dtype
+      asked for. A saved prompt names the T5 it was trained on by it.
+    name: "default", or the folder's path.
+  """
+
+  config: T5Config
+  params: Any
+  vocabulary_path: str | None
+  fingerprint: str
+  name: str
+
+
+def fingerprint(config: T5Config, params) -> str:
+  """16 hex digits that tell one T5 from another.
+
+  SHA-256 over the config (without dtype and dropout, which are not the
+  model's) and every tensor's name and float32 values: bfloat16 weights have
+  the same fingerprint as their float32 copies.
+  """
+  flat = traverse_util.flatten_dict(params, sep="/")
+  digest = hashlib.sha256()
+  for name in sorted(flat):
+    _update_digest(digest, name, np.asarray(flat[name]))
+  return _fingerprint(config, digest.hexdigest())
+
+
+def _update_digest(digest, name, array):
+  digest.update(f"{name} {array.shape} ".encode())
+  values = np.ascontiguousarray(array, np.float32)
+  digest.update(values.reshape(-1).view(np.uint8))
+
+
+def _fingerprint(config, tensors_sha256):
+  fields = dataclasses.asdict(config)
+  del fields["dtype"], fields["dropout_rate"]
+  text = json.dumps([fields, tensors_sha256], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_backbone(
+  directory, config: T5Config, params, vocabulary_path=None, dtype="float32"
+) -> Backbone:
+  """Writes a backbone as a folder of ours, replacing what is there.
+
+  Args:
+    directory: the folder, made if need be.
+    config: shape of the T5.
+    params: tree of arrays with t5x's names, without `prompt`.
+    vocabulary_path: a vocabulary to copy into the folder.
+    dtype: "float32" or "bfloat16", of the tensors on disk.
+
+  Returns:
+    The backbone as `load_backbone(directory)` reads it.
+
+  Raises:
+    ValueError: tensors missing, too many, or of another shape than config's.
+    OSError: the folder cannot be written, or the disk is full.
+  """
+  _checked_dtype(dtype)
+  flat = traverse_util.flatten_dict(params, sep="/")
+  check_tensors(
+    "params",
+    {name: tuple(x.shape) for name, x in flat.items()},
+    parameter_shapes(config),
+  )
+  items = ((name, np.asarray(flat[name])) for name in sorted(flat))
+  write_backbone(directory, config, items, vocabulary_path, dtype)
+  return load_backbone(directory)
+
+
+def write_backbone(
+  directory,
+  config: T5Config,
+  items,
+  vocabulary_path=None,
+  dtype="float32",
+  seen=None,
+) -> str:
+  """`save_backbone` for tensors that come one by one.
+
+  Args:
+    directory: the folder, made if need be.
+    config: shape of the T5.
+    items: (name, array) of all tensors, sorted by name, of any float dtype.
+    vocabulary_path: as `Backbone.vocabulary_path`.
+    dtype: "float32" or "bfloat16", of the tensors on disk.
+    seen: called with the name and the array of each tensor as it is written.
+
+  Returns:
+    The fingerprint.
+
+  Raises:
+    OSError: the folder cannot be written, or the disk is full.
+  """
+  disk_dtype, digest = _checked_dtype(dtype), hashlib.sha256()
+
+  def converted():
+    for name, array in items:
+      array = np.ascontiguousarray(array).astype(disk_dtype, copy=False)
+      _update_digest(digest, name, array)
+      if seen is not None:
+        seen(name, array)
+      yield name, array
+
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  copied = None
+  if vocabulary_path is not None:
+    copied = directory / vocabulary_files.own_file_name(vocabulary_path)
+    if pathlib.Path(vocabulary_path).resolve() != copied.resolve():
+      shutil.copyfile(vocabulary_path, copied)
+  for name in vocabulary_files.OWN_FILES:
+    if directory / name != copied:
+      (directory / name).unlink(missing_ok=True)
+  write_tensors(
+    directory / "params.safetensors",
+    parameter_shapes(config),
+    disk_dtype,
+    converted(),
+    {"tensors_sha256": digest},
+  )
+  fields = {"format": "mpt_jax", **dataclasses.asdict(config)}
+  (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
+  return _fingerprint(config, digest.hexdigest())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OpenBackbone:
+  """A backbone whose tensors have not been read yet.
+
+  Attributes:
+    kind: "mpt_jax", "Hugging Face" or "t5x".
+    folder: where it lies.
+    config: its shape.
+    items: makes an iterator of (t5x name, array as it is on disk), sorted by
+      name, which holds one tensor at a time.
+    find_vocabulary: finds what is `Backbone.vocabulary_path`; it may raise, of
+      a tokenizer that is not of T5's kind.
+    tensors_sha256: what our own files know of their tensors, or None.
+    files: those that were or will be read, without the vocabulary.
+  """
+
+  kind: str
+  folder: pathlib.Path
+  config: T5Config
+  items: Callable[[], Iterator[tuple[str, np.ndarray]]]
+  find_vocabulary: Callable[[], str | None]
+  tensors_sha256: str | None
+  files: tuple[pathlib.Path, ...]
+
+
+def open_backbone(path=DEFAULT) -> OpenBackbone:
+  """Finds a backbone and checks that its tensors are all there.
+
+  Args:
+    path: see `load_backbone`.
+
+  Raises:
+    FileNotFoundError: there is no such folder, or files are missing in it.
+    ValueError: the files are damaged, or are not those of a T5 of ours; what
+      tensors are missing, too many or of another shape is listed.
+  """
+  folder = pathlib.Path(path)
+  if str(path) == DEFAULT:
+    folder = DEFAULT_FOLDER
+    if not (folder / "params.safetensors").is_file():
+      raise FileNotFoundError(
+        "this version of mpt_jax comes without the weights of its default T5;"
+        " name another with --backbone DIR (in Python and gin: backbone), for"
+        " instance a Hugging Face T5 folder"
+      )
+  if not (folder / "config.json").is_file():
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is not None:
+      return _open_t5x(checkpoint, folder)
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f"no backbone folder {str(path)!r}. Give 'default', a folder written by"
+      " mpt_jax, or a Hugging Face T5 folder or t5x checkpoint on this machine."
+    )
+  fields = read_json(folder / "config.json", folder)
+  if fields.get("format") == "mpt_jax":
+    return _open_own(fields, folder)
+  if "model_type" in fields:
+    return _open_hugging_face(fields, folder)
+  raise ValueError(
+    f"{folder / 'config.json'} is not a backbone's: it has neither"
+    ' "format": "mpt_jax" nor Hugging Face\'s "model_type"'
+  )
+
+
+def _open_own(fields, folder):
+  config = _own_config(fields, folder)
+  files = (folder / "config.json", folder / "params.safetensors")
+  tensors = TensorFiles(folder, files[1:])
+  _check_shapes(folder, tensors, config)
+  return OpenBackbone(
+    "mpt_jax",
+    folder,
+    config,
+    lambda: ((name, tensors[name]) for name in sorted(tensors)),
+    lambda: vocabulary_files.find_vocabulary(folder),
+    tensors.metadata.get("tensors_sha256"),
+    files,
+  )
+
+
+def _open_hugging_face(fields, folder):
+  config = hf_config(fields, folder)
+  tensors = hf_tensors(folder)
+  sources = hf_sources(tensors, config, folder, hf_shares_head(fields))
+  return OpenBackbone(
+    "Hugging Face",
+    folder,
+    config,
+    lambda: hf_items(tensors, sources, folder),
+    lambda: vocabulary_files.find_vocabulary(folder, fields),
+    None,
+    (folder / "config.json", *hf_files(folder)),
+  )
+
+
+def _open_t5x(checkpoint, folder):
+  tensors = T5xTensors(checkpoint)
+  config = infer_config(tensors, folder)
+  _check_shapes(folder, tensors, config)
+  return OpenBackbone(
+    "t5x",
+    checkpoint,
+    config,
+    lambda: ((name, tensors[name]) for name in sorted(tensors)),
+    # t5x keeps no vocabulary, but one may have been put beside it.
+    lambda: vocabulary_files.find_vocabulary(
+      folder if folder.is_dir() else checkpoint
+    ),
+    None,
+    (tensors.index_file,),
+  )
+
+
+def _check_shapes(folder, tensors, config):
+  found = {name: tensors.shape(name) for name in tensors}
+  check_tensors(folder, found, parameter_shapes(config))
+
+
+def load_backbone(
+  path=DEFAULT, dtype: str | None = None, vocabulary_path: str | None = None
+) -> Backbone:
+  """Reads a backbone.
+
+  Args:
+    path: "default" for the model in this package, a folder of ours, a Hugging
+      Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, ByT5), or a
+      checkpoint of t5x.
+    dtype: "float32" or "bfloat16", of the arrays and of the computation. None:
+      what our folder's config says, and float32 for all others. float32
+      weights are exact whatever is on disk.
+    vocabulary_path: a vocabulary to take instead of the backbone's.
+
+  Raises:
+    FileNotFoundError: there is no such folder, or files are missing in it.
+    ValueError: the files are damaged, or are not those of such a T5.
+  """
+  if dtype is not None:
+    _checked_dtype(dtype)
+  opened = open_backbone(path)
+  config = dataclasses.replace(
+    opened.config, dtype=dtype or opened.config.dtype
+  )
+  flat, digest = {}, hashlib.sha256()
+  for name, array in opened.items():
+    if not opened.tensors_sha256:
+      _update_digest(digest, name, array)
+    flat[name] = array.astype(DTYPES[config.dtype], copy=False)
+  return Backbone(
+    config,
+    traverse_util.unflatten_dict(flat, sep="/"),
+    vocabulary_path or opened.find_vocabulary(),
+    _fingerprint(config, opened.tensors_sha256 or digest.hexdigest()),
+    str(path),
+  )
+
+
+def identify_backbone(path=DEFAULT) -> tuple[T5Config, str]:
+  """A backbone's config and fingerprint, without keeping its tensors."""
+  opened = open_backbone(path)
+  if opened.tensors_sha256:
+    return opened.config, _fingerprint(opened.config, opened.tensors_sha256)
+  digest = hashlib.sha256()
+  for name, array in opened.items():
+    _update_digest(digest, name, array)
+  return opened.config, _fingerprint(opened.config, digest.hexdigest())
+
+
+def is_hugging_face(path) -> bool:
+  """Whether a folder's config.json is one of Hugging Face's."""
+  config = pathlib.Path(path) / "config.json"
+  return config.is_file() and "model_type" in read_json(config, config.parent)
+
+
+def check_vocabulary(backbone: Backbone) -> int:
+  """Checks that every id of the vocabulary has a row in the embedding.
+
+  Returns:
+    The number of ids: the sentencepiece model's and the sentinels after them.
+
+  Raises:
+    FileNotFoundError: the backbone has no vocabulary.
+    ValueError: the file is damaged, or has more ids than the embedding rows.
+  """
+  path = backbone.vocabulary_path
+  if path is None:
+    raise FileNotFoundError(
+      f"the backbone {backbone.name!r} has no vocabulary: put its"
+      " sentencepiece model into the folder, as 'sentencepiece.model', or"
+      " 'spiece.model' in a Hugging Face folder"
+    )
+  size, extra_ids = vocabularies.vocabulary_size(path)
+  if size > backbone.config.vocab_size:
+    raise ValueError(
+      f"the vocabulary does not fit the model: {path} has {size} ids"
+      f" ({extra_ids} sentinels included), the embedding of"
+      f" {backbone.name!r} vocab_size={backbone.config.vocab_size} rows"
+    )
+  return size
+
+
+def _checked_dtype(dtype):
+  if dtype not in DTYPES:
+    raise ValueError(f"dtype must be one of {tuple(DTYPES)}, got {dtype!r}")
+  return DTYPES[dtype]
+
+
+def _own_config(fields, folder):
+  fields = {k: v for k, v in fields.items() if k != "format"}
+  try:
+    return T5Config(**fields)
+  except TypeError as error:
+    known = ", ".join(f.name for f in dataclasses.fields(T5Config))
+    raise ValueError(
+      f"{folder / 'config.json'} does not fit T5Config: {error}; its fields"
+      f" are {known}"
+    ) from error

@@ -1,0 +1,154 @@
+"""Converts a T5 of Hugging Face's or of t5x's to a folder of ours."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import rich.console
+import rich.progress
+
+from mpt_jax.backbones import vocabulary_files
+from mpt_jax.backbones.backbone import open_backbone, write_backbone
+from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.data import vocabularies
+from mpt_jax.io.errors import check_free
+
+MANIFEST = "manifest.json"
+
+
+def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
+  """Writes a backbone as a folder of ours, one tensor in memory at a time.
+
+  The folder takes its name when it is complete. Its manifest.json says where
+  each tensor is from, with its shape, its dtype there and here, and the
+  SHA-256 of its bytes here; and the SHA-256 of the files read.
+
+  Args:
+    source: see `backbones.load_backbone`.
+    out: the folder; it must not exist, or be empty.
+    dtype: "float32" or "bfloat16", of the tensors on disk.
+    vocabulary: a sentencepiece model, or "bytes"; None takes the source's.
+
+  Returns:
+    Lines that say what was written.
+
+  Raises:
+    FileNotFoundError: no such source, or files missing in it.
+    ValueError: `out` is not empty; or tensors are missing, too many or of
+      other shapes, which are listed; or the vocabulary does not fit.
+    OSError: `out` cannot be written, or the disk is full.
+  """
+  out = check_free(out)
+  opened = open_backbone(source)
+  path = _vocabulary(vocabulary, opened)
+  if path is not None:
+    size, _ = vocabularies.vocabulary_size(path)
+    if size > opened.config.vocab_size:
+      raise ValueError(
+        f"the vocabulary does not fit the model: {path} has {size} ids, the"
+        f" embedding of {source} {opened.config.vocab_size} rows"
+      )
+  tensors = {}
+  shapes = parameter_shapes(opened.config)
+  total = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+  temporary = out.with_name(f"{out.name}.{os.getpid()}.partial")
+  try:
+    with _progress() as bar:
+      task = bar.add_task("convert", total=total)
+
+      def items():
+        for name, array in opened.items():
+          tensors[name] = {
+            "shape": list(array.shape),
+            "source_dtype": str(array.dtype),
+          }
+          yield name, array
+
+      def seen(name, array):
+        tensors[name] |= {"dtype": str(array.dtype), "sha256": _sha256(array)}
+        bar.advance(task, 4 * array.size)
+
+      fingerprint = write_backbone(
+        temporary, opened.config, items(), path, dtype, seen
+      )
+      manifest = {
+        "fingerprint": fingerprint,
+        "source": {
+          "kind": opened.kind,
+          "path": str(pathlib.Path(source).absolute()),
+          "files": _hashed_files(opened, bar),
+        },
+        "vocabulary": _vocabulary_entry(path),
+        "tensors": tensors,
+      }
+    text = json.dumps(manifest, indent=2) + "\n"
+    (temporary / MANIFEST).write_text(text, encoding="utf-8")
+    temporary.rename(out)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  parameters = total // 4
+  lines = [
+    f"{out}: {parameters:,} parameters in {dtype}, fingerprint {fingerprint}"
+  ]
+  if path is None:
+    lines.append(
+      "no vocabulary was found: give --vocabulary, or put its sentencepiece"
+      f" model into {out} as sentencepiece.model"
+    )
+  return lines
+
+
+def _vocabulary(given, opened):
+  if given is None:
+    return opened.find_vocabulary()
+  if given == "bytes":
+    return str(vocabularies.BYTES_PATH)
+  if not pathlib.Path(given).is_file():
+    raise FileNotFoundError(
+      f"no vocabulary at {given}; give a sentencepiece model, or 'bytes'"
+    )
+  return given
+
+
+def _vocabulary_entry(path):
+  if path is None:
+    return None
+  data = pathlib.Path(path).read_bytes()
+  return {
+    "file": vocabulary_files.own_file_name(path),
+    "sha256": hashlib.sha256(data).hexdigest(),
+  }
+
+
+def _hashed_files(opened, bar):
+  """Size and SHA-256 of each file of the source."""
+  total = sum(path.stat().st_size for path in opened.files)
+  task, entries = bar.add_task("hash the source", total=total), {}
+  for path in opened.files:
+    with open(path, "rb") as file:
+      digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = path.stat().st_size
+    entries[path.name] = {"bytes": size, "sha256": digest}
+    bar.advance(task, size)
+  return entries
+
+
+def _sha256(array):
+  data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+  return hashlib.sha256(data).hexdigest()
+
+
+def _progress():
+  """A bar over bytes, where there is a terminal."""
+  console = rich.console.Console(stderr=True)
+  return rich.progress.Progress(
+    "{task.description}",
+    rich.progress.BarColumn(),
+    rich.progress.DownloadColumn(),
+    rich.progress.TimeRemainingColumn(),
+    console=console,
+    disable=not console.is_terminal,
+  )

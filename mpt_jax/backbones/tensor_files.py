@@ -1,0 +1,275 @@
+"""Files of tensors, read and written one tensor at a time.
+
+And what those of a T5 should hold.
+"""
+
+import collections.abc
+import functools
+import json
+import math
+import os
+import pickle
+import struct
+import zipfile
+
+import jax
+import ml_dtypes
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.objective import Model
+
+DTYPES = {
+  "float32": np.dtype(np.float32),
+  "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+
+
+_SHOWN_OF_A_KIND = 6
+
+
+@functools.cache
+def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+  """Shapes of all tensors of a T5, by flat t5x name, sorted."""
+  model = Model(config, trainable="everything")
+  params = jax.eval_shape(model.init_variables, jax.random.key(0))["params"]
+  flat = traverse_util.flatten_dict(params, sep="/")
+  return {name: tuple(flat[name].shape) for name in sorted(flat)}
+
+
+class TensorFiles(collections.abc.Mapping):
+  """The tensors of safetensors files, each read when it is asked for."""
+
+  def __init__(self, folder, paths):
+    self._folder = folder
+    self._files = {}
+    self.metadata = {}
+    for path in paths:
+      if not path.is_file():
+        raise missing_file(path, folder)
+      try:
+        opened = safe_open(path, framework="np")
+        self.metadata.update(opened.metadata() or {})
+        self._files.update(dict.fromkeys(opened.keys(), opened))
+      except SafetensorError as error:
+        raise ValueError(
+          f"{path} is damaged or incomplete ({error}); copy it again"
+        ) from error
+
+  def __getitem__(self, name):
+    try:
+      array = self._files[name].get_tensor(name)
+    except (AttributeError, TypeError):
+      # Of a type that NumPy does not have, float8 for one.
+      dtype = self._files[name].get_slice(name).get_dtype()
+      check_floats(name, self._folder, dtype)
+      raise
+    check_floats(name, self._folder, array.dtype)
+    return array
+
+  def shape(self, name):
+    return tuple(self._files[name].get_slice(name).get_shape())
+
+  def __iter__(self):
+    return iter(self._files)
+
+  def __len__(self):
+    return len(self._files)
+
+
+class TorchFiles(collections.abc.Mapping):
+  """The tensors of PyTorch's files, which are mapped rather than read.
+
+  They are loaded with `weights_only`, so that nothing in them is executed.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: it is damaged, holds more than tensors, or PyTorch is missing.
+  """
+
+  def __init__(self, folder, paths):
+    try:
+      import torch
+    except ImportError as error:
+      raise ValueError(
+        f"reading {paths[0]} needs PyTorch: install it (pip install torch), or"
+        " save the model as safetensors where it is installed"
+      ) from error
+    self._folder = folder
+    self._tensors = {}
+    for path in paths:
+      if not path.is_file():
+        raise missing_file(path, folder)
+      try:
+        loaded = torch.load(
+          path,
+          map_location="cpu",
+          weights_only=True,
+          # Files of PyTorch before 1.6 are no archives and cannot be mapped.
+          mmap=zipfile.is_zipfile(path),
+        )
+      except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+          f"{path} is damaged, or holds more than tensors ({error!s:.120})"
+        ) from error
+      if not isinstance(loaded, dict) or not all(
+        isinstance(x, torch.Tensor) for x in loaded.values()
+      ):
+        raise ValueError(f"{path} is not a dict of tensors")
+      self._tensors.update(loaded)
+
+  def __getitem__(self, name):
+    import torch
+
+    tensor = self._tensors[name].detach()
+    if tensor.layout == torch.strided:
+      tensor = tensor.contiguous()
+    if tensor.dtype == torch.bfloat16:
+      # NumPy does not know PyTorch's type: the same bits, by another name.
+      return tensor.view(torch.int16).numpy().view(DTYPES["bfloat16"])
+    try:
+      array = tensor.numpy()
+    except (TypeError, RuntimeError):  # Of a type that NumPy has not; sparse.
+      kind = f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
+      check_floats(name, self._folder, kind)
+      raise
+    check_floats(name, self._folder, array.dtype)
+    return array
+
+  def shape(self, name):
+    return tuple(self._tensors[name].shape)
+
+  def __iter__(self):
+    return iter(self._tensors)
+
+  def __len__(self):
+    return len(self._tensors)
+
+
+_SAFETENSORS_DTYPES = {
+  DTYPES["float32"]: "F32",
+  DTYPES["bfloat16"]: "BF16",
+}
+
+
+def write_tensors(path, shapes, dtype, items, digests):
+  """Writes a safetensors file while holding one tensor at a time.
+
+  Args:
+    path: the file; it takes this name when it is complete.
+    shapes: shape of each tensor, by name.
+    dtype: NumPy's float32 or bfloat16, of the file.
+    items: (name, array) of that dtype, in the order of `shapes`.
+    digests: name -> a `hashlib` object, which `items` may update as it goes;
+      its final hex digits become the file's metadata.
+
+  Raises:
+    OSError: the file cannot be written, or the disk is full.
+  """
+  partial = path.with_name(path.name + ".partial")
+  try:
+    with open(partial, "wb") as file:
+      file.write(_header(shapes, dtype, digests))
+      names = iter(shapes)
+      for name, array in items:
+        if name != next(names) or array.shape != shapes[name]:
+          raise ValueError(f"{name} {array.shape} is out of order")
+        file.write(
+          np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
+        )
+      # All digests have as many digits as they had at the start.
+      file.seek(0)
+      file.write(_header(shapes, dtype, digests))
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(partial, path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _header(shapes, dtype, digests):
+  """The header of a safetensors file: its length, and what lies where."""
+  fields = {
+    "__metadata__": {name: d.hexdigest() for name, d in digests.items()}
+  }
+  offset = 0
+  for name, shape in shapes.items():
+    end = offset + math.prod(shape) * dtype.itemsize
+    fields[name] = {
+      "dtype": _SAFETENSORS_DTYPES[dtype],
+      "shape": list(shape),
+      "data_offsets": [offset, end],
+    }
+    offset = end
+  text = json.dumps(fields, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)
+  return struct.pack("<Q", len(text)) + text
+
+
+def check_floats(name, folder, dtype):
+  """Raises a ValueError where a tensor does not hold floats."""
+  if dtype not in (*DTYPES.values(), np.float16, np.float64):
+    raise ValueError(
+      f"tensor {name!r} in {folder} has dtype {dtype}; expected floats."
+      " Quantised weights are not supported."
+    )
+
+
+def missing_file(path, folder):
+  """The error for a file that the folder should hold."""
+  here = sorted(p.name for p in folder.iterdir())
+  hint = ""
+  if any(name.endswith((".bin", ".msgpack", ".h5")) for name in here):
+    hint = (
+      ". Weights in other formats are not read here: load them in transformers"
+      " and call save_pretrained, which writes safetensors"
+    )
+  return FileNotFoundError(
+    f"{folder} is not a backbone folder: no {path.name}. Expected config.json"
+    " and params.safetensors (mpt_jax), config.json and model.safetensors or"
+    " pytorch_model.bin (Hugging Face), or a checkpoint of t5x; there is"
+    f" {', '.join(here) or 'nothing'}{hint}"
+  )
+
+
+def read_json(path, folder):
+  """Reads a JSON object; ValueError or FileNotFoundError where it cannot."""
+  if not path.is_file():
+    raise missing_file(path, folder)
+  try:
+    fields = json.loads(path.read_text())
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not valid JSON: {error}") from error
+  if not isinstance(fields, dict):
+    raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
+  return fields
+
+
+def check_tensors(where, found, expected):
+  """Raises a ValueError that lists all that does not fit."""
+  shapes = [
+    f"shape of {name}: expected {expected[name]}, got {found[name]}"
+    for name in expected
+    if name in found and found[name] != expected[name]
+  ]
+  missing = [f"missing: {name}" for name in expected if name not in found]
+  more = [f"unexpected: {n}" for n in sorted(found) if n not in expected]
+  # Some of each kind come first, since not all may be shown.
+  kinds = (missing, more, shapes)
+  first = [problem for kind in kinds for problem in kind[:_SHOWN_OF_A_KIND]]
+  rest = [problem for kind in kinds for problem in kind[_SHOWN_OF_A_KIND:]]
+  raise_problems(where, first + rest)
+
+
+def raise_problems(where, problems):
+  """Raises a ValueError that lists the problems, if there are any."""
+  if problems:
+    most = 3 * _SHOWN_OF_A_KIND
+    shown = "; ".join(problems[:most])
+    if len(problems) > most:
+      shown += f"; and {len(problems) - most} more"
+    raise ValueError(
+      f"the tensors of {where} are not those of its config: {shown}"
+    )

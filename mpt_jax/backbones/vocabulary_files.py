@@ -1,0 +1,145 @@
+"""The vocabulary among the files of a T5's folder."""
+
+import hashlib
+import json
+import os
+import pathlib
+
+from mpt_jax.backbones import unigram
+from mpt_jax.data import vocabularies
+from mpt_jax.io import cache
+
+# In a folder that this package wrote.
+OWN_FILES = ("sentencepiece.model", "byte_vocabulary.json")
+# The version of the conversion: raise it when the conversion changes, so that
+# no cached model of an older one is read.
+_VERSION = b"2"
+
+
+def own_file_name(path) -> str:
+  """What a vocabulary is called in a backbone's folder of ours."""
+  return OWN_FILES[vocabularies.is_bytes(path)]
+
+
+def find_vocabulary(folder, config=None) -> str | None:
+  """The vocabulary of a T5's folder.
+
+  `sentencepiece.model` or `byte_vocabulary.json` (ours), `spiece.model`; the
+  bytes where the tokenizer is ByT5's; else `tokenizer.json`, of which a
+  sentencepiece model is made and kept in the user's cache folder. So is one of
+  a `spiece.model` whose `tokenizer_config.json` asks for another number of
+  sentinels than T5's 100.
+
+  Args:
+    folder: the folder.
+    config: the fields of its Hugging Face config.json, if it has one.
+
+  Returns:
+    The path of a file, or None.
+
+  Raises:
+    ValueError: a tokenizer that is not of T5's kind, or to which tokens were
+      added; a damaged file.
+  """
+  folder = pathlib.Path(folder)
+  for name in OWN_FILES:
+    if (folder / name).is_file():
+      return str(folder / name)
+  pieces = folder / "spiece.model"
+  if config is None:
+    return str(pieces) if pieces.is_file() else None
+  settings = _tokenizer_settings(folder / "tokenizer_config.json")
+  if pieces.is_file():
+    _refuse_added_tokens(folder, settings, pieces)
+    return str(_with_sentinels(pieces, settings))
+  if "ByT5Tokenizer" in (
+    config.get("tokenizer_class"),
+    settings.get("tokenizer_class"),
+  ):
+    return str(vocabularies.BYTES_PATH)
+  if (folder / "tokenizer.json").is_file():
+    return str(_cached_model(folder / "tokenizer.json"))
+  return None
+
+
+def _tokenizer_settings(path):
+  if not path.is_file():
+    return {}
+  try:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not valid JSON: {error}") from error
+  if not isinstance(settings, dict):
+    raise ValueError(f"{path} must hold a JSON object, got {settings!r:.40}")
+  return settings
+
+
+def _refuse_added_tokens(folder, settings, pieces):
+  """Raises a ValueError where the tokenizer has more than sentencepiece's."""
+  added = settings.get("added_tokens_decoder") or {}
+  tokens = [token.get("content", "") for token in added.values()]
+  # Older folders have a file of them, newer ones tokenizer.json alone.
+  tokens += _tokenizer_settings(folder / "added_tokens.json")
+  whole = _tokenizer_settings(folder / "tokenizer.json")
+  tokens += [token["content"] for token in whole.get("added_tokens") or ()]
+  tokens = [t for t in dict.fromkeys(tokens) if not unigram.is_t5s_own(t)]
+  if tokens:
+    data = pathlib.Path(pieces).read_bytes()
+    tokens = [t for t in tokens if t.encode() not in data]
+  if tokens:
+    raise unigram.added_tokens_error(folder, tokens)
+
+
+def _with_sentinels(path, settings):
+  """The sentencepiece model with as many sentinels, made where need be.
+
+  Args:
+    path: the model.
+    settings: of tokenizer_config.json: `extra_ids` says how many. None and T5's
+      100 leave the model as it is, and so does 0 where the sentinels are
+      pieces of it, or are among the tokens that the settings name.
+  """
+  extra_ids = settings.get("extra_ids")
+  if (
+    extra_ids in (None, vocabularies.NUM_EXTRA_IDS)
+    or vocabularies.num_extra_ids(path) == 0
+  ):
+    return path
+  if extra_ids == 0 and "<extra_id_0>" in json.dumps(settings):
+    return path
+  if not isinstance(extra_ids, int) or extra_ids < 0:
+    raise ValueError(
+      f"{path.parent / 'tokenizer_config.json'}: extra_ids must be a number of"
+      f" sentinels, got {extra_ids!r}"
+    )
+  return _cached_model(path, extra_ids)
+
+
+def _cached_model(path, extra_ids=None) -> pathlib.Path:
+  """The sentencepiece model of a file, made once.
+
+  It lies in the user's cache folder (`cache.cache_dir`) under the hash
+  of what it was made of.
+
+  Args:
+    path: a tokenizer.json, or with extra_ids a sentencepiece model.
+    extra_ids: sentinels to add.
+  """
+  data = pathlib.Path(path).read_bytes()
+  digest = hashlib.sha256(_VERSION + data).hexdigest()[:32]
+  if extra_ids is not None:
+    digest += f"-{extra_ids}"
+  target = cache.cache_dir() / f"{digest}.model"
+  if not target.is_file():
+    if extra_ids is None:
+      model = unigram.sentencepiece_model(data, path)
+    else:
+      # Protocol buffers merge by concatenation.
+      model = data + vocabularies.sentinel_pieces(extra_ids)
+    if b"<extra_id_0>" not in model:
+      model = vocabularies.without_sentinels(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial.write_bytes(model)
+    os.replace(partial, target)
+  return target

@@ -1,0 +1,190 @@
+"""What `mpt inspect` prints: prompt files, backbones, and counts."""
+
+import json
+import pathlib
+
+import numpy as np
+import rich.table
+
+from mpt_jax.backbones.backbone import identify_backbone, open_backbone
+from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
+from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.model.config import T5Config
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.parametrization import PromptConfig
+
+
+def num_backbone_parameters(config: T5Config) -> int:
+  """Parameters of a T5 without prompts."""
+  return sum(int(np.prod(shape)) for shape in parameter_shapes(config).values())
+
+
+def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
+  """Trainable parameters as the paper counts them.
+
+  One target: (l·d) + (l + d); a group of τ targets that share P*: (l·d) +
+  (l + d)·τ, Wang et al. (2023), section 3; factors of rank R count R times.
+  Beside this form, which is how prompts are kept, stands the merged one: a
+  plain prompt P* ∘ (u vᵀ) of l·d for each task.
+
+  Args:
+    prompts: the shape of the bank.
+    backbone: the T5, for the share of it; None where it is not known.
+    emb_dim: d.
+
+  Returns:
+    A list of (what, value) strings.
+  """
+  length, rank = prompts.prompt_length, prompts.rank
+  tasks, groups = prompts.num_tasks, prompts.num_groups
+  total = prompts.num_parameters(emb_dim)
+  per_task = length * emb_dim + rank * (length + emb_dim)
+  formula = f"{length}·{emb_dim}"
+  factors = f"({length}+{emb_dim})" + (f"·{rank}" if rank > 1 else "")
+  in_all = f"{formula}" + (f"·{groups}" if groups > 1 else "")
+  if rank:
+    in_all += f" + {factors}" + (f"·{tasks}" if tasks > 1 else "")
+    formula += f" + {factors}"
+  rows = [
+    ("one task", f"{per_task:,} = {formula}"),
+    ("in all", f"{total:,} = {in_all}"),
+    ("per task", f"{total / tasks:,.0f}"),
+    ("bytes in float32", f"{4 * total:,}"),
+  ]
+  each = length * emb_dim
+  if rank:
+    times = f"{each * tasks / total:.2f} times the bytes above"
+    rows += [
+      ("merged, each", f"{4 * each:,} bytes = 4·{length}·{emb_dim}"),
+      ("merged, in all", f"{4 * each * tasks:,} bytes, {times}"),
+    ]
+  if backbone is not None:
+    size = num_backbone_parameters(backbone)
+    rows += [
+      ("backbone", f"{size:,} parameters"),
+      ("one task's share", f"{100 * per_task / size:.4f} % of the backbone"),
+      ("share in all", f"{100 * total / size:.4f} % of the backbone"),
+    ]
+    if rank:
+      share = 100 * each * tasks / size
+      rows.append(("share if merged", f"{share:.4f} % of the backbone"))
+  return rows
+
+
+def describe_preset(
+  name: str, prompt_length: int, rank: int, num_tasks: int, console
+):
+  """Prints the counts of a bank over a published size of T5.
+
+  Raises:
+    ValueError: an unknown preset, or numbers out of range.
+  """
+  config = T5Config.preset(name)
+  prompts = PromptConfig(num_tasks, prompt_length, rank)
+  _print_pairs(
+    console,
+    f"{num_tasks} prompts of length {prompt_length} and rank {rank}, {name}",
+    counts(prompts, config, config.emb_dim),
+  )
+
+
+def describe_path(path, backbone, console):
+  """Prints what a prompt file, a run folder or a backbone folder holds.
+
+  Args:
+    path: the file or folder; "default" is the embedded T5.
+    backbone: the prompts' T5, or None for the one that their run names.
+    console: a `rich.console.Console`.
+
+  Raises:
+    FileNotFoundError: there is nothing at `path`.
+    ValueError: it is none of these, or is damaged.
+  """
+  folder = pathlib.Path(path)
+  if str(path) == "default" or _is_backbone(folder):
+    _describe_backbone(path, console)
+    return
+  if not (folder / "prompts").is_dir() and find_checkpoint(folder):
+    _describe_backbone(path, console)
+    return
+  if folder.is_dir() and _is_backbone(folder / "backbone"):
+    _describe_backbone(folder / "backbone", console)
+    if not (folder / "prompts").is_dir():
+      return
+  _describe_bank(path, backbone, console)
+
+
+def _is_backbone(folder):
+  return (folder / "config.json").is_file()
+
+
+def _describe_backbone(path, console):
+  opened = open_backbone(path)
+  config, fingerprint = identify_backbone(path)
+  rows = [
+    ("format", opened.kind),
+    ("parameters", f"{num_backbone_parameters(config):,}"),
+    ("fingerprint", fingerprint),
+    ("vocabulary", opened.find_vocabulary() or "none"),
+  ]
+  rows += [(k, str(v)) for k, v in vars(config).items()]
+  _print_pairs(console, f"backbone {path}", rows)
+
+
+def _describe_bank(path, backbone, console):
+  from mpt_jax.io import run_settings
+
+  bank = load_bank(path)
+  config = bank.config
+  emb_dim = bank.params["shared_prompt"].shape[-1]
+  name = backbone or run_settings.backbone(run_settings.read(path))
+  t5 = fingerprint = None
+  try:
+    t5, fingerprint = identify_backbone(name)
+    fits = fingerprint == bank.backbone
+  except (OSError, ValueError):
+    # The prompts can be looked at without their T5, unless it was asked for.
+    if backbone is not None:
+      raise
+    fits = False
+  rows = [
+    ("prompts", str(len(bank.names))),
+    ("groups", str(config.num_groups)),
+    ("trained on", bank.backbone + (f" ({name})" if fits else "")),
+  ]
+  rows += [
+    (k, " × ".join(map(str, v.shape))) for k, v in sorted(bank.params.items())
+  ]
+  rows += counts(config, t5 if fits else None, emb_dim)
+  _print_pairs(console, f"prompts of {path}", rows)
+  if backbone is not None and not fits:
+    raise ValueError(
+      f"{path} was trained on another T5 (fingerprint {bank.backbone}) than"
+      f" {backbone} ({fingerprint})"
+    )
+  table = rich.table.Table()
+  for column in ("prompt", "group", "task", "labels", "metrics"):
+    table.add_column(column, overflow="fold")
+  for prompt, group, slot in zip(
+    bank.names, bank.groups, bank.slots, strict=True
+  ):
+    table.add_row(
+      prompt,
+      str(group),
+      str(slot.get("task", "")),
+      ", ".join(slot.get("label_names") or ()),
+      ", ".join(_metrics(slot)),
+    )
+  console.print(table)
+
+
+def _metrics(slot):
+  for name, value in (slot.get("metrics") or {}).items():
+    yield f"{name} {json.dumps(value)}"
+
+
+def _print_pairs(console, title, rows):
+  console.print(title, style="bold", highlight=False)
+  width = max(len(name) for name, _ in rows)
+  for name, value in rows:
+    console.print(f"  {name:<{width}}  {value}", highlight=False, markup=False)

@@ -1,0 +1,382 @@
+"""seqio tasks from rows of text, in memory: templates and labels.
+
+A task's source hands out finished `inputs` and `targets` texts; what is left
+to seqio is tokenising them. `inputs_pretokenized` and `targets_pretokenized`
+keep the texts, and both token features end in EOS.
+"""
+
+import dataclasses
+import difflib
+import string
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from mpt_jax.data import metrics, vocabularies
+
+SPLITS = ("train", "validation", "test")
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+
+# (inputs, targets) texts of one split.
+Examples = list[tuple[str, str]]
+
+
+class Example(tuple):
+  """An (inputs, targets) pair that carries more for the postprocessor.
+
+  Attributes:
+    features: {name: a text, or a list of texts}, which become features of the
+      seqio example: the answers of a question, say. All examples of a split
+      have the same names.
+  """
+
+  features: Mapping[str, str | Sequence[str]]
+
+  def __new__(cls, inputs: str, targets: str, **features):
+    example = super().__new__(cls, (inputs, targets))
+    example.features = features
+    return example
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelPostprocessor:
+  """Turns a label word, or its index, into a class id.
+
+  Attributes:
+    label_names: the label words in class order. Rank classification takes
+      its candidates from here.
+  """
+
+  label_names: tuple[str, ...]
+
+  def __call__(self, output, **unused_kwargs) -> int:
+    """Returns the class id, -1 for what is not one of the labels."""
+    if isinstance(output, bytes):
+      output = output.decode()
+    if not isinstance(output, str):
+      return int(output) if 0 <= int(output) < len(self.label_names) else -1
+    output = output.strip()
+    if output in self.label_names:
+      return self.label_names.index(output)
+    return -1
+
+
+class ExamplesSource(seqio.DataSource):
+  """Examples that are loaded on first use and then stay in memory.
+
+  The order of a shuffled epoch is a full permutation, and its iterator's
+  state is the positions alone, so that checkpoints of it are small.
+
+  Args:
+    load: returns the examples of a split; called once per split.
+    splits: the splits there are.
+  """
+
+  def __init__(
+    self, load: Callable[[str], Examples], splits: Sequence[str] = SPLITS
+  ):
+    self._load = load
+    self._loaded = {}
+    super().__init__(splits=splits, performs_internal_shuffling=True)
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    return True
+
+  def list_shards(self, split: str) -> Sequence[str]:
+    return [split]
+
+  def num_input_examples(self, split: str) -> int:
+    return len(self.examples(split))
+
+  def examples(self, split: str) -> Examples:
+    """Returns the (inputs, targets) texts of a split.
+
+    Raises:
+      ValueError: the split is empty, or is not one of the splits.
+    """
+    if split not in self.splits:
+      raise ValueError(f"split must be one of {self.splits}, got {split!r}")
+    if split not in self._loaded:
+      examples = self._load(split)
+      if not examples:
+        raise ValueError(f"split {split!r} is empty: it has no examples")
+      self._loaded[split] = examples
+    return self._loaded[split]
+
+  def get_dataset(
+    self,
+    split="train",
+    shuffle=True,
+    seed=None,
+    shard_info=None,
+    *,
+    sequence_length=None,
+    use_cached=False,
+    num_epochs=1,
+  ):
+    """Returns a tf.data.Dataset of `inputs` and `targets` strings.
+
+    Features of an `Example` follow: a text as a scalar, a list of texts as a
+    vector.
+    """
+    del sequence_length, use_cached, num_epochs  # seqio's Task sees to them.
+    examples = self.examples(split)
+    columns = dict(
+      zip(("inputs", "targets"), zip(*examples, strict=True), strict=True)
+    )
+    for name in getattr(examples[0], "features", {}):
+      columns[name] = [example.features[name] for example in examples]
+    lookups = {name: _lookup(column) for name, column in columns.items()}
+    ds = tf.data.Dataset.range(len(examples))
+    if shard_info:
+      ds = ds.shard(shard_info.num_shards, shard_info.index)
+    if shuffle:
+      # Of the indices: a new order in each epoch.
+      ds = ds.shuffle(len(examples), seed=seed, reshuffle_each_iteration=True)
+    return ds.map(lambda i: {name: at(i) for name, at in lookups.items()})
+
+
+def _lookup(column):
+  """Returns a function from an index, a tensor, to the column's value."""
+  if isinstance(column[0], str):
+    texts = tf.constant(column, tf.string)
+    return lambda i: texts[i]
+  flat = tf.constant([text for texts in column for text in texts], tf.string)
+  starts = np.cumsum([0, *(len(texts) for texts in column)])
+  starts = tf.constant(starts, tf.int64)
+  return lambda i: flat[starts[i] : starts[i + 1]]
+
+
+class TextTask(seqio.Task):
+  """A seqio.Task over an ExamplesSource.
+
+  It is never cached in memory by seqio: the source is in memory already, and
+  behind a cache every epoch would have the same order.
+
+  Attributes:
+    template: the text of an input with the row's fields in braces, or None.
+      It goes into the prompt file, for prediction.
+    metric: name of the value by which the task is judged, or None.
+  """
+
+  template: str | None = None
+  metric: str | None = None
+
+  def get_dataset(self, *args, try_in_mem_cache=False, **kwargs):
+    del try_in_mem_cache
+    return super().get_dataset(*args, try_in_mem_cache=False, **kwargs)
+
+  def replace(self, **kwargs):
+    made = super().replace(**kwargs)
+    task = TextTask(
+      made.name,
+      made.source,
+      made.output_features,
+      preprocessors=made.preprocessors,
+      postprocess_fn=made.postprocessor,
+      metric_fns=made.metric_fns,
+      shuffle_buffer_size=None,
+    )
+    task.template, task.metric = self.template, self.metric
+    return task
+
+
+def check_template(template: str) -> tuple[str, ...]:
+  """Returns the names of a template's fields.
+
+  Raises:
+    ValueError: the template is malformed, or has no field.
+  """
+  try:
+    fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+  except ValueError as error:
+    raise ValueError(
+      f"template {template!r} is malformed: {error}. Fields stand in braces,"
+      " as in 'review: {text}'; a literal brace is doubled."
+    ) from error
+  names = tuple(field for field in fields if field is not None)
+  if not names or not all(name.isidentifier() for name in names):
+    raise ValueError(
+      f"template {template!r} must name at least one field in braces, as in"
+      " 'review: {text}'"
+    )
+  return names
+
+
+def near_misses(name: str, known: Sequence[str]) -> str:
+  """Returns " Did you mean ...?" with the nearest known names, or ""."""
+  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
+  return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def register_text_task(
+  name: str,
+  source: ExamplesSource,
+  *,
+  label_names: Sequence[str] | None = None,
+  postprocess_fn: Callable | None = None,
+  metric_fns: Sequence[str | Callable] = (),
+  vocabulary: seqio.Vocabulary | None = None,
+  template: str | None = None,
+) -> seqio.Task:
+  """Registers a task over a source of finished inputs and targets.
+
+  Args:
+    name: the task's name in seqio's registry.
+    source: the examples.
+    label_names: the label words in class order, for classification.
+    postprocess_fn: what metrics get of a text; default a LabelPostprocessor
+      where there are label names, else the text.
+    metric_fns: names in `metrics.METRICS`, or functions of (targets,
+      predictions) that return a dict.
+    vocabulary: of inputs and targets. Default: the embedded model's.
+    template: how the inputs were made from rows, for `TextTask.template`.
+
+  Raises:
+    ValueError: the name is taken, a metric is unknown, or a label is named
+      twice.
+  """
+  if name in seqio.TaskRegistry.names():
+    raise ValueError(
+      f"a task named {name!r} is registered already; choose another name"
+    )
+  vocabulary = vocabulary or vocabularies.default_vocabulary()
+  feature = seqio.Feature(vocabulary, add_eos=True, required=True)
+  if label_names is not None:
+    label_names = tuple(str(label) for label in label_names)
+    if len(set(label_names)) < max(2, len(label_names)):
+      raise ValueError(
+        f"label_names must be at least two different words, got {label_names}"
+      )
+    postprocess_fn = postprocess_fn or LabelPostprocessor(label_names)
+  task = seqio.TaskRegistry.add(
+    name,
+    source,
+    output_features={"inputs": feature, "targets": feature},
+    preprocessors=[
+      seqio.preprocessors.tokenize,
+      seqio.preprocessors.append_eos_after_trim,
+    ],
+    postprocess_fn=postprocess_fn,
+    metric_fns=[_metric_fn(metric) for metric in metric_fns],
+    task_cls=TextTask,
+    shuffle_buffer_size=None,
+  )
+  task.template = template
+  return task
+
+
+def _metric_fn(metric):
+  if callable(metric):
+    return metric
+  if metric not in metrics.METRICS:
+    raise ValueError(
+      f"unknown metric {metric!r}; there are {', '.join(metrics.METRICS)}."
+      + near_misses(metric, metrics.METRICS)
+    )
+  return metrics.METRICS[metric]
+
+
+def register_classification_task(
+  name: str,
+  rows: Callable[[], Mapping[str, Sequence[Mapping]]],
+  *,
+  template: str,
+  label_names: Sequence[str],
+  label_field: str = "label",
+  splits: Sequence[str] = SPLITS,
+  metric_fns: Sequence[str | Callable] = CLASSIFICATION_METRICS,
+  vocabulary: seqio.Vocabulary | None = None,
+) -> seqio.Task:
+  """Registers a classification task over rows that a function returns.
+
+  Args:
+    name: the task's name.
+    rows: called on first use; returns {split: rows}, a row being a dict with
+      the template's fields and its label's word.
+    template: the input text with fields in braces, e.g. "review: {text}".
+    label_names: the label words in class order.
+    label_field: the field that holds the label's word.
+    splits: the keys of what `rows` returns.
+    metric_fns: names in `metrics.METRICS`, or functions.
+    vocabulary: default: the embedded model's.
+
+  Raises:
+    ValueError: as `register_text_task`, or a malformed template.
+  """
+  check_template(template)
+
+  def load(split):
+    examples = []
+    for row in rows()[split]:
+      if row[label_field] not in label_names:
+        raise ValueError(
+          f"task {name!r}: label {row[label_field]!r} is not one of"
+          f" {tuple(label_names)}"
+        )
+      examples.append((template.format(**row), row[label_field]))
+    return examples
+
+  return register_text_task(
+    name,
+    ExamplesSource(load, splits),
+    label_names=label_names,
+    metric_fns=metric_fns,
+    vocabulary=vocabulary,
+    template=template,
+  )
+
+
+def get_task(name: str) -> seqio.Task:
+  """Returns a registered task.
+
+  Raises:
+    ValueError: there is none of that name; the nearest names are told.
+  """
+  known = sorted(seqio.TaskRegistry.names())
+  if name not in known:
+    hint = near_misses(name, known) or f" There are: {', '.join(known)}."
+    raise ValueError(
+      f"unknown task {name!r}.{hint} A task of your own is known once its module"
+      " is imported: `import my_tasks` in the gin file, --module for mpt eval"
+    )
+  return seqio.TaskRegistry.get(name)
+
+
+def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
+  """Returns the names of the tasks that a task, a mixture or several name.
+
+  Args:
+    mixture_or_task_name: a name in seqio's registries, or a sequence of them.
+
+  Returns:
+    The tasks' names, each once, in the order in which they are named.
+
+  Raises:
+    ValueError: there is no task or mixture of a name.
+  """
+  if isinstance(mixture_or_task_name, str):
+    mixture_or_task_name = (mixture_or_task_name,)
+  found = []
+  for name in mixture_or_task_name:
+    if name in seqio.MixtureRegistry.names():
+      subtasks = seqio.get_subtasks(seqio.MixtureRegistry.get(name))
+      found += [task.name for task in subtasks]
+    else:
+      found.append(get_task(name).name)
+  return tuple(dict.fromkeys(found))
+
+
+def with_vocabulary(
+  task: seqio.Task | str, vocabulary: seqio.Vocabulary
+) -> seqio.Task:
+  """Returns the same task over another vocabulary, not registered."""
+  task = get_task(task) if isinstance(task, str) else task
+  features = {
+    name: dataclasses.replace(feature, vocabulary=vocabulary)
+    for name, feature in task.output_features.items()
+  }
+  return task.replace(output_features=features)

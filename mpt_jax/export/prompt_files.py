@@ -1,0 +1,400 @@
+"""Prompts out to other programs' files, and in from them.
+
+  peft         a folder that PEFT loads, see `peft_format`
+  npz          the bank's arrays in one NumPy file, and what else it knows
+  safetensors  our own format, for a part of a bank or for merged prompts
+  npy          in only: one [P, D] prompt of google-research/prompt-tuning
+
+Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
+from mpt_jax.export import peft
+from mpt_jax.io.errors import check_free
+from mpt_jax.prompts.bank import FORMAT, PromptBank
+from mpt_jax.prompts.bank_parts import concatenate, select
+
+EXPORTS = ("peft", "npz", "safetensors")
+IMPORTS = ("peft", "npz", "npy")
+# Beside an adapter: what PEFT has no place for. Above several: their order.
+NOTES = "mpt_jax.json"
+_ARRAYS = ("shared_prompt", "task_columns", "task_rows")
+
+
+# -------------------------------------------------------------------- out
+
+
+def export_prompts(
+  bank: PromptBank, how: str, out, *, backbone=None, base_model=None
+) -> list[str]:
+  """Writes a bank for other programs.
+
+  An adapter of PEFT's holds one P*. Where the bank has several, or several
+  plain prompts, `out` becomes a folder of adapters: one for each P*.
+
+  Args:
+    bank: the prompts; `bank_parts` makes one of some of them, or merged.
+    how: one of `EXPORTS`.
+    out: the file, or PEFT's folder; there must be nothing yet.
+    backbone: the prompts' T5, to be checked, and for PEFT's config.
+    base_model: what PEFT's config names as the model, the backbone's folder by
+      default if that is one of Hugging Face's.
+
+  Returns:
+    Lines that say what was written.
+
+  Raises:
+    ValueError: `out` exists, the T5 is another, or an unknown `how`.
+  """
+  if how not in EXPORTS:
+    raise ValueError(f"--to must be one of {', '.join(EXPORTS)}, got {how!r}")
+  out = check_free(out, folder=how == "peft")
+  details = {"base_model": base_model}
+  if backbone is not None:
+    config, fingerprint = identify_backbone(backbone)
+    if fingerprint != bank.backbone:
+      raise ValueError(
+        f"the prompts were trained on another T5 (fingerprint {bank.backbone})"
+        f" than {backbone} ({fingerprint})"
+      )
+    details["num_layers"] = config.num_encoder_layers
+    details["num_heads"] = config.num_heads
+    if base_model is None and is_hugging_face(backbone):
+      details["base_model"] = str(pathlib.Path(backbone).resolve())
+  out.parent.mkdir(parents=True, exist_ok=True)
+  if how == "safetensors":
+    bank.save(out)
+  elif how == "npz":
+    _write_npz(bank, out)
+  else:
+    return _write_adapters(bank, out, details)
+  return [f"{out}: {bank.listing}"]
+
+
+def _write_npz(bank, out):
+  temporary = out.with_name(out.name + ".tmp")
+  arrays = {k: np.asarray(v, np.float32) for k, v in bank.params.items()}
+  arrays[FORMAT] = np.array(json.dumps(bank.fields))
+  try:
+    with open(temporary, "wb") as file:
+      np.savez(file, **arrays)
+    os.replace(temporary, out)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _write_adapters(bank, out, details):
+  """Adapters in a folder that takes its name when all is written."""
+  parts = _one_adapter_each(bank)
+  folders = [pathlib.Path()]
+  if len(parts) > 1:
+    folders = [pathlib.Path(name) for name in _folder_names(parts)]
+  temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+  lines = []
+  try:
+    for folder, part in zip(folders, parts, strict=True):
+      (temporary / folder).mkdir(parents=True)
+      peft.write_adapter(temporary / folder, part.params, **details)
+      _write_notes(temporary / folder, part.fields)
+      lines.append(f"{out / folder}: {_describe(part)}")
+    if len(parts) > 1:
+      _write_notes(temporary, {"names": bank.names})
+      if bank.config.rank > 0:
+        lines.append(
+          f"The bank has {len(parts)} shared prompts and an adapter of PEFT's"
+          " holds one, so there is a folder for each. --merge writes every"
+          " prompt as a plain one of its own instead."
+        )
+    temporary.rename(out)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  return lines
+
+
+def _one_adapter_each(bank):
+  """Banks of one group each."""
+  members = [[] for _ in range(bank.config.num_groups)]
+  for name, group in zip(bank.names, bank.groups, strict=True):
+    members[group].append(name)
+  if bank.config.rank == 0:
+    # Slots that share a plain prompt are that prompt.
+    members = [[name] for name in bank.names]
+  return [select(bank, names) for names in members]
+
+
+def _folder_names(parts):
+  """A folder's name for each: its one prompt's, or its group's number."""
+  taken = set()
+  for number, part in enumerate(parts):
+    name = part.names[0] if len(part.names) == 1 else f"group_{number}"
+    name = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "prompt"
+    while name in taken:
+      name += f"_{number}"
+    taken.add(name)
+    yield name
+
+
+def _write_notes(folder, fields):
+  text = json.dumps(fields, indent=2, ensure_ascii=False)
+  (folder / NOTES).write_text(text + "\n", encoding="utf-8")
+
+
+def _describe(part):
+  if part.config.rank == 0:
+    return f"{peft.PLAIN}, {part.names[0]}"
+  ids = ", ".join(f"{i} {name}" for i, name in enumerate(part.names))
+  return f"{peft.MULTITASK}, task_ids {ids}"
+
+
+# --------------------------------------------------------------------- in
+
+
+def import_prompts(
+  sources, how: str, *, backbone=None, names=(), encoder_half=False
+) -> PromptBank:
+  """Reads other programs' prompts as one bank.
+
+  Args:
+    sources: files, or PEFT's folders (or a folder of such).
+    how: one of `IMPORTS`.
+    backbone: the T5 that the prompts were trained on. None: what the source
+      knows of it.
+    names: of all prompts, in their order. Empty: those that the source has, or
+      else its file's or folder's name.
+    encoder_half: see `peft_format.read_adapter`.
+
+  Returns:
+    The bank. Prompts of unknown labels and templates have neither, so that
+    prediction with them decodes and takes the text as it is.
+
+  Raises:
+    FileNotFoundError: a source is not there.
+    ValueError: a source is not what it should be, or does not fit the T5.
+  """
+  if how not in IMPORTS:
+    raise ValueError(f"--from must be one of {', '.join(IMPORTS)}, got {how!r}")
+  known, identity = None, None
+  if backbone is not None:
+    identity = config, known = identify_backbone(backbone)
+  read = {
+    "peft": lambda path: _read_peft(path, known, encoder_half),
+    "npz": lambda path: _read_npz(path, known),
+    "npy": lambda path: _read_npy(path, known),
+  }[how]
+  banks = [read(pathlib.Path(source)) for source in sources]
+  if names:
+    # Before they are one, as files of several folders may be called alike.
+    banks = _rename(banks, names)
+  bank = concatenate(banks)
+  for name, array in bank.params.items():
+    if not np.isfinite(array).all():
+      raise ValueError(
+        f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
+        " large numbers, so the prompts are of no use"
+      )
+  emb_dim = bank.params["shared_prompt"].shape[-1]
+  if identity is not None and emb_dim != config.emb_dim:
+    raise ValueError(
+      f"the prompts have width {emb_dim}, the T5 {str(backbone)!r} has"
+      f" emb_dim={config.emb_dim}"
+    )
+  return bank
+
+
+def _rename(banks, names):
+  """The banks with these names, in their order."""
+  old = [name for bank in banks for name in bank.names]
+  if len(names) != len(old) or len(set(names)) < len(names):
+    raise ValueError(
+      f"--task must give {len(old)} different names, one for each"
+      f" prompt ({', '.join(old)}), got {', '.join(names)}"
+    )
+  left, renamed = iter(names), []
+  for bank in banks:
+    slots = tuple(
+      {**slot, "task": name}
+      for slot, name in zip(bank.slots, left, strict=False)
+    )
+    renamed.append(
+      dataclasses.replace(
+        bank, names=tuple(slot["task"] for slot in slots), slots=slots
+      )
+    )
+  return renamed
+
+
+def _bank(params, names, groups, fingerprint, where):
+  """A bank of prompts of which nothing more is known."""
+  if fingerprint is None:
+    raise ValueError(
+      f"{where} does not tell which T5 its prompts belong to; give --backbone"
+    )
+  slots = tuple(
+    {"task": name, "label_names": None, "template": None} for name in names
+  )
+  return PromptBank(params, tuple(names), tuple(groups), fingerprint, slots)
+
+
+def _check_same(where, noted, fingerprint):
+  if fingerprint is not None and noted != fingerprint:
+    raise ValueError(
+      f"the prompts of {where} were trained on another T5 (fingerprint {noted},"
+      f" --backbone is {fingerprint})"
+    )
+
+
+def _read_peft(path, fingerprint, encoder_half):
+  if not path.exists():
+    raise FileNotFoundError(f"no PEFT adapter at {path}")
+  inner = []
+  if path.is_dir() and not peft.is_adapter(path):
+    inner = sorted(p for p in path.iterdir() if peft.is_adapter(p))
+  if inner:
+    bank = concatenate(
+      [_read_adapter(p, fingerprint, encoder_half) for p in inner]
+    )
+    order = (_read_notes(path) or {}).get("names", ())
+    return select(bank, order) if set(order) == set(bank.names) else bank
+  return _read_adapter(path, fingerprint, encoder_half)
+
+
+def _read_adapter(path, fingerprint, encoder_half):
+  params, base_model = peft.read_adapter(path, encoder_half)
+  num_tasks = params.get("task_columns", params["shared_prompt"]).shape[0]
+  notes = _read_notes(path)
+  if notes is not None:
+    bank = PromptBank.from_fields(params, notes, path / NOTES)
+    _check_same(path, bank.backbone, fingerprint)
+    if len(bank.names) != num_tasks:
+      raise ValueError(
+        f"{path / NOTES} names {len(bank.names)} prompts, but the adapter has"
+        f" {num_tasks}; remove the file if the adapter was trained anew"
+      )
+    return bank
+  if fingerprint is None and base_model and pathlib.Path(base_model).is_dir():
+    fingerprint = identify_backbone(base_model)[1]
+  stem = path.resolve().name
+  names = (
+    [stem] if num_tasks == 1 else [f"{stem}_{i}" for i in range(num_tasks)]
+  )
+  return _bank(params, names, [0] * num_tasks, fingerprint, path)
+
+
+def _read_notes(folder):
+  path = folder / NOTES
+  if not path.is_file():
+    return None
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def _load_numpy(path, suffix):
+  """`numpy.load` without pickles."""
+  if not path.is_file():
+    raise FileNotFoundError(f"no file {path}")
+  try:
+    loaded = np.load(path, allow_pickle=False)
+  except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is not a readable {suffix} file: {error}") from (
+      error
+    )
+  if isinstance(loaded, np.ndarray) != (suffix == ".npy"):
+    raise ValueError(f"{path} is not a {suffix} file; see mpt import --from")
+  return loaded
+
+
+def _read_npz(path, fingerprint):
+  with _load_numpy(path, ".npz") as file:
+    arrays = {name: file[name] for name in file.files}
+  fields = arrays.pop(FORMAT, None)
+  unknown = set(arrays) - set(_ARRAYS)
+  if unknown or "shared_prompt" not in arrays or len(arrays) == 2:
+    raise ValueError(
+      f"{path} must hold shared_prompt, and with factors task_columns and"
+      f" task_rows too, got {', '.join(sorted(arrays)) or 'nothing'}"
+    )
+  params = {name: _floats(path, name, a) for name, a in arrays.items()}
+  if params["shared_prompt"].ndim == 2:
+    params["shared_prompt"] = params["shared_prompt"][None]
+  num_groups = len(params["shared_prompt"])
+  num_tasks = len(params.get("task_columns", params["shared_prompt"]))
+  if not num_tasks or not num_groups:
+    raise ValueError(f"{path} holds no prompt")
+  if fields is not None:
+    try:
+      fields = json.loads(str(fields))
+    except ValueError as error:
+      raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
+    bank = PromptBank.from_fields(params, fields, path)
+    _check_same(path, bank.backbone, fingerprint)
+  else:
+    if num_groups not in (1, num_tasks):
+      raise ValueError(
+        f"{path}: which of the {num_tasks} tasks share which of the"
+        f" {num_groups} shared prompts is not known"
+      )
+    names = [path.stem]
+    if num_tasks > 1:
+      names = [f"{path.stem}_{i}" for i in range(num_tasks)]
+    groups = [0] * num_tasks if num_groups == 1 else range(num_tasks)
+    bank = _bank(params, names, groups, fingerprint, path)
+  _check_bank(path, bank)
+  return bank
+
+
+def _check_bank(path, bank):
+  _, length, emb_dim = bank.params["shared_prompt"].shape
+  rank = bank.params.get("task_rows", np.zeros((1, 0, 0))).shape[-2]
+  num_tasks = len(bank.names)
+  expected = {"shared_prompt": (max(bank.groups) + 1, length, emb_dim)}
+  if rank:
+    expected["task_columns"] = (num_tasks, length, rank)
+    expected["task_rows"] = (num_tasks, rank, emb_dim)
+  found = {name: array.shape for name, array in bank.params.items()}
+  if found != expected:
+    raise ValueError(
+      f"the arrays of {path} do not fit each other: shared_prompt"
+      " [groups, length, width], task_columns [tasks, length, rank], task_rows"
+      f" [tasks, rank, width] should be {expected}, got {found}"
+    )
+
+
+def _read_npy(path, fingerprint):
+  prompt = _floats(path, "the prompt", _load_numpy(path, ".npy"))
+  if prompt.ndim != 2:
+    raise ValueError(
+      f"{path} must hold one prompt [length, width], got shape {prompt.shape}"
+    )
+  return _bank(
+    {"shared_prompt": prompt[None]}, [path.stem], [0], fingerprint, path
+  )
+
+
+def _floats(path, name, array):
+  """float32 of any floats; NumPy knows saved bfloat16 as two raw bytes only."""
+  if array.dtype == np.dtype("V2"):
+    array = array.view(ml_dtypes.bfloat16)
+  if array.dtype not in (
+    np.float16,
+    np.float32,
+    np.float64,
+    ml_dtypes.bfloat16,
+  ):
+    raise ValueError(f"{path}: {name} must hold floats, got {array.dtype}")
+  if array.ndim not in (2, 3):
+    raise ValueError(f"{path}: {name} has shape {array.shape}")
+  with np.errstate(over="ignore"):  # `import_prompts` looks for infinities.
+    return np.ascontiguousarray(array, np.float32)

@@ -1,0 +1,327 @@
+"""Prompts and their T5 as a folder that serves without mpt_jax.
+
+`jax.export` makes programs of the network with the weights and the prompts as
+arguments, of any number of rows. The folder holds
+
+  programs/greedy_L.stablehlo   greedy decoding of inputs of up to L tokens
+  programs/score_L.stablehlo    log-probabilities of labels
+  weights.safetensors           the T5, tensors under t5x's names
+  prompts/NAME.npy, NAME.json   a task: [P, D] float32; template and labels
+  sentencepiece.model           or byte_vocabulary.json
+  manifest.json                 shapes, versions, SHA-256 of the files
+  serve.py, README.md           `stablehlo_serve`, and how to run it
+
+Axis letters: B batch, L inputs_length, P prompt_length, D emb_dim,
+T targets_length, C labels_length.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import urllib.parse
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from mpt_jax.backbones import vocabulary_files
+from mpt_jax.backbones.backbone import (
+  check_vocabulary,
+  identify_backbone,
+  load_backbone,
+)
+from mpt_jax.backbones.tensor_files import (
+  DTYPES,
+  parameter_shapes,
+  write_tensors,
+)
+from mpt_jax.data import vocabularies
+from mpt_jax.data.batches import EOS_ID
+from mpt_jax.data.vocabularies import Tokenizer
+from mpt_jax.export import stablehlo_serve
+from mpt_jax.export.stablehlo_programs import RowPromptT5, write_programs
+from mpt_jax.inference.predictor import check_backbone
+from mpt_jax.io.errors import check_free
+from mpt_jax.prompts.bank import PromptBank
+
+PLATFORMS = ("cpu", "cuda", "tpu")  # By default; there is rocm, too.
+# Tokens of the labels that are scored together. The logits are [B, C, V], so
+# more labels than these go through the program several times.
+LEAST_LABELS_LENGTH, MOST_LABELS_LENGTH = 64, 128
+_SHORTEST = 32
+_README = """\
+# A T5 with prompts, compiled ahead of time
+
+Made by `mpt export --to stablehlo`. It runs with jax alone; `flatbuffers` is
+what jax reads such files with, and `sentencepiece` is needed for text only:
+
+```sh
+pip install jax flatbuffers sentencepiece
+echo '{"task": "NAME", "text": "..."}' | python serve.py
+```
+
+The tasks are the files in `prompts/`. Instead of `"text"` a row may give the
+other fields of the task's template, or `"ids"`, the token ids of the finished
+input with the end of sequence (1). In Python: `Server(folder).predict(rows)` of
+`serve.py`, and `generate` and `score` for arrays of ids.
+
+**A new task** is a new prompt and needs no compiling: `mpt export NEW_RUN --to
+stablehlo --add --out THIS_FOLDER`. A float32 array [prompt_length, emb_dim]
+saved by `numpy.save` as `prompts/NAME.npy` does as well; without a
+`prompts/NAME.json` like the others it generates text. A server that is running
+finds it at once. After a prompt was replaced, `Server.reload()` reads it anew.
+
+| | |
+| --- | --- |
+| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for inputs of up to so many tokens and any number of rows |
+| `weights.safetensors` | the T5 |
+| `prompts/` | [prompt_length, emb_dim] float32; template and labels as JSON |
+| `manifest.json` | shapes, versions, platforms, SHA-256 of the files |
+
+jax runs such programs for six months of versions after the one in
+`manifest.json`; later ones may refuse them, and then export anew. Each program is compiled when
+it is first called, for each number of rows; set `JAX_COMPILATION_CACHE_DIR` to
+a folder to keep what was compiled.
+"""
+
+
+def default_lengths(inputs_length: int) -> list[int]:
+  """Lengths to make programs for: doubled until the longest input fits.
+
+  >>> default_lengths(200)
+  [32, 64, 128, 200]
+  >>> default_lengths(16)
+  [16]
+  """
+  lengths = []
+  while _SHORTEST << len(lengths) < inputs_length:
+    lengths.append(_SHORTEST << len(lengths))
+  return [*lengths, inputs_length]
+
+
+def export_stablehlo(
+  bank: PromptBank,
+  out,
+  backbone,
+  *,
+  inputs_lengths,
+  targets_length: int,
+  platforms=PLATFORMS,
+  dtype: str | None = None,
+  report=lambda done, total: None,
+) -> list[str]:
+  """Writes the folder.
+
+  Args:
+    bank: the prompts, each of which becomes a plain one.
+    out: the folder; there must be nothing in it yet.
+    backbone: the prompts' T5, see `load_backbone`.
+    inputs_lengths: L of each pair of programs; an input takes the shortest
+      that it fits.
+    targets_length: T, the longest generated text in tokens.
+    platforms: of "cpu", "cuda", "tpu", "rocm".
+    dtype: of weights and computation; None is the T5's own.
+    report: called with the programs made and to be made.
+
+  Returns:
+    Lines that say what was written.
+
+  Raises:
+    FileNotFoundError: the T5 or its vocabulary is missing.
+    ValueError: `out` exists, a T5 that is not the prompts', lengths below 1,
+      unknown platforms.
+  """
+  out = check_free(out)
+  lengths = sorted(set(inputs_lengths))
+  if not lengths or lengths[0] < 1 or targets_length < 1:
+    raise ValueError(
+      "inputs_length and targets_length must be at least 1, got"
+      f" {lengths} and {targets_length}"
+    )
+  unknown = sorted(set(platforms) - {*PLATFORMS, "rocm"})
+  if unknown or not platforms:
+    raise ValueError(
+      f"platforms must be some of cpu, cuda, rocm and tpu, got {platforms}"
+    )
+  loaded = load_backbone(backbone, dtype)
+  check_backbone(bank, loaded.fingerprint)
+  check_vocabulary(loaded)
+  label_tokens = _label_tokens(bank, Tokenizer(loaded.vocabulary_path))
+  labels_length = _labels_length(label_tokens)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  folder = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+  try:
+    for name in ("programs", "prompts"):
+      (folder / name).mkdir(parents=True)
+    flat = traverse_util.flatten_dict(loaded.params, sep="/")
+    _write_weights(folder / "weights.safetensors", loaded.config, flat)
+    vocabulary = _write_vocabulary(folder, loaded.vocabulary_path)
+    shutil.copyfile(stablehlo_serve.__file__, folder / "serve.py")
+    (folder / "README.md").write_text(_README, encoding="utf-8")
+    version = write_programs(
+      folder / "programs",
+      RowPromptT5(loaded.config),
+      {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in flat.items()},
+      bank.config.prompt_length,
+      lengths,
+      targets_length,
+      labels_length,
+      tuple(platforms),
+      report,
+    )
+    manifest = {
+      "format": "mpt_jax.stablehlo",
+      "jax_version": jax.__version__,
+      "calling_convention_version": version,
+      "platforms": list(platforms),
+      "backbone": loaded.fingerprint,
+      "dtype": loaded.config.dtype,
+      "prompt_length": bank.config.prompt_length,
+      "emb_dim": loaded.config.emb_dim,
+      "vocab_size": loaded.config.vocab_size,
+      "inputs_lengths": lengths,
+      "targets_length": targets_length,
+      "labels_length": labels_length,
+      "vocabulary": vocabulary,
+      "programs": {
+        "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
+        " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
+        "score_L": "weights, prompts, tokens, lengths, labels int32 [B, C],"
+        " label_numbers int32 [B, C] -> float32 [B, C]; C = labels_length",
+      },
+      "sha256": {
+        path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+      },
+    }
+    _write_json(folder / "manifest.json", manifest)
+    _write_tasks(folder / "prompts", bank, label_tokens)
+    folder.rename(out)
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+  return [
+    f"{out}: {bank.listing}",
+    f"programs for inputs of up to {', '.join(map(str, lengths))} tokens, any"
+    f" number of rows, on {', '.join(platforms)}; see {out / 'README.md'}",
+  ]
+
+
+def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
+  """Adds prompts to a folder, in which nothing else changes.
+
+  Args:
+    bank: prompts of the same T5 and of the same length.
+    folder: what `export_stablehlo` wrote.
+    backbone: the prompts' T5, to be checked; None for no check but that of
+      the fingerprints.
+
+  Returns:
+    Lines that say what was written.
+
+  Raises:
+    FileNotFoundError: there is no such folder.
+    ValueError: it has a prompt of that name, or the prompts do not fit.
+  """
+  folder = pathlib.Path(folder)
+  manifest = stablehlo_serve.read_manifest(folder)
+  check_backbone(bank, manifest["backbone"])
+  if backbone is not None:
+    check_backbone(bank, identify_backbone(backbone)[1])
+  if bank.config.prompt_length != manifest["prompt_length"]:
+    raise ValueError(
+      f"the prompts have {bank.config.prompt_length} rows, those of {folder}"
+      f" {manifest['prompt_length']}; export them to a folder of their own"
+    )
+  taken = [n for n in bank.names if _task_file(folder, n, ".npy").exists()]
+  if taken:
+    raise ValueError(
+      f"{folder} has a prompt {taken[0]!r} already; remove"
+      f" {_task_file(folder, taken[0], '.npy')}, or leave it out with --task"
+    )
+  label_tokens = _label_tokens(bank, Tokenizer(folder / manifest["vocabulary"]))
+  for name, labels in zip(bank.names, label_tokens, strict=True):
+    longest = max(map(len, labels or [[]]))
+    if longest > manifest["labels_length"]:
+      raise ValueError(
+        f"a label of {name!r} has {longest} tokens, and the programs of"
+        f" {folder} score at most {manifest['labels_length']}; export it to a"
+        " folder of its own"
+      )
+  _write_tasks(folder / "prompts", bank, label_tokens)
+  return [f"{folder}: added {bank.listing}"]
+
+
+def _task_file(folder, name, suffix):
+  return folder / "prompts" / (urllib.parse.quote(name, safe="") + suffix)
+
+
+def _label_tokens(bank, tokenizer):
+  """For each prompt the token ids of its labels, or None."""
+  tokens = []
+  for slot in bank.slots:
+    labels = slot.get("label_names")
+    tokens.append(labels and [[*tokenizer.encode(x), EOS_ID] for x in labels])
+  return tokens
+
+
+def _labels_length(label_tokens):
+  """C: room for all labels of a task, if they are not too many."""
+  together = [sum(map(len, labels)) for labels in label_tokens if labels]
+  longest = [max(map(len, labels)) for labels in label_tokens if labels]
+  length = min(max(together, default=0), MOST_LABELS_LENGTH)
+  return max(LEAST_LABELS_LENGTH, length, *longest, 0)
+
+
+def _write_tasks(folder, bank, label_tokens):
+  prompts = np.asarray(bank.composed, np.float32)
+  for name, slot, prompt, tokens in zip(
+    bank.names, bank.slots, prompts, label_tokens, strict=True
+  ):
+    path = _task_file(folder.parent, name, ".npy")
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+      np.save(file, prompt)
+    fields = {
+      "name": name,
+      "template": slot.get("template"),
+      "label_names": slot.get("label_names"),
+      "label_tokens": tokens,
+      "sha256": stablehlo_serve.sha256(partial),
+    }
+    _write_json(_task_file(folder.parent, name, ".json"), fields)
+    # Last, since a task is there when its prompt is.
+    os.replace(partial, path)
+
+
+def _write_json(path, fields):
+  text = json.dumps(fields, indent=2, ensure_ascii=False)
+  path.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_weights(path, config, flat):
+  shapes = parameter_shapes(config)
+  items = ((name, flat[name]) for name in shapes)
+  digest = {"tensors": hashlib.sha256()}
+  write_tensors(path, shapes, DTYPES[config.dtype], items, digest)
+
+
+def _write_vocabulary(folder, path):
+  """Copies the vocabulary, T5's sentinels put into it; returns its name."""
+  name = vocabulary_files.own_file_name(path)
+  extra_ids = vocabularies.num_extra_ids(path)
+  if vocabularies.is_bytes(path) or not extra_ids:
+    shutil.copyfile(path, folder / name)
+    return name
+  from sentencepiece import sentencepiece_model_pb2
+
+  model = sentencepiece_model_pb2.ModelProto()
+  model.ParseFromString(pathlib.Path(path).read_bytes())
+  for i in reversed(range(extra_ids)):
+    model.pieces.add(
+      piece=f"▁<extra_id_{i}>", score=0.0, type=model.SentencePiece.USER_DEFINED
+    )
+  (folder / name).write_bytes(model.SerializeToString())
+  return name

@@ -1,0 +1,352 @@
+"""Cached decoding (greedy, sampling, beams), and scores of given targets.
+
+Pure functions of arrays, for `jax.jit` with the network, the lengths and the
+number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
+one example a row, segment 1 at its positions. Scoring takes packed rows too.
+A batch may have `encoded` [B, L, D], what `encode` gives for its rows, in
+place of all of the encoder's arrays but `encoder_segment_ids`.
+Axis letters: B batch, L length, D emb_dim, T max_length, K num_beams,
+V vocab_size.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mpt_jax.data.batches import EOS_ID
+from mpt_jax.model import losses
+
+START_ID = 0
+
+
+def encode(network, params, batch):
+  """The encoder's final states [B, L, D] of a batch."""
+  if "encoded" in batch:
+    return batch["encoded"]
+  return network.apply(
+    {"params": params},
+    batch["encoder_input_tokens"],
+    batch["encoder_segment_ids"],
+    batch.get("encoder_prompt_slots"),
+    batch.get("encoder_task_ids"),
+    method="encode",
+  )[-1]
+
+
+def greedy_decode(network, params, batch, max_length: int):
+  """The most probable token at each position.
+
+  Args:
+    network: a `network.T5`.
+    params: its parameters, with `prompt` where the network has prompts.
+    batch: the encoder's arrays of plain rows; rows of padding give zeros.
+    max_length: T, the longest output, end of sequence included.
+
+  Returns:
+    [B, T] int32: tokens, the end of sequence (1), then zeros.
+  """
+  return _decode(network, params, batch, max_length, _likeliest)[0]
+
+
+def sample_decode(
+  network, params, batch, max_length: int, keys, temperature, top_k: int = 0
+):
+  """Draws each token from the softmax of the logits divided by a temperature.
+
+  Row b draws position t with `fold_in(keys[b], t)`: what it gives depends on
+  its own key and logits, not on the rows beside it.
+
+  Args:
+    network: a `network.T5`.
+    params: its parameters, with `prompt` where the network has prompts.
+    batch: the encoder's arrays of plain rows.
+    max_length: T, the longest output, end of sequence included.
+    keys: [B] PRNG keys, one of each row.
+    temperature: above 0; towards 0 this becomes greedy decoding.
+    top_k: draw from the so many likeliest tokens only; 0 is from all.
+
+  Returns:
+    [B, T] int32, as of `greedy_decode`.
+  """
+
+  def choose(logits, index):
+    step_keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+    logits, ids = lax.top_k(logits, top_k) if top_k else (logits, None)
+    # The highest becomes 0 first, so that no small temperature overflows.
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    logits = logits / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
+    chosen = jax.vmap(jax.random.categorical)(step_keys, logits)
+    if ids is None:
+      return chosen
+    return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
+
+  return _decode(network, params, batch, max_length, choose)[0]
+
+
+def beam_decode(
+  network, params, batch, max_length: int, num_beams: int, alpha: float = 0.6
+):
+  """Beam search with the length penalty of T5.
+
+  A finished hypothesis of n tokens (end of sequence included) scores
+  log p / ((5 + n) / 6)^alpha; Wu et al. (2016), eq. 14, with T5's alpha. The
+  search of a row ends when no hypothesis under way can still enter its K best.
+  Hypotheses cut at T count only in rows where none was finished. With one beam
+  this is greedy decoding.
+
+  Args:
+    network: a `network.T5`.
+    params: its parameters, with `prompt` where the network has prompts.
+    batch: the encoder's arrays of plain rows.
+    max_length: T, the longest output, end of sequence included.
+    num_beams: K.
+    alpha: strength of the length penalty, at least 0; 0 is none.
+
+  Returns:
+    tokens [B, T] int32, as of `greedy_decode`, and their scores [B] float32.
+
+  Raises:
+    ValueError: num_beams below 1, or alpha below 0.
+  """
+  if num_beams < 1 or alpha < 0:
+    raise ValueError(
+      "num_beams must be at least 1 and alpha at least 0, got"
+      f" num_beams={num_beams}, alpha={alpha}"
+    )
+  if num_beams == 1:
+    tokens, log_probs = _decode(network, params, batch, max_length, _likeliest)
+    ended = tokens == EOS_ID
+    length = jnp.where(ended.any(-1), ended.argmax(-1) + 1, max_length)
+    return tokens, log_probs / _penalty(length, alpha)
+  return _beam(network, params, batch, max_length, num_beams, alpha)
+
+
+def make_decoder(
+  network,
+  num_beams: int = 1,
+  temperature: float = 0.0,
+  top_k: int = 0,
+  seed: int | None = None,
+):
+  """A jitted decoder: greedy, beam search, or sampling from one base key.
+
+  Args:
+    network: a `network.T5`.
+    num_beams: above 1 searches with so many beams.
+    temperature: above 0 samples; 0 does not.
+    top_k: see `sample_decode`; only with a temperature.
+    seed: of the base key, 0 by default; only with a temperature.
+
+  Returns:
+    (params, batch, row_ids [B] int, max_length) -> tokens [B, T] int32. A row
+    samples with `fold_in(base_key, row_id)`, so that it is drawn alike in any
+    batch.
+
+  Raises:
+    ValueError: a value out of range, or settings that exclude each other.
+  """
+  if num_beams < 1:
+    raise ValueError(f"num_beams must be at least 1, got {num_beams}")
+  if not 0 <= temperature < math.inf:
+    raise ValueError(f"temperature must be 0 or above, got {temperature}")
+  vocab_size = network.config.vocab_size
+  if not 0 <= top_k <= vocab_size:
+    raise ValueError(
+      f"top_k must be from 0 (all) to vocab_size={vocab_size}, got {top_k}"
+    )
+  if num_beams > 1 and temperature:
+    raise ValueError(
+      f"num_beams={num_beams} and temperature={temperature}: beam search does"
+      " not sample; give one of them"
+    )
+  if not temperature and (top_k or seed is not None):
+    raise ValueError(
+      f"top_k={top_k}, seed={seed}: only sampling uses them; give a"
+      " temperature above 0"
+    )
+  if seed is not None and not -(2**63) <= seed < 2**63:
+    raise ValueError(f"seed must fit into 64 bits, got {seed}")
+  base_key = jax.random.key(seed or 0)
+
+  def decode(params, batch, row_ids, max_length):
+    if num_beams > 1:
+      return beam_decode(network, params, batch, max_length, num_beams)[0]
+    if not temperature:
+      return greedy_decode(network, params, batch, max_length)
+    keys = jax.vmap(lambda row: jax.random.fold_in(base_key, row))(row_ids)
+    return sample_decode(
+      network, params, batch, max_length, keys, temperature, top_k
+    )
+
+  return jax.jit(decode, static_argnames="max_length")
+
+
+def score_candidates(network, params, batch, num_candidates: int):
+  """Log-probabilities of given targets, for rank classification.
+
+  Args:
+    network: a `network.T5`.
+    params: its parameters, with `prompt` where the network has prompts.
+    batch: arrays of `batches.make_batch`, made from examples whose targets
+      are lists of candidates; plain or packed.
+    num_candidates: candidates in the batch, or any larger number.
+
+  Returns:
+    [num_candidates] float32: Σ log p over the candidate's tokens, end of
+    sequence included, in the order of the examples and of their candidates;
+    0 beyond the last one.
+  """
+  logits, _ = network.apply(
+    {"params": params},
+    encode(network, params, batch),
+    batch["encoder_segment_ids"],
+    batch["decoder_input_tokens"],
+    batch["decoder_segment_ids"],
+    batch.get("decoder_cross_segment_ids"),
+    method="decode",
+  )
+  log_probs = -losses.cross_entropy(logits, batch["decoder_target_tokens"])
+  return losses.sum_by(
+    log_probs * batch["decoder_loss_weights"],
+    batch["decoder_candidate_ids"],
+    num_candidates + 1,
+  )[1:]
+
+
+def _start(network, params, batch, max_length):
+  """The cache, a step function, and which rows hold an example [B]."""
+  variables = {"params": params}
+  segment_ids = batch["encoder_segment_ids"]
+  encoded = encode(network, params, batch)
+  cache = network.apply(
+    variables, encoded, segment_ids, max_length, method="init_cache"
+  )
+
+  def step(tokens, cache, index):
+    logits, cache = network.apply(
+      variables, tokens, cache, index, method="decode_step"
+    )
+    return logits.astype(jnp.float32), cache
+
+  return cache, step, jnp.any(segment_ids > 0, axis=-1)
+
+
+def _likeliest(logits, index):
+  del index
+  return jnp.argmax(logits, axis=-1)
+
+
+def _decode(network, params, batch, max_length, choose):
+  """Tokens [B, T] and the sum of their log-probabilities [B].
+
+  Args:
+    network, params, batch, max_length: as of `greedy_decode`.
+    choose: (logits [B, V], index []) -> token ids [B].
+  """
+  cache, step, real = _start(network, params, batch, max_length)
+  batch_size = real.shape[0]
+
+  def body(state):
+    index, last, done, output, total, cache = state
+    logits, cache = step(last, cache, index)  # [B, V]
+    token = jnp.where(done, 0, choose(logits, index))
+    # Compiled away where the caller leaves the sum.
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    log_prob = chosen - jax.nn.logsumexp(logits, axis=-1)
+    total = total + jnp.where(done, 0.0, log_prob)
+    output = lax.dynamic_update_slice(
+      output, token[:, None].astype(jnp.int32), (0, index)
+    )
+    done = done | (token == EOS_ID)
+    return index + 1, token, done, output, total, cache
+
+  *_, output, total, _ = lax.while_loop(
+    lambda state: (state[0] < max_length) & ~jnp.all(state[2]),
+    body,
+    (
+      jnp.int32(0),
+      jnp.full((batch_size,), START_ID),
+      ~real,
+      jnp.zeros((batch_size, max_length), jnp.int32),
+      jnp.zeros((batch_size,)),
+      cache,
+    ),
+  )
+  return output, total
+
+
+def _penalty(length, alpha):
+  return ((5.0 + length) / 6.0) ** alpha
+
+
+def _beam(network, params, batch, max_length, num_beams, alpha):
+  k = num_beams
+  cache, step, real = _start(network, params, batch, max_length)
+  batch_size = real.shape[0]
+  cache = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), cache)  # [B K, ...]
+  nothing = jnp.zeros((batch_size, k, max_length), jnp.int32)
+  # All beams start equal, so only the first may be continued.
+  first = jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf)
+
+  def pick(x, indices):  # [B, M, ...], [B, K] -> [B, K, ...]
+    extra = (1,) * (x.ndim - 2)
+    return jnp.take_along_axis(x, indices.reshape(*indices.shape, *extra), 1)
+
+  def row_ended(best_live, done_scores, length):
+    # Log-probabilities only fall and the penalty is largest at T, so no
+    # continuation of a live hypothesis scores above this.
+    bound = best_live / _penalty(max_length, alpha)
+    return (jnp.min(done_scores, axis=-1) >= bound) | ~real
+
+  def body(state):
+    index, live, live_scores, done, done_scores, cache = state
+    last = jnp.where(
+      index == 0, START_ID, live[:, :, jnp.maximum(index - 1, 0)]
+    )
+    logits, cache = step(last.reshape(-1), cache, index)
+    log_probs = jax.nn.log_softmax(logits)
+    vocab_size = log_probs.shape[-1]
+    scores = live_scores[..., None] + log_probs.reshape(batch_size, k, -1)
+    # At most K of the 2K best end here, which leaves K to go on with.
+    scores, flat = lax.top_k(scores.reshape(batch_size, -1), 2 * k)  # [B, 2K]
+    beams, tokens = flat // vocab_size, flat % vocab_size
+    sequences = lax.dynamic_update_slice(
+      pick(live, beams), tokens[..., None].astype(jnp.int32), (0, 0, index)
+    )
+    ends = tokens == EOS_ID
+    finished = jnp.where(ends, scores / _penalty(index + 1, alpha), -jnp.inf)
+    done = jnp.concatenate([done, sequences], axis=1)
+    done_scores = jnp.concatenate([done_scores, finished], axis=1)
+    done_scores, best = lax.top_k(done_scores, k)
+    done = pick(done, best)
+    live_scores, best = lax.top_k(jnp.where(ends, -jnp.inf, scores), k)
+    live, beams = pick(sequences, best), pick(beams, best)
+    rows = (jnp.arange(batch_size)[:, None] * k + beams).reshape(-1)
+    # The encoder's keys and values are the same for all beams of a row.
+    cache = {**cache, "self": jax.tree.map(lambda x: x[rows], cache["self"])}
+    return index + 1, live, live_scores, done, done_scores, cache
+
+  def unfinished(state):
+    index, _, live_scores, _, done_scores, _ = state
+    ended = row_ended(live_scores[:, 0], done_scores, index)
+    return (index < max_length) & ~jnp.all(ended)
+
+  _, live, live_scores, done, done_scores, _ = lax.while_loop(
+    unfinished,
+    body,
+    (
+      jnp.int32(0),
+      nothing,
+      jnp.broadcast_to(first, (batch_size, k)),
+      nothing,
+      jnp.full((batch_size, k), -jnp.inf),
+      cache,
+    ),
+  )
+  cut = live_scores[:, 0] / _penalty(max_length, alpha)
+  any_done = done_scores[:, 0] > -jnp.inf
+  tokens = jnp.where(any_done[:, None], done[:, 0], live[:, 0])
+  scores = jnp.where(any_done, done_scores[:, 0], cut)
+  return jnp.where(real[:, None], tokens, 0), jnp.where(real, scores, 0.0)

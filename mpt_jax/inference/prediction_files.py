@@ -1,0 +1,297 @@
+"""Predictions for files of JSON lines, or of plain lines of text."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import select
+import sys
+import time
+
+import rich.console
+import rich.progress
+
+from mpt_jax.io.prediction_output import open_output
+
+# Rows of so many batches are sorted by length and written together.
+WINDOW_BATCHES = 16
+# A window of standard input is not waited for longer than this.
+STALL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+  """What a call predicted.
+
+  Attributes:
+    num_rows: rows that were predicted.
+    num_tokens: tokens read and generated, without prompts and padding.
+    seconds: from the first batch to the last, compilation included.
+  """
+
+  num_rows: int
+  num_tokens: int
+  seconds: float
+
+  def __str__(self):
+    seconds = max(self.seconds, 1e-9)
+    rows = "row" if self.num_rows == 1 else "rows"
+    return (
+      f"{self.num_rows} {rows} in {self.seconds:.1f} s, compilation included:"
+      f" {self.num_rows / seconds:.1f} examples/s,"
+      f" {self.num_tokens / seconds:,.0f} tokens/s"
+    )
+
+
+def predict_file(
+  predictor, source="-", target="-", *, task=None, overwrite=False
+) -> Throughput:
+  """Reads rows, predicts, and writes them as JSON lines in the same order.
+
+  A file named `.jsonl` holds a JSON object per line, one named `.txt` a text
+  per line; of others the first line tells: it is JSON if it starts with a
+  brace. A file is checked to its end before the first prediction; lines of
+  standard input are predicted and written as they come.
+
+  The output file appears when it is complete. Until then its lines are in
+  `TARGET.partial`, and `TARGET.partial.json` says what they were made of. The
+  same call after a stop goes on behind the last whole line and gives the same
+  bytes as a call that was not stopped: the rows of a batch are the same again.
+
+  Args:
+    predictor: a `predict.Predictor`.
+    source: the file, "-" for standard input.
+    target: the file, "-" for standard output, written as it is made.
+    task: of the rows that name none.
+    overwrite: replace a target that exists.
+
+  Returns:
+    What was predicted, and how fast.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a broken line, or one that does not fit its task (file and line
+      are named); a target that exists, or was begun from something else.
+  """
+  window = WINDOW_BATCHES * predictor.batch_size
+  total = begun = None
+  if target != "-":
+    check_target(target, overwrite)
+  for name, stream, path in (
+    ("input", sys.stdin, source),
+    ("output", sys.stdout, target),
+  ):
+    if path == "-" and stream is None:
+      raise ValueError(f"standard {name} is closed; give a file with --{name}")
+  if source == "-":
+    source = _StandardInput()
+  else:
+    digest = hashlib.sha256()
+    rows = _prepared(predictor, read_rows(source, task, digest), source)
+    total = sum(1 for _ in rows)
+    if not total:
+      raise ValueError(f"{source} is empty: it has no rows")
+    begun = {
+      "input": digest.hexdigest(),
+      "task": task,
+      "window": window,
+      **predictor.fingerprint(),
+    }
+  predicted, tokens = 0, predictor.num_tokens
+  with open_output(target, begun) as (file, written), _progress(total) as bar:
+    first = written // window * window
+    if written:
+      print(
+        f"{written} of {total} rows are in {target}.partial: going on",
+        file=sys.stderr,
+      )
+      bar(min(first, total))
+    rows = _prepared(predictor, read_rows(source, task), source)
+    start = time.perf_counter()
+    for part in _windows(rows, window, source, first):
+      if first + len(part) > written:
+        results = predictor.run(part, first, bar)
+        for result in results[max(0, written - first) :]:
+          file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        predicted += len(part)
+      first += len(part)
+  seconds = time.perf_counter() - start
+  return Throughput(predicted, predictor.num_tokens - tokens, seconds)
+
+
+def check_target(target, overwrite):
+  """Raises ValueError where the output exists and is to be kept."""
+  path = pathlib.Path(target)
+  if path.exists() and not path.is_file():
+    kind = "a folder" if path.is_dir() else "no regular file"
+    raise ValueError(f"{target} is {kind}; name a file with --output, or - ")
+  if path.exists() and not overwrite:
+    raise ValueError(f"{target} exists; give --overwrite, or another --output")
+
+
+def read_rows(source, task=None, digest=None):
+  """Yields (line number, row) of a file.
+
+  Args:
+    source: the file, or standard input.
+    task: of the rows that name none.
+    digest: a hashlib object that takes in what is read.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a line that is not UTF-8 text or not a JSON object.
+  """
+  name = str(source)
+  with contextlib.ExitStack() as stack:
+    if isinstance(source, _StandardInput):
+      file = source
+      if sys.stdin.isatty():
+        print("reading rows from the terminal; Ctrl-D ends", file=sys.stderr)
+    else:
+      if not pathlib.Path(source).is_file():
+        raise FileNotFoundError(f"no file {source} to predict for")
+      file = stack.enter_context(open(source, "rb"))
+    is_json = {".jsonl": True, ".txt": False}.get(pathlib.Path(name).suffix)
+    for number, data in enumerate(file, 1):
+      if digest is not None:
+        digest.update(data)
+      try:
+        line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+      except UnicodeDecodeError as error:
+        raise ValueError(
+          f"{name}, line {number}: not UTF-8 text: {error}"
+        ) from error
+      if is_json is None and line:
+        is_json = line.startswith("{")
+      if not line and is_json is not False:
+        continue
+      row = (
+        _parse(line, f"{name}, line {number}") if is_json else {"text": line}
+      )
+      if task is not None:
+        row.setdefault("task", task)
+      yield number, row
+
+
+class _StandardInput:
+  """The lines of standard input, bytes, and whether there is one by now."""
+
+  def __init__(self):
+    self._lines, self._rest = collections.deque(), b""
+    self._ended = False
+
+  def __str__(self):
+    return "standard input"
+
+  def __iter__(self):
+    while self.has_line():
+      if not self._lines:
+        return
+      yield self._lines.popleft()
+
+  def has_line(self, seconds=None) -> bool:
+    """Whether a line or the end has come, or comes within so many seconds."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while not self._lines and not self._ended:
+      left = None if end is None else max(0.0, end - time.monotonic())
+      # Not by a thread: Python may abort where one still waits at its end.
+      if not select.select([sys.stdin], [], [], left)[0]:
+        return False
+      data = os.read(sys.stdin.fileno(), 1 << 16)
+      *lines, self._rest = (self._rest + data).split(b"\n")
+      self._ended = not data
+      self._lines += lines
+      if self._ended and self._rest:
+        self._lines.append(self._rest)
+    return True
+
+
+def _parse(line, where):
+  try:
+    row = json.loads(line)
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f"{where}: not valid JSON: {error.msg} at column {error.colno}. Lines of"
+      " plain text belong in a .txt file"
+    ) from error
+  except (ValueError, RecursionError) as error:
+    # A number of thousands of digits, or too many brackets.
+    raise ValueError(f"{where}: {error}") from error
+  try:
+    # What is read must be writable: JSON may hold half of a surrogate pair,
+    # and Python reads numbers that JSON has not.
+    json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{where}: half of a surrogate pair (\\ud800 to \\udfff), which is no"
+      " Unicode text; the text was cut within a character"
+    ) from error
+  except ValueError as error:
+    raise ValueError(
+      f"{where}: NaN or an infinite number, which JSON cannot hold; put null"
+      " in its place"
+    ) from error
+  if not isinstance(row, dict):
+    raise ValueError(
+      f'{where}: expected a JSON object like {{"text": ...}}, got'
+      f" {type(row).__name__}"
+    )
+  return row
+
+
+def _prepared(predictor, rows, source):
+  for number, row in rows:
+    try:
+      yield predictor.prepare(row)
+    except ValueError as error:
+      raise ValueError(f"{source}, line {number}: {error}") from error
+
+
+def _windows(rows, size, source, first):
+  """Lists of `size` rows, from row `first` on; of stdin also shorter ones."""
+  if isinstance(source, _StandardInput):
+    yield from _stream(rows, size, source)
+    return
+  rows = itertools.islice(rows, first, None)
+  while part := list(itertools.islice(rows, size)):
+    yield part
+
+
+def _stream(rows, size, source):
+  """Lists of what has come: up to `size` rows, or those before a stall.
+
+  What is wrong with a row is raised behind the rows before it.
+  """
+  end = None
+  while end is None:
+    part = []
+    try:
+      while len(part) < size and (not part or source.has_line(STALL_SECONDS)):
+        part.append(next(rows))
+    except (StopIteration, ValueError) as error:
+      end = error
+    if part:
+      yield part
+  if not isinstance(end, StopIteration):
+    raise end
+
+
+@contextlib.contextmanager
+def _progress(total):
+  """A function that moves a bar, where there is a file and a terminal."""
+  console = rich.console.Console(stderr=True)
+  with rich.progress.Progress(
+    "{task.description}",
+    rich.progress.BarColumn(),
+    rich.progress.MofNCompleteColumn(),
+    rich.progress.TimeRemainingColumn(),
+    console=console,
+    disable=not (console.is_terminal and total is not None),
+  ) as bar:
+    task = bar.add_task("predict", total=total)
+    yield lambda rows: bar.advance(task, rows)

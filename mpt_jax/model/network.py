@@ -1,0 +1,190 @@
+"""T5 1.0 and 1.1 in Flax Linen, with prompts in the token stream.
+
+The parameter tree carries t5x's names, so that t5x checkpoints load by name;
+`prompt` is the only subtree that T5 does not have. Axis letters: B batch,
+L length, T target_length, D emb_dim, V vocab_size, H num_heads, K head_dim.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+
+from mpt_jax.model import layers
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.stacks import Decoder, Encoder
+from mpt_jax.prompts.parametrization import Prompt, PromptConfig
+
+
+@flax.struct.dataclass
+class Output:
+  """What a forward pass returns.
+
+  Attributes:
+    logits: [B, T, V] float32.
+    encoder_hidden: tuple of [B, L, D]: the embeddings, the output of each
+      block, and in the place of the last block's the normed final states.
+      Only the final states unless all layers were asked for.
+    decoder_hidden: the same for the decoder, of [B, T, D].
+  """
+
+  logits: Any
+  encoder_hidden: tuple
+  decoder_hidden: tuple
+
+
+class T5(nn.Module):
+  """An encoder-decoder Transformer whose inputs may hold prompt slots.
+
+  Where `encoder_prompt_slots` is above 0, the embedding of the token is
+  replaced by row `slot - 1` of the prompt of task `encoder_task_ids`.
+
+  Attributes:
+    config: the shape of the T5.
+    prompt_config: the bank of prompts, or None for a T5 without prompts.
+    longest_segment: positions of the longest example. Given, the encoder
+      attends example by example, and the decoder to few targets' examples
+      likewise (see `segment_attention`), which is for long packed rows on a
+      CPU; None attends to whole rows.
+  """
+
+  config: T5Config
+  prompt_config: PromptConfig | None = None
+  longest_segment: int | None = None
+
+  def setup(self):
+    c = self.config
+    self.token_embedder = layers.Embed(
+      c.vocab_size, c.emb_dim, jnp.dtype(c.dtype)
+    )
+    # Every example has its prompt and the end of sequence.
+    prompt_length = (
+      self.prompt_config.prompt_length if self.prompt_config else 0
+    )
+    self.encoder = Encoder(c, self.longest_segment, prompt_length + 1)
+    self.decoder = Decoder(c, self.longest_segment)
+    if self.prompt_config is not None:
+      self.prompt = Prompt(self.prompt_config, c.emb_dim)
+
+  def encode(
+    self,
+    encoder_input_tokens,
+    encoder_segment_ids,
+    encoder_prompt_slots=None,
+    encoder_task_ids=None,
+    deterministic=True,
+  ):
+    """Runs the encoder.
+
+    Args:
+      encoder_input_tokens: [B, L] int in [0, V); ignored at prompt slots.
+      encoder_segment_ids: [B, L] int: 0 is padding, equal positive numbers are
+        one example, which sees itself alone.
+      encoder_prompt_slots: [B, L] int in [0, P]; 0 is no slot.
+      encoder_task_ids: [B, L] int in [0, N), the slot's row of the bank.
+      deterministic: no dropout.
+
+    Returns:
+      A tuple of num_encoder_layers + 1 hidden states [B, L, D].
+    """
+    x = self.token_embedder(encoder_input_tokens)
+    if self.prompt_config is not None:
+      rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
+      x = jnp.where(
+        (encoder_prompt_slots > 0)[..., None], rows.astype(x.dtype), x
+      )
+    return self.encoder(x, encoder_segment_ids, deterministic)
+
+  def decode(
+    self,
+    encoded,
+    encoder_segment_ids,
+    decoder_input_tokens,
+    decoder_segment_ids,
+    decoder_cross_segment_ids=None,
+    deterministic=True,
+  ):
+    """Runs the decoder on whole targets (teacher forcing).
+
+    Args:
+      encoded: [B, L, D], the encoder's final states.
+      encoder_segment_ids: [B, L] int.
+      decoder_input_tokens: [B, T] int, targets shifted right.
+      decoder_segment_ids: [B, T] int for the decoder's self-attention.
+      decoder_cross_segment_ids: [B, T] int for the attention to the encoder;
+        the decoder's own by default. They differ where several candidate
+        targets are scored for one input.
+      deterministic: no dropout.
+
+    Returns:
+      logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
+    """
+    if decoder_cross_segment_ids is None:
+      decoder_cross_segment_ids = decoder_segment_ids
+    hidden = self.decoder(
+      self.token_embedder(decoder_input_tokens),
+      encoded,
+      encoder_segment_ids,
+      decoder_segment_ids,
+      decoder_cross_segment_ids,
+      deterministic,
+    )
+    return self.logits(hidden[-1]), hidden
+
+  def logits(self, x):
+    """Final decoder states [B, T, D] -> logits [B, T, V] float32."""
+    if self.config.logits_via_embedding:
+      return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
+    return self.decoder.logits_dense(x).astype(jnp.float32)
+
+  def init_cache(self, encoded, encoder_segment_ids, max_length):
+    """The cache of cached decoding for up to `max_length` positions.
+
+    Args:
+      encoded: [B, L, D].
+      encoder_segment_ids: [B, L]; one example a row, segment 1.
+      max_length: positions to make room for.
+
+    Returns:
+      A pytree of arrays whose first axis is B.
+    """
+    return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
+
+  def decode_step(self, tokens, cache, index):
+    """One position: tokens [B] at `index` -> logits [B, V], new cache."""
+    x = self.token_embedder(tokens[:, None])
+    x, cache = self.decoder.step(x, cache, index)
+    return self.logits(x)[:, 0], cache
+
+  def __call__(self, batch, deterministic=True, all_hidden=False) -> Output:
+    """Encoder and decoder on a batch; see `mpt_jax.data.batches` for its arrays."""
+    encoder_hidden = self.encode(
+      batch["encoder_input_tokens"],
+      batch["encoder_segment_ids"],
+      batch.get("encoder_prompt_slots"),
+      batch.get("encoder_task_ids"),
+      deterministic,
+    )
+    logits, decoder_hidden = self.decode(
+      encoder_hidden[-1],
+      batch["encoder_segment_ids"],
+      batch["decoder_input_tokens"],
+      batch["decoder_segment_ids"],
+      batch.get("decoder_cross_segment_ids"),
+      deterministic,
+    )
+    if not all_hidden:
+      encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]
+    return Output(logits, encoder_hidden, decoder_hidden)
+
+
+def init_variables(network: T5, key):
+  """Random parameters and their logical axes, {"params", "params_axes"}."""
+  tokens = jnp.zeros((1, 2), jnp.int32)
+  batch = {
+    f"{stack}_{name}": tokens
+    for stack in ("encoder", "decoder")
+    for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
+  }
+  return network.init(key, batch)

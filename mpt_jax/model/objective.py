@@ -1,0 +1,286 @@
+"""A frozen T5 with a bank of prompts: parameters, losses, all pure functions.
+
+Parameters are one tree with t5x's names, in which `prompt` is the bank. It is
+split in two, in one place: `split_params`. A step differentiates with respect
+to the trainable tree alone.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from mpt_jax.model import losses
+from mpt_jax.model.config import T5Config
+from mpt_jax.model.network import T5, init_variables
+from mpt_jax.model.stacks import stack_layers
+from mpt_jax.prompts.parametrization import PromptConfig
+
+TRAINABLE = ("prompt", "everything")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+  """The distillation loss λ (L_KL + L_hidden), Wang et al. (2023), eq. 5.
+
+  Attributes:
+    weight: λ; 0.9 is from memory of the paper, unverified.
+    temperature: of the softmax in L_KL. The paper's is not known; 1 is plain.
+      L_KL is multiplied by temperature², so that its gradient keeps its scale
+      (Hinton et al., 2015, section 2).
+    kl: use L_KL.
+    hidden: use L_hidden, the mean squared difference of hidden states.
+    hidden_stacks: stacks whose states are compared: "encoder", "decoder". Each
+      gives a mean over its real positions, prompt slots included, and the
+      means are averaged.
+    hidden_layers: "last" (the normed final states) or "all" (the embeddings
+      and each block too, averaged), or a tuple of indices into those
+      num_layers + 1 states. Which of them the paper uses is not known.
+  """
+
+  weight: float = 0.9
+  temperature: float = 1.0
+  kl: bool = True
+  hidden: bool = True
+  hidden_stacks: tuple[str, ...] = ("encoder", "decoder")
+  hidden_layers: str | tuple[int, ...] = "last"
+
+  def __post_init__(self):
+    if not self.temperature > 0:
+      raise ValueError(
+        f"DistillConfig.temperature must be above 0, got {self.temperature}"
+      )
+    stacks = tuple(self.hidden_stacks)
+    if not stacks or not set(stacks) <= {"encoder", "decoder"}:
+      raise ValueError(
+        "DistillConfig.hidden_stacks must name 'encoder', 'decoder' or both,"
+        f" got {self.hidden_stacks!r}"
+      )
+    object.__setattr__(self, "hidden_stacks", stacks)
+    if self.hidden_layers not in ("last", "all"):
+      if isinstance(self.hidden_layers, str):
+        raise ValueError(
+          "DistillConfig.hidden_layers must be 'last', 'all' or a tuple of"
+          f" integers, got {self.hidden_layers!r}"
+        )
+      layers = tuple(self.hidden_layers)
+      if not layers or min(layers) < 0:
+        raise ValueError(
+          "DistillConfig.hidden_layers must name states from 0 on, got"
+          f" {self.hidden_layers!r}"
+        )
+      object.__setattr__(self, "hidden_layers", layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """The loss of a stage.
+
+  Attributes:
+    label_smoothing: see `losses.cross_entropy`.
+    z_loss: see `losses.cross_entropy`.
+    distill: the distillation term, or None for the task loss alone.
+  """
+
+  label_smoothing: float = 0.0
+  z_loss: float = 0.0
+  distill: DistillConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """T5, its bank of prompts, its loss, and the choice of what trains.
+
+  Attributes:
+    config: shape of the T5.
+    prompt_config: the bank, or None for a T5 without prompts.
+    teacher_config: the teachers' bank, for distillation.
+    loss_config: the loss.
+    trainable: "prompt", or "everything" for pretraining and for full
+      fine-tuning.
+    num_datasets: tasks of a T5 without prompts, told apart in the metrics.
+    longest_segment: see `network.T5`.
+  """
+
+  config: T5Config
+  prompt_config: PromptConfig | None = None
+  teacher_config: PromptConfig | None = None
+  loss_config: LossConfig = LossConfig()
+  trainable: str = "prompt"
+  num_datasets: int = 1
+  longest_segment: int | None = None
+
+  def __post_init__(self):
+    if self.trainable not in TRAINABLE:
+      raise ValueError(
+        f"trainable must be one of {TRAINABLE}, got {self.trainable!r}"
+      )
+    if self.trainable == "prompt" and self.prompt_config is None:
+      raise ValueError(
+        "trainable='prompt' needs a prompt_config: there is nothing to train"
+      )
+    student, teacher = self.prompt_config, self.teacher_config
+    if self.loss_config.distill is not None:
+      if student is None or teacher is None:
+        raise ValueError(
+          "distillation needs a prompt_config and a teacher_config"
+        )
+      if (student.num_tasks, student.prompt_length) != (
+        teacher.num_tasks,
+        teacher.prompt_length,
+      ):
+        raise ValueError(
+          "distillation compares prompts slot by slot: the students have"
+          f" num_tasks={student.num_tasks},"
+          f" prompt_length={student.prompt_length}, the teachers"
+          f" {teacher.num_tasks} and {teacher.prompt_length}"
+        )
+
+  @property
+  def network(self) -> T5:
+    return T5(self.config, self.prompt_config, self.longest_segment)
+
+  @property
+  def num_tasks(self) -> int:
+    return len(self.groups)
+
+  @property
+  def groups(self) -> tuple[int, ...]:
+    """The independent group of each task; see `PromptConfig.groups`."""
+    if self.prompt_config is None:
+      return (0,) * self.num_datasets
+    return self.prompt_config.groups
+
+  def init_variables(self, key):
+    """Random parameters and their logical axes, {"params", "params_axes"}."""
+    return init_variables(self.network, key)
+
+  def split_params(self, params):
+    """(trainable, frozen) from one tree of parameters."""
+    if self.trainable == "everything":
+      return params, {}
+    frozen = {k: v for k, v in params.items() if k != "prompt"}
+    return {"prompt": params["prompt"]}, frozen
+
+  def stack_frozen(self, frozen):
+    """The frozen parameters with what each step would otherwise make of them.
+
+    Where attention goes by segments, the stacks loop over their layers, whose
+    parameters, stacked, are added under "stacked".
+    """
+    if self.longest_segment is None or "encoder" not in frozen:
+      return frozen
+    stacked = {k: stack_layers(frozen[k]) for k in ("encoder", "decoder")}
+    return {**frozen, "stacked": stacked}
+
+  def loss(self, trainable, frozen, batch, key=None):
+    """The loss of a batch: a sum over groups of each group's mean.
+
+    Args:
+      trainable: parameters to differentiate with respect to.
+      frozen: all other parameters; under "teacher_prompt" the teachers' bank,
+        where there is a distillation loss; "stacked" of `stack_frozen` may be
+        there.
+      batch: arrays of `batches.make_batch`. `decoder_mean_weights` and
+        `encoder_mean_weights` may hold the weights of `losses.mean_weights`
+        of the whole batch, of which this is a part.
+      key: PRNG key for dropout, or None for none.
+
+    Returns:
+      (loss [], metrics): for each term a pair of [N] sums over the task's
+      positions and [N] numbers of positions, under "loss" (the task loss, all
+      that there is without distillation), "kl" and "hidden".
+    """
+    frozen = dict(frozen)
+    teacher = frozen.pop("teacher_prompt", None)
+    stacked = frozen.pop("stacked", {})
+    params = {**frozen, **trainable}
+    distill = self.loss_config.distill
+    if "decoder_mean_weights" not in batch:
+      batch = {**batch, **self.mean_weights(batch)}
+    all_hidden = distill is not None and distill.hidden_layers != "last"
+    output = self.network.apply(
+      {"params": params, "stacked": stacked},
+      batch,
+      deterministic=key is None,
+      all_hidden=all_hidden,
+      rngs=None if key is None else {"dropout": key},
+    )
+    weights = batch["decoder_loss_weights"]
+    task_ids = batch["decoder_task_ids"]
+    token_loss = losses.cross_entropy(
+      output.logits,
+      batch["decoder_target_tokens"],
+      self.loss_config.label_smoothing,
+      self.loss_config.z_loss,
+    )
+    total = jnp.sum(token_loss * batch["decoder_mean_weights"])
+    count = losses.sum_by(weights, task_ids, self.num_tasks)
+    by_task = lambda x: losses.sum_by(x * weights, task_ids, self.num_tasks)
+    metrics = {"loss": (by_task(token_loss), count)}
+    if distill is None:
+      return total, metrics
+
+    teacher_output = jax.lax.stop_gradient(
+      T5(self.config, self.teacher_config, self.longest_segment).apply(
+        {"params": {**params, "prompt": teacher}, "stacked": stacked},
+        batch,
+        all_hidden=all_hidden,
+      )
+    )
+    terms = 0.0
+    if distill.kl:
+      kl = distill.temperature**2 * losses.kl_divergence(
+        teacher_output.logits, output.logits, distill.temperature
+      )
+      terms += jnp.sum(kl * batch["decoder_mean_weights"])
+      metrics["kl"] = (by_task(kl), count)
+    if distill.hidden:
+      hidden, metrics["hidden"] = self._hidden_loss(
+        teacher_output, output, batch
+      )
+      terms += hidden
+    return total + distill.weight * terms, metrics
+
+  def _hidden_loss(self, teacher, student, batch):
+    distill = self.loss_config.distill
+    total = 0.0
+    sums = jnp.zeros((self.num_tasks,))
+    counts = jnp.zeros((self.num_tasks,))
+    for stack in distill.hidden_stacks:
+      teacher_states = getattr(teacher, f"{stack}_hidden")
+      student_states = getattr(student, f"{stack}_hidden")
+      if isinstance(distill.hidden_layers, tuple):
+        chosen = distill.hidden_layers
+        if max(chosen) >= len(student_states):
+          raise ValueError(
+            f"hidden_layers={chosen}: the {stack} has states 0 to"
+            f" {len(student_states) - 1}"
+          )
+        teacher_states = [teacher_states[i] for i in chosen]
+        student_states = [student_states[i] for i in chosen]
+      error = sum(
+        losses.hidden_mse(t, s)
+        for t, s in zip(teacher_states, student_states, strict=True)
+      ) / len(student_states)
+      total += jnp.sum(error * batch[f"{stack}_mean_weights"])
+      task_ids = batch[f"{stack}_task_ids"]
+      real = (batch[f"{stack}_segment_ids"] > 0).astype(jnp.float32)
+      sums += losses.sum_by(error * real, task_ids, self.num_tasks)
+      counts += losses.sum_by(real, task_ids, self.num_tasks)
+    return total / len(distill.hidden_stacks), (sums, counts)
+
+  def mean_weights(self, batch):
+    """Weights that turn sums over this batch's positions into group means."""
+    groups = jnp.asarray(self.groups)
+    result = {}
+    for stack, weights in (
+      ("encoder", (batch["encoder_segment_ids"] > 0).astype(jnp.float32)),
+      ("decoder", batch["decoder_loss_weights"]),
+    ):
+      ids = groups[batch[f"{stack}_task_ids"]]
+      num_groups = max(self.groups) + 1
+      result[f"{stack}_mean_weights"] = losses.mean_weights(
+        weights, ids, num_groups
+      )
+    return result

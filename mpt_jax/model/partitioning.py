@@ -1,0 +1,109 @@
+"""The mesh, and where each array lies on it."""
+
+import functools
+
+import jax
+import numpy as np
+from flax.core import unfreeze
+from flax.linen.partitioning import get_axis_names
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mpt_jax.model.network import T5, init_variables
+
+# Logical axis of a parameter -> mesh axis. What is not named is replicated.
+RULES = {"vocab": "model", "joined_kv": "model", "mlp": "model"}
+
+
+def make_mesh(num_model_partitions: int = 1) -> Mesh:
+  """All devices as a mesh of axes `data` and `model`.
+
+  Args:
+    num_model_partitions: devices that share one copy of the parameters.
+
+  Raises:
+    ValueError: it does not divide the number of devices.
+  """
+  count = jax.device_count()
+  if num_model_partitions < 1 or count % num_model_partitions:
+    raise ValueError(
+      f"num_model_partitions={num_model_partitions} does not divide the"
+      f" {count} devices"
+    )
+  return jax.make_mesh(
+    (count // num_model_partitions, num_model_partitions),
+    ("data", "model"),
+    axis_types=(AxisType.Auto, AxisType.Auto),
+  )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, P())
+
+
+def param_shardings(mesh: Mesh, variables):
+  """Shardings of a parameter tree by its logical axes.
+
+  Args:
+    mesh: the mesh.
+    variables: {"params", "params_axes"} of `Model.init_variables`, possibly
+      abstract.
+
+  Returns:
+    A tree like `params` of NamedSharding. An axis whose size the mesh does not
+    divide is replicated.
+  """
+
+  def sharding(array, axes):
+    names = [RULES.get(axis) for axis in axes]
+    names = [
+      name if name and size % mesh.shape[name] == 0 else None
+      for name, size in zip(names, array.shape, strict=True)
+    ]
+    return NamedSharding(mesh, P(*names))
+
+  axes = unfreeze(get_axis_names(variables["params_axes"]))
+  return jax.tree.map(sharding, unfreeze(variables["params"]), axes)
+
+
+def put(tree, shardings):
+  """Arrays that each process has the whole of -> arrays on all devices.
+
+  Args:
+    tree: arrays on the host or on devices, equal in all processes.
+    shardings: a tree like it, or one sharding for all.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, shardings)
+  if isinstance(shardings, jax.sharding.Sharding):
+    shardings = jax.tree.map(lambda _: shardings, tree)
+
+  def place(x, sharding):
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      return jax.device_put(x, sharding)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  return jax.tree.map(place, tree, shardings)
+
+
+def put_params(mesh: Mesh, network: T5, params):
+  """A network's parameters, each on the devices that its axes name."""
+  init = functools.partial(init_variables, network)
+  variables = jax.eval_shape(init, jax.random.key(0))
+  return put(params, param_shardings(mesh, variables))
+
+
+def put_batch(mesh: Mesh, batch):
+  """A batch, equal in all processes -> its rows split over `data`."""
+  return put(batch, NamedSharding(mesh, P("data")))
+
+
+def fetch(x) -> np.ndarray:
+  """The whole of an array of any sharding; all processes must ask for it."""
+  if isinstance(x, jax.Array) and not (
+    x.is_fully_addressable or x.is_fully_replicated
+  ):
+    return multihost_utils.process_allgather(x, tiled=True)
+  return np.asarray(x)

@@ -1,0 +1,100 @@
+"""Ways to adapt, side by side: the slots of a bank that compares methods."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from mpt_jax.prompts.bank import Slot, make_slots
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """One way to adapt to a task.
+
+  Where `init`, `source` or `learning_rate_scales` name several, each is a slot
+  of its own. A table takes the one that is best on validation, or has a row
+  for each; see `tables.Row.label`.
+
+  Attributes:
+    name: the slots' label; several settings follow it, as in
+      "spot-from_glue_mnli-lr_x0.1".
+    init: see `bank.Slot.init`; or several.
+    source: prompt file or run folder that `init` reads; or {name: folder}.
+    share: "tasks": the tasks of one number of shots and one seed share P*.
+    train_factors: False keeps the factors at their start.
+    learning_rate_scales: factors on the learning rates.
+  """
+
+  name: str
+  init: str | Sequence[str] = "mean_matrix"
+  source: str | Mapping[str, str] | None = None
+  share: str = "none"
+  train_factors: bool = True
+  learning_rate_scales: Sequence[float] = (1.0,)
+
+  def slots(self, tasks, shots, seeds) -> list[Slot]:
+    """The method's slots: the product of all settings, tasks fastest."""
+    inits = (self.init,) if isinstance(self.init, str) else self.init
+    sources = self.source
+    if not isinstance(sources, Mapping):
+      sources = {"": sources}
+    made = []
+    for source_name, source in sources.items():
+      for init in inits:
+        for scale in self.learning_rate_scales:
+          label = "-".join(
+            part
+            for part in (
+              self.name,
+              source_name,
+              f"from_{init.rpartition(':')[2]}" if len(inits) > 1 else "",
+              f"lr_x{scale:g}" if len(self.learning_rate_scales) > 1 else "",
+            )
+            if part
+          )
+          for slot in make_slots(
+            tasks, shots, seeds, self.share, init, source, self.train_factors
+          ):
+            group = slot.group and f"{label}_{slot.group}"
+            made.append(
+              dataclasses.replace(
+                slot, label=label, group=group, learning_rate_scale=scale
+              )
+            )
+    return made
+
+
+def method_slots(
+  methods: Sequence[str],
+  known: Sequence[Method],
+  tasks,
+  shots=(None,),
+  seeds=(0,),
+) -> tuple[Slot, ...]:
+  """The slots of several methods in one bank.
+
+  Args:
+    methods: names of those that are wanted.
+    known: all methods.
+    tasks: task names.
+    shots: numbers of examples per class, None for all.
+    seeds: draws of each.
+
+  Raises:
+    ValueError: a method that is not among the known ones.
+  """
+  by_name = {method.name: method for method in known}
+  made = []
+  for name in (methods,) if isinstance(methods, str) else methods:
+    if name not in by_name:
+      raise ValueError(f"METHODS: {name!r} is not one of {', '.join(by_name)}")
+    made += by_name[name].slots(tasks, shots, seeds)
+  return tuple(made)
+
+
+def batch_size(slots, examples_per_slot: int) -> int:
+  """Examples of a batch with so many of each slot.
+
+  >>> batch_size(make_slots(("a", "b"), seeds=(0, 1, 2)), 32)
+  192
+  """
+  return len(slots) * examples_per_slot

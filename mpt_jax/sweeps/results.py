@@ -1,0 +1,353 @@
+"""From a table's runs to its numbers: choice on validation, then test scores.
+
+The test split is seen once, by the slots that validation chose. What was
+measured stays in the run's results.json and is not measured again.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import NamedTuple
+
+import numpy as np
+import rich.progress
+
+from mpt_jax.backbones.backbone import open_backbone
+from mpt_jax.cli.inspect import num_backbone_parameters
+from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.model.config import T5Config
+from mpt_jax.prompts import bank
+from mpt_jax.sweeps import run as sweep
+from mpt_jax.sweeps.tables import Row
+
+RESULTS = "results.json"
+# All other metrics are fractions.
+IN_PERCENT = ("bleu",)
+
+
+class Cell(NamedTuple):
+  """A method's score in percent, over seeds; std is None for one seed."""
+
+  mean: float
+  std: float | None
+  num_seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A row of a table, of one variant.
+
+  Attributes:
+    row: what the table says of it.
+    method: its name, the variant's included.
+    cells: {heading: Cell}, the average included; what is missing is not there.
+    labels: {heading: label of the slots that validation chose}.
+    metrics: {heading: name of the metric}.
+    parameters: trained parameters per task, None where there is no run.
+  """
+
+  row: Row
+  method: str
+  cells: dict[str, Cell]
+  labels: dict[str, str]
+  metrics: dict[str, str]
+  parameters: float | None
+
+
+def row_slots(table, row, run) -> list:
+  """The slots of a planned run that belong to a row."""
+  if row.run != run.run.name:
+    return []
+  labelled = lambda label: (
+    row.label in ("", label) or label.startswith(row.label + "-")
+  )
+  return [
+    slot
+    for slot in run.experiment.slots
+    if slot.task in table.columns
+    and slot.shots == row.shots
+    and labelled(slot.label)
+  ]
+
+
+def check_run(table, run, planned):
+  """Checks that the table can show a run, before it is trained.
+
+  Args:
+    table: the table.
+    run: one of `planned`.
+    planned: all runs.
+
+  Raises:
+    ValueError: the table has no cell for any of its slots, or would choose
+      among them by an evaluation that the run does not make.
+  """
+  of_rows = [row_slots(table, row, run) for row in table.rows]
+  rows = [row for row in table.rows if row.run == run.run.name]
+  if rows and not any(of_rows):
+    shots = dict.fromkeys(str(row.shots) for row in rows)
+    raise ValueError(
+      f"run {run.name!r} would train"
+      f" {', '.join(slot.name for slot in run.experiment.slots[:3])}, ..., of"
+      f" which the table has no cell: its columns are"
+      f" {', '.join(table.columns)} and its rows have {', '.join(shots)} shots"
+    )
+  used = any(run.name in other.uses for other in planned)
+  if not rows and not used:
+    raise ValueError(
+      f"run {run.name!r} is in no row of the table, and no other run uses it"
+    )
+  for slots in of_rows:
+    if run.experiment.eval is None:
+      # Raises where there are several candidates.
+      choose(slots, {})
+
+
+def choose(slots, validation) -> dict[str, str]:
+  """Chooses each task's candidate by validation.
+
+  Args:
+    slots: the slots of a row.
+    validation: {slot name: score}.
+
+  Returns:
+    {task: label}: the label with the best mean over seeds, the first of equal
+    ones.
+
+  Raises:
+    ValueError: several candidates, and no validation score of one of them.
+  """
+  candidates = {}
+  for slot in slots:
+    labels = candidates.setdefault(slot.task, {})
+    labels.setdefault(slot.label, []).append(validation.get(slot.name))
+  chosen = {}
+  for task, labels in candidates.items():
+    if len(labels) > 1 and any(None in scores for scores in labels.values()):
+      raise ValueError(
+        f"task {task!r} has the candidates {', '.join(labels)}, and no"
+        " validation score to choose by; train with an evaluation"
+      )
+    if len(labels) == 1:
+      (chosen[task],) = labels
+    else:
+      means = {label: np.mean(scores) for label, scores in labels.items()}
+      chosen[task] = max(means, key=means.get)
+  return chosen
+
+
+def _chosen_slots(table, row, run):
+  """The slots of a row that count, in the bank's order."""
+  slots = row_slots(table, row, run)
+  validation = {}
+  if len({slot.label for slot in slots}) > 1:
+    loaded = bank.load_bank(run.folder)
+    for name, slot in zip(loaded.names, loaded.slots, strict=True):
+      scores = [v for k, v in slot["metrics"].items() if k != "step"]
+      validation[name] = scores[0] if scores else None
+  labels = choose(slots, validation)
+  return [slot for slot in slots if slot.label == labels[slot.task]]
+
+
+def _fingerprint(run) -> str:
+  """SHA-256 of what was trained."""
+  names = ("prompts/best.safetensors", "backbone/params.safetensors")
+  digest = hashlib.sha256()
+  for name in names:
+    if (run.folder / name).is_file():
+      with (run.folder / name).open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+  return digest.hexdigest()
+
+
+def read_results(run) -> dict:
+  """The run's results.json: {"eval", "trained", "rows"}; empty if none."""
+  path = run.folder / RESULTS
+  if not path.is_file():
+    return {}
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def evaluate_run(table, run, console) -> bool:
+  """Evaluates the slots of a run that the table needs and nobody measured.
+
+  Returns:
+    Whether the table has rows of this run.
+
+  Raises:
+    ValueError: results.json was made with other settings or other prompts.
+  """
+  chosen = [s for row in table.rows for s in _chosen_slots(table, row, run)]
+  wanted = {slot.name: slot for slot in chosen}
+  if not wanted:
+    return False
+  config = dataclasses.replace(
+    run.experiment.eval or EvalConfig(), split=table.split, max_examples=None
+  )
+  settings = {"eval": dataclasses.asdict(config), "trained": _fingerprint(run)}
+  old = read_results(run)
+  differ = [k for k in settings if old and old.get(k) != settings[k]]
+  if differ:
+    raise ValueError(
+      f"{run.folder / RESULTS} was made with other settings ({differ[0]}"
+      " differs); move it away to evaluate again"
+    )
+  done = {row["prompt"] for row in old.get("rows", [])}
+  missing = [name for name in wanted if name not in done]
+  if missing:
+    made = _evaluate(run, [wanted[n] for n in missing], config, console)
+    made = [row for row in made if row["prompt"] in missing]
+    result = {**settings, "rows": [*old.get("rows", []), *made]}
+    sweep.write_text(run.folder / RESULTS, json.dumps(result, indent=2) + "\n")
+  return True
+
+
+def _evaluate(run, slots, config, console):
+  """Rows of `evaluate_bank.evaluate`, "prompt" being the slot's name."""
+  from mpt_jax.inference import evaluate_bank
+
+  prompts, backbone = run.folder, None
+  names = [slot.name for slot in slots]
+  if run.experiment.prompt_length == 0:
+    prompts, backbone = None, run.folder / "backbone"
+    names = [slot.task for slot in slots]
+  with rich.progress.Progress(
+    console=console, transient=True, disable=not console.is_terminal
+  ) as bar:
+    task = bar.add_task(f"evaluate {run.name}", total=None)
+    rows = evaluate_bank.evaluate(
+      prompts,
+      names,
+      config,
+      backbone,
+      lambda done, total: bar.update(task, completed=done, total=total),
+      dtype=run.experiment.dtype,
+      num_model_partitions=run.arguments.get("num_model_partitions", 1),
+    )
+  if prompts is None:
+    of_task = {slot.task: slot.name for slot in slots}
+    rows = [{**row, "prompt": of_task[row["task"]]} for row in rows]
+  return rows
+
+
+def main_metric(task_name: str, names) -> str:
+  """The metric of a task that a table shows: the task's own, or the first."""
+  from mpt_jax import tasks
+
+  own = getattr(tasks.get_task(task_name), "metric", None)
+  return own if own in names else next(iter(names))
+
+
+def in_percent(metric, value) -> float:
+  return value if metric in IN_PERCENT else 100 * value
+
+
+def _cell(values) -> Cell:
+  std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  return Cell(float(np.mean(values)), std, len(values))
+
+
+def table_lines(table, planned) -> list[Line]:
+  """The table's lines with what was measured so far.
+
+  A cell is there once all of the row's seeds are; the average, once all cells
+  are. Its deviation is that of the seeds' own averages.
+  """
+  lines = []
+  for variant in table.variants:
+    runs = [run for run in planned if run.variant == variant]
+    for row in table.rows:
+      # The paper's numbers are not of any variant.
+      if row.run is None and variant != next(iter(table.variants)):
+        continue
+      name = row.method
+      if variant and row.run is not None:
+        name = f"{row.method}, {variant}"
+      lines.append(_line(table, row, name, runs))
+  return lines
+
+
+def _line(table, row, method, runs):
+  scores, labels, metrics, expected = {}, {}, {}, {}
+  for run in runs:
+    for slot in row_slots(table, row, run):
+      expected.setdefault(slot.task, set()).add(slot.seed)
+    results = read_results(run)
+    if not results:
+      continue
+    for slot in _chosen_slots(table, row, run):
+      found = {
+        r["metric"]: r["value"]
+        for r in results["rows"]
+        if r["prompt"] == slot.name
+      }
+      if found:
+        heading = table.columns[slot.task]
+        metrics[heading] = metric = main_metric(slot.task, found)
+        score = in_percent(metric, found[metric])
+        scores.setdefault(slot.task, {})[slot.seed] = score
+        labels[heading] = slot.label
+  complete = {t: s for t, s in scores.items() if set(s) == expected[t]}
+  cells = {
+    heading: _cell(list(complete[task].values()))
+    for task, heading in table.columns.items()
+    if task in complete
+  }
+  if len(complete) == len(table.columns):
+    seeds = set.intersection(*(set(s) for s in complete.values()))
+    by_seed = [np.mean([s[k] for s in complete.values()]) for k in seeds]
+    mean = float(np.mean([cell.mean for cell in cells.values()]))
+    cells[table.average] = _cell(by_seed)._replace(mean=mean)
+  return Line(
+    row,
+    method,
+    cells,
+    labels,
+    metrics,
+    _parameters_per_task(table, row, runs),
+  )
+
+
+def t5_config(preset, experiment) -> tuple[T5Config, bool]:
+  """(the shape of the experiment's T5, whether it was found).
+
+  A T5 that is not on this machine is taken for the preset.
+  """
+  if experiment.network is not None:
+    return experiment.network, True
+  try:
+    return open_backbone(experiment.backbone).config, True
+  except FileNotFoundError:
+    return T5Config.preset(preset), False
+
+
+def trained_parameters(experiment, slots, config) -> int:
+  """Trained parameters of some slots of an experiment.
+
+  Of prompts (l·d) for each P* that they have and (l + d)·R for each task whose
+  factors train, Wang et al. (2023), section 3.3: 77,668 for one target of
+  T5-Base, 8 · 10,468 for eight that share P*.
+
+  Args:
+    experiment: the settings.
+    slots: those slots.
+    config: the shape of the T5.
+  """
+  if experiment.trainable == "everything":
+    return num_backbone_parameters(config)
+  length, emb_dim = experiment.prompt_length, config.emb_dim
+  shared = len({slot.group or slot.name for slot in slots})
+  factors = experiment.rank * sum(slot.train_factors for slot in slots)
+  return shared * length * emb_dim + factors * (length + emb_dim)
+
+
+def _parameters_per_task(table, row, runs):
+  for run in runs:
+    slots = row_slots(table, row, run)
+    if slots:
+      config, _ = t5_config(table.preset(run.variant), run.experiment)
+      return trained_parameters(run.experiment, slots, config) / len(slots)
+  return None

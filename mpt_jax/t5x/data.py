@@ -1,0 +1,318 @@
+"""What t5x's programs read: the experiment's parts, its folders, its data.
+
+`gin/launchers/` binds it; `t5x_adapter` has the model and the trainer.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+
+import jax
+from clu.data.dataset_iterator import ArraySpec, DatasetIterator
+from etils import epath
+
+from mpt_jax.backbones import backbone as backbones
+from mpt_jax.backbones import t5x_checkpoints
+from mpt_jax.data import batches, pipeline
+from mpt_jax.io import paths
+from mpt_jax.prompts import bank
+from mpt_jax.t5x import tasks
+from mpt_jax.training import assembly, run_folder
+from mpt_jax.training.experiment import Experiment
+
+try:
+  # It imports all of t5x that is used here and in t5x_adapter.
+  import t5x.trainer
+except ImportError as error:
+  raise ImportError(
+    f"mpt_jax.t5x.adapter needs t5x and all that it imports ({error}). t5x is"
+    " not on PyPI: install it as https://github.com/google-research/t5x says,"
+    " and airio and jestimator, which are not on PyPI either, from their"
+    " repositories; `python -m mpt_jax.train` runs the same files without it"
+  ) from None
+
+
+@functools.lru_cache(maxsize=1)
+def assemble(experiment: Experiment) -> assembly.Assembly:
+  """The experiment's parts, loaded once for all functions that t5x calls."""
+  backbone = None
+  if is_t5x_checkpoint(experiment.backbone):
+    # t5x itself reads the tensors, each device its own part.
+    opened = backbones.open_backbone(experiment.backbone)
+    config = dataclasses.replace(
+      opened.config, dtype=experiment.dtype or opened.config.dtype
+    )
+    backbone = backbones.Backbone(
+      config,
+      None,
+      experiment.vocabulary_path or opened.find_vocabulary(),
+      None,
+      experiment.backbone,
+    )
+  return assembly.assemble(experiment, backbone=backbone)
+
+
+def is_t5x_checkpoint(backbone: str | None) -> bool:
+  """Whether an experiment's backbone is a t5x checkpoint."""
+  return (
+    backbone is not None
+    and t5x_checkpoints.find_checkpoint(backbone) is not None
+  )
+
+
+def model_dir(path: str, experiment: Experiment) -> str:
+  """The run's folder as t5x wants it.
+
+  Raises:
+    ValueError: it holds another experiment.
+  """
+  path = paths.absolute(path)
+  folder = epath.Path(path)
+  if (folder / run_folder.SETTINGS).exists():
+    run_folder.check_model_dir(folder, run_settings(assemble(experiment)))
+  return path
+
+
+def run_settings(parts: assembly.Assembly) -> dict:
+  """What a run's experiment.json says of its settings."""
+  settings = parts.experiment.to_json()
+  # What follows from the devices, of which the run may go on with others.
+  for name in ("long_rows", "row_multiple"):
+    del settings["batch"][name]
+  return {**settings, "launcher": "t5x"}
+
+
+def newest_checkpoint(path: str, experiment: Experiment) -> str:
+  """The newest step's folder in a run's folder; a step's folder itself.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint.
+    ValueError: the run's prompts are of other slots than the experiment's.
+  """
+  path = paths.absolute(path)
+  _check_slots(path, experiment)
+  steps = t5x.checkpoints.all_steps(path)
+  if steps:
+    return t5x.checkpoints.get_checkpoint_dir(path, max(steps))
+  if t5x_checkpoints.find_checkpoint(path) is None:
+    raise FileNotFoundError(
+      f"no t5x checkpoint in {path}: give MODEL_DIR, the folder of a run of"
+      " t5x.train, or CHECKPOINT_PATH"
+    )
+  return path
+
+
+def _check_slots(path, experiment):
+  """Prompts of equal shape would be taken for those of other tasks."""
+  asked = _shown(
+    (slot.name for slot in experiment.slots),
+    experiment.prompt_length,
+    experiment.rank,
+  )
+  fields = {field.name for field in dataclasses.fields(bank.Slot)}
+  for folder in (epath.Path(path), epath.Path(path).parent):
+    settings = folder / run_folder.SETTINGS
+    if settings.is_file():
+      run = json.loads(settings.read_text(encoding="utf-8"))
+      slots = (
+        bank.Slot(**{k: v for k, v in slot.items() if k in fields})
+        for slot in run["slots"]
+      )
+      trained = _shown(
+        (slot.name for slot in slots), run["prompt_length"], run["rank"]
+      )
+      if trained != asked:
+        raise ValueError(
+          f"the run in {folder} has the slots {trained}; the experiment's are"
+          f" {asked}: give MIXTURE_OR_TASK_NAME, SHOTS, SEEDS, PROMPT_LENGTH and"
+          " RANK as in training"
+        )
+
+
+def _shown(names, prompt_length, rank):
+  return f"{', '.join(names)} (prompt_length={prompt_length}, rank={rank})"
+
+
+# ------------------------------------------------------------------ training
+
+
+class PromptBatches(DatasetIterator):
+  """The native launcher's batches, each of as many rows as it needs.
+
+  t5x's loop takes all batches to be of one shape, and it asks for one before
+  it saves the first checkpoint, which would then hold the place behind it. So
+  `next` gives t5x blank batches of one shape, and `PromptTrainer` takes the
+  real ones from `next_batch`.
+
+  Args:
+    parts: the assembled experiment.
+    blank_rows: rows of a blank batch.
+  """
+
+  def __init__(self, parts: assembly.Assembly, blank_rows=1):
+    experiment = parts.experiment
+    self._config = experiment.batch
+    self._blank, _ = batches.make_batch([], experiment.batch, blank_rows)
+    self._initial = None
+    if is_t5x_checkpoint(experiment.backbone):
+      self._initial = f"{paths.absolute(experiment.backbone)}/"
+    self._stream = pipeline.ExampleStream(
+      parts.tasks,
+      [slot.data_name for slot in experiment.slots],
+      experiment.mix,
+    )
+
+  def __next__(self):
+    return self._blank
+
+  def next_batch(self, row_multiple: int):
+    """The arrays of the next batch, the same in all processes.
+
+    Args:
+      row_multiple: the number of rows is a multiple of it.
+
+    Raises:
+      ValueError: a fixed number of rows that is not.
+    """
+    config = self._config
+    if config.num_rows is not None and config.num_rows % row_multiple:
+      raise ValueError(
+        f"num_rows={config.num_rows} must be a multiple of {row_multiple}, the"
+        " devices that share a batch times num_microbatches"
+      )
+    config = dataclasses.replace(
+      config, row_multiple=math.lcm(config.row_multiple, row_multiple)
+    )
+    return batches.make_batch(next(self._stream), config)[0]
+
+  @property
+  def element_spec(self):
+    return {k: ArraySpec(v.dtype, v.shape) for k, v in self._blank.items()}
+
+  def save(self, filename):
+    self._stream.save(filename)
+
+  def restore(self, filename):
+    # t5x also looks beside the checkpoint that the T5 is from.
+    if self._initial and str(filename).startswith(self._initial):
+      return
+    self._stream.restore(_find_position(filename))
+
+
+def _find_position(filename) -> str:
+  """The file of a position: t5x names it by the number of processes.
+
+  All processes have the same position, so that of any number will do.
+  """
+  folder = epath.Path(filename).parent
+  if folder.name.startswith("process_"):
+    folder = folder.parent
+  for suffix in (".index", pipeline.COUNT):
+    if epath.Path(f"{filename}{suffix}").exists():
+      return str(filename)
+  for suffix in (".index", pipeline.COUNT):
+    for pattern in ("train_ds-*", "process_*/train_ds-*"):
+      for found in sorted(folder.glob(pattern + suffix)):
+        return str(found).removesuffix(suffix)
+  return str(filename)
+
+
+def find_batches(batch_iter) -> PromptBatches:
+  """The batches in what t5x.train makes of them: wrapped twice.
+
+  Raises:
+    TypeError: they are not of `get_dataset`.
+  """
+  found = getattr(getattr(batch_iter, "_it", None), "iterator", None)
+  if not isinstance(found, PromptBatches):
+    raise TypeError(
+      "PromptTrainer needs train.get_dataset_fn = @t5x_data.get_dataset, got"
+      f" batches of {type(found or batch_iter).__name__}"
+    )
+  return found
+
+
+def get_dataset(
+  cfg,
+  shard_id,
+  num_shards,
+  feature_converter_cls,
+  num_epochs=None,
+  continue_from_last_checkpoint=False,
+  *,
+  experiment: Experiment,
+) -> PromptBatches:
+  """t5x's `get_dataset_fn` for training."""
+  del feature_converter_cls, num_epochs, continue_from_last_checkpoint, shard_id
+  return PromptBatches(assemble(experiment), cfg.batch_size // num_shards)
+
+
+# ------------------------------------------------------------------ settings
+
+
+def train_dataset(experiment: Experiment):
+  """The `t5x.utils.DatasetConfig` of training; `get_dataset` has the data."""
+  parts = assemble(experiment)
+  rows = experiment.batch.num_rows or experiment.mix.batch_size
+  return _dataset_config(
+    *(parts, tasks.register_slots(parts), "train", rows),
+    experiment.num_microbatches,
+    experiment.mix.seed,
+  )
+
+
+def eval_dataset(experiment: Experiment, split: str | None = None):
+  """The slots' evaluation data: None where the experiment has no `eval`.
+
+  Args:
+    experiment: the settings.
+    split: instead of the experiment's.
+  """
+  if experiment.eval is None and split is None:
+    return None
+  parts = assemble(experiment)
+  return _eval_config(parts, tasks.register_slots(parts), split)
+
+
+def infer_dataset(
+  experiment: Experiment, split: str | None = None, mixed: bool = True
+):
+  """The data of t5x.infer.
+
+  Args:
+    experiment: the settings.
+    split: instead of the experiment's.
+    mixed: examples of all slots share batches and one file of predictions;
+      False: each slot has a file of its own.
+  """
+  parts = assemble(experiment)
+  register = tasks.register_mixed if mixed else tasks.register_slots
+  return _eval_config(parts, register(parts), split)
+
+
+def _eval_config(parts, name, split):
+  config = parts.experiment.eval
+  split = split or (config.split if config else "validation")
+  for slot, task in zip(parts.experiment.slots, parts.tasks, strict=True):
+    if split not in task.splits:
+      raise ValueError(
+        f"the task of slot {slot.name!r} has no split {split!r}; it has"
+        f" {', '.join(task.splits)}"
+      )
+  return _dataset_config(parts, name, split, config.num_rows if config else 32)
+
+
+def _dataset_config(parts, name, split, num_rows, multiple=1, seed=0):
+  # t5x wants the devices to divide it.
+  count = jax.device_count() * multiple
+  return t5x.utils.DatasetConfig(
+    mixture_or_task_name=name,
+    task_feature_lengths=tasks.feature_lengths(parts),
+    split=split,
+    batch_size=-(-num_rows // count) * count,
+    shuffle=split == "train",
+    seed=seed,
+    use_cached=False,
+    use_memory_cache=False,
+  )

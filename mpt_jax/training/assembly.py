@@ -1,0 +1,256 @@
+"""Builds what an experiment needs: backbone, tasks, model, parameters."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
+from mpt_jax.model import partitioning
+from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.objective import Model
+from mpt_jax.prompts import bank
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.training.experiment import Experiment
+
+
+@dataclasses.dataclass
+class Assembly:
+  """An experiment's parts, without the parameters to start from.
+
+  Attributes:
+    experiment: the settings, with all that follows from the bank filled in.
+    backbone: the T5. Its params are None where they are random or come from a
+      t5x checkpoint.
+    tasks: for each slot its seqio task, over the backbone's vocabulary.
+    model: network, bank, loss.
+  """
+
+  experiment: Experiment
+  backbone: Backbone
+  tasks: list
+  model: Model
+
+
+@dataclasses.dataclass
+class Setup(Assembly):
+  """An experiment with everything loaded.
+
+  Attributes:
+    trainable: tree that the run trains, at its start.
+    frozen: what `model.Model.loss` takes beside it, on the mesh.
+    mesh: where they are.
+  """
+
+  trainable: dict
+  frozen: dict
+  mesh: jax.sharding.Mesh
+
+  def network_params(self, trainable) -> dict:
+    """The network's whole tree with these trained parameters."""
+    params = {**self.frozen, **trainable}
+    for name in ("teacher_prompt", "stacked"):
+      params.pop(name, None)
+    return params
+
+
+def slot_tasks(slots, vocabulary_path):
+  """The slots' seqio tasks, few-shot draws made, over one vocabulary.
+
+  Raises:
+    ValueError: an unknown task; the message has the nearest names.
+  """
+  from mpt_jax import tasks as registry
+
+  vocabulary = None
+  if vocabulary_path is not None:
+    from mpt_jax.data import vocabularies
+
+    vocabulary = vocabularies.seqio_vocabulary(vocabulary_path)
+  made = []
+  for slot in slots:
+    task = registry.get_task(slot.task)
+    if vocabulary is not None:
+      task = registry.with_vocabulary(task, vocabulary)
+    if slot.shots is not None:
+      task = registry.few_shot(task, slot.shots, slot.seed)
+    made.append(task)
+  return made
+
+
+def _load_backbone(experiment: Experiment) -> Backbone:
+  if experiment.network is None:
+    return load_backbone(
+      experiment.backbone, experiment.dtype, experiment.vocabulary_path
+    )
+  return Backbone(
+    config=experiment.network,
+    params=None,
+    vocabulary_path=experiment.vocabulary_path,
+    fingerprint="random",
+    name="random",
+  )
+
+
+def assemble(
+  experiment: Experiment,
+  row_multiple: int = 1,
+  backbone: Backbone | None = None,
+) -> Assembly:
+  """Loads the backbone and the tasks, and builds the model.
+
+  On one CPU batches have long rows, which the encoder attends example by
+  example: the same losses in less time.
+
+  Args:
+    experiment: the settings.
+    row_multiple: the rows of a batch must be a multiple of it.
+    backbone: the experiment's, where it is loaded already.
+
+  Raises:
+    ValueError: settings that do not fit each other or the backbone.
+  """
+  backbone = backbone or _load_backbone(experiment)
+  check_vocabulary(backbone)
+  config = dataclasses.replace(
+    backbone.config, dropout_rate=experiment.dropout_rate
+  )
+  slots = experiment.slots
+  tasks = slot_tasks(slots, backbone.vocabulary_path)
+  prompt_config = teacher_config = None
+  optimizer = experiment.optimizer
+  if experiment.prompt_length:
+    prompt_config = bank.prompt_config(
+      slots, experiment.prompt_length, experiment.rank
+    )
+    scales = bank.optimizer_scales(slots, prompt_config.groups)
+    optimizer = dataclasses.replace(
+      optimizer, group_scales=scales[0], task_scales=scales[1]
+    )
+  if experiment.loss.distill is not None:
+    teacher_config = PromptConfig(len(slots), experiment.prompt_length, rank=0)
+  model = Model(
+    config,
+    prompt_config,
+    teacher_config,
+    experiment.loss,
+    experiment.trainable,
+    num_datasets=len(slots),
+  )
+  batch = dataclasses.replace(
+    experiment.batch,
+    prompt_length=experiment.prompt_length,
+    num_tasks=len(slots),
+    row_multiple=math.lcm(experiment.batch.row_multiple, row_multiple),
+  )
+  if batch.num_rows is not None and batch.num_rows % row_multiple:
+    raise ValueError(
+      f"num_rows={batch.num_rows} must be a multiple of {row_multiple}, the"
+      " devices that share a batch times num_microbatches"
+    )
+  if _goes_by_segments(experiment, row_multiple):
+    batch = dataclasses.replace(batch, long_rows=True, row_multiple=1)
+    model = dataclasses.replace(
+      model, longest_segment=batch.inputs_length + batch.prompt_length
+    )
+  experiment = dataclasses.replace(experiment, batch=batch, optimizer=optimizer)
+  return Assembly(experiment, backbone, tasks, model)
+
+
+def _goes_by_segments(experiment: Experiment, row_multiple: int) -> bool:
+  """Whether long rows, attended example by example, are faster: on one CPU.
+
+  Rows that the settings choose stay as they are.
+  """
+  batch = experiment.batch
+  return (
+    segment_attention.suits_devices()
+    and row_multiple == experiment.num_microbatches == 1
+    and experiment.dropout_rate == 0
+    and batch.pack
+    and batch.row_length is None
+    and batch.num_rows is None
+  )
+
+
+def starting_prompts(parts: Assembly, embedding) -> dict:
+  """The prompt tree to start from; see `bank.init_bank`.
+
+  Args:
+    parts: the assembled experiment.
+    embedding: [V, D], the backbone's token embedding.
+  """
+  vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
+  return bank.init_bank(
+    parts.experiment.slots,
+    parts.model.prompt_config,
+    np.asarray(embedding, np.float32),
+    encode=vocabulary.encode,
+    backbone=parts.backbone.fingerprint,
+  )
+
+
+def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
+  """Loads the backbone, the tasks and the starting prompts.
+
+  Args:
+    experiment: the settings.
+    num_model_partitions: see `partitioning.make_mesh`.
+
+  Raises:
+    ValueError: settings that do not fit each other, the backbone or the
+      sources; the message says which.
+  """
+  mesh = partitioning.make_mesh(num_model_partitions)
+  parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
+  model, backbone = parts.model, parts.backbone
+  variables = jax.eval_shape(model.init_variables, jax.random.key(0))
+  shardings = partitioning.param_shardings(mesh, variables)
+  if backbone.params is None:
+    init = lambda key: model.init_variables(key)["params"]
+    params = jax.jit(init, out_shardings=shardings)(
+      jax.random.key(experiment.seed)
+    )
+  else:
+    params = dict(backbone.params)
+  if model.prompt_config is not None:
+    embedding = partitioning.fetch(params["token_embedder"]["embedding"])
+    params["prompt"] = starting_prompts(parts, embedding)
+  params = partitioning.put(params, shardings)
+  trainable, frozen = model.split_params(params)
+  frozen = model.stack_frozen(frozen)
+  if experiment.loss.distill is not None:
+    prompts = teacher_prompts(experiment, backbone.fingerprint)
+    frozen["teacher_prompt"] = partitioning.put(
+      {"shared_prompt": prompts}, partitioning.replicated(mesh)
+    )
+  return Setup(
+    parts.experiment, backbone, parts.tasks, model, trainable, frozen, mesh
+  )
+
+
+def teacher_prompts(experiment: Experiment, fingerprint: str | None):
+  """The teachers' prompts [N, P, D], in the order of the slots.
+
+  Args:
+    experiment: the settings.
+    fingerprint: of the backbone, to be checked; None for no check.
+
+  Raises:
+    ValueError: no teachers are given, or they do not fit.
+  """
+  if experiment.teachers is None:
+    raise ValueError(
+      "distillation needs `teachers`: the run folder or prompt file of the"
+      " teacher stage"
+    )
+  teachers = bank.load_bank(experiment.teachers, fingerprint)
+  composed = teachers.composed
+  length = composed.shape[1]
+  if length != experiment.prompt_length:
+    raise ValueError(
+      f"the teachers' prompts have length {length}, prompt_length is"
+      f" {experiment.prompt_length}; they must be equal"
+    )
+  return composed[[teachers.index(slot.task) for slot in experiment.slots]]

@@ -1,0 +1,285 @@
+"""The native launcher: gin files and overrides in, one line out on errors."""
+
+import difflib
+import logging
+import os
+import re
+import tokenize
+
+from mpt_jax.io import paths as folders
+from mpt_jax.io.compilation_cache import use_compilation_cache
+from mpt_jax.io.errors import run_and_report
+
+# What `gin/launchers/mpt_jax.train.gin` binds.
+TRAIN = "mpt_jax.training.loop.train"
+PROCESS_ARGUMENTS = (
+  "--multiprocess",
+  "--coordinator_address",
+  "--process_count",
+  "--process_index",
+)
+USAGE = """\
+usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
+
+  --gin_file=FILE       a gin file; may be given several times, later ones win
+  --gin.NAME=VALUE      binds a macro (--gin.TRAIN_STEPS=100) or an argument
+                        (--gin.MixConfig.batch_size=16); strings need quotes
+                        of their own: --gin.MODEL_DIR=\\"/tmp/run\\"
+  --gin_search_paths=A,B  more folders in which gin files are looked for
+  --traceback           show where an error comes from
+  --multiprocess        this is one of several processes that train together,
+                        as on a TPU pod or under SLURM, where JAX finds the
+                        others; elsewhere give each of them
+  --coordinator_address=HOST:PORT --process_count=N --process_index=I
+                        the address is process 0's. MODEL_DIR must be a folder
+                        that all of them see
+
+The files in gin/ say which names there are.
+"""
+
+
+def parse_args(argv):
+  """Splits a command line.
+
+  Returns:
+    (gin files, bindings, search paths, show tracebacks).
+
+  Raises:
+    ValueError: an unknown argument, or no gin file.
+  """
+  files, bindings, paths, show = [], [], [], False
+  argv = list(argv)
+  while argv:
+    argument = argv.pop(0)
+    name, equals, value = argument.partition("=")
+    if name in ("--gin_file", "--gin_search_paths") and not equals:
+      if not argv:
+        raise ValueError(f"{name} needs a value")
+      value = argv.pop(0)
+    if name == "--gin_file":
+      files.append(value)
+    elif name == "--gin_search_paths":
+      paths += value.split(",")
+    elif name.startswith("--gin.") and equals:
+      bindings.append(f"{name.removeprefix('--gin.')} = {value}")
+    elif name == "--traceback":
+      show = True
+    else:
+      raise ValueError(f"unknown argument {argument!r}; see --help")
+  if not files:
+    raise ValueError(
+      "give at least one --gin_file, for instance"
+      " --gin_file=gin/mpt_teacher.gin"
+    )
+  return files, bindings, paths, show
+
+
+def join_processes(argv):
+  """Connects this process to the others of its run, if it is one of several.
+
+  Must come before anything else asks JAX for its devices.
+
+  Args:
+    argv: the command line.
+
+  Returns:
+    It without the arguments that this needs.
+
+  Raises:
+    ValueError: a value that is missing or no number, or no connection.
+  """
+  values, rest = {}, []
+  for argument in argv:
+    name, _, value = argument.partition("=")
+    if name in PROCESS_ARGUMENTS:
+      values[name] = value
+    else:
+      rest.append(argument)
+  if not values:
+    return rest
+  given = all(values.get(name) for name in PROCESS_ARGUMENTS[1:])
+  if not given and values.keys() != {PROCESS_ARGUMENTS[0]}:
+    raise ValueError(
+      "several processes need all of"
+      f" {', '.join(f'{n}=VALUE' for n in PROCESS_ARGUMENTS[1:])}, or --multiprocess"
+      " alone where JAX finds the others; got " + " ".join(argv)
+    )
+  import jax
+
+  address, count, index = (values.get(name) for name in PROCESS_ARGUMENTS[1:])
+  try:
+    if given:
+      jax.distributed.initialize(address, int(count), int(index))
+    else:
+      jax.distributed.initialize()
+  except (ValueError, RuntimeError) as error:
+    raise ValueError(
+      f"cannot join the processes of this run: {_first_lines(error)}"
+    ) from error
+  return rest
+
+
+def load_config(files, bindings, paths, function=TRAIN, partly=False):
+  """Parses gin files and bindings.
+
+  Args:
+    files: gin files.
+    bindings: "NAME = VALUE" lines, which win over the files'.
+    paths: more folders in which files are looked for.
+    function: the function whose arguments are wanted.
+    partly: leave out bindings of arguments that the files do not mention.
+
+  Returns:
+    ({argument: value} of the function, the configuration as text).
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    ValueError: what gin says is wrong with them, in one line.
+  """
+  import gin
+
+  for binding in bindings:
+    _check_syntax(binding)
+  _parse_files(files, paths)
+  try:
+    gin.parse_config(bindings, skip_unknown=partly)
+    gin.finalize()
+    # Resolves every reference: all settings are built here.
+    arguments = gin.get_bindings(function, resolve_references=True)
+    # Not called through gin, so not in the operative configuration.
+    bound = gin.get_bindings(function, resolve_references=False)
+  except Exception as error:
+    raise _does_not_hold(error) from error
+  lines = [f"loop.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
+  return arguments, gin.operative_config_str() + "\n" + "".join(lines)
+
+
+def _does_not_hold(error) -> ValueError:
+  return ValueError(
+    "the gin configuration does not hold: " + _first_lines(error)
+  )
+
+
+def _own_files() -> list[str]:
+  """The names of the package's gin files, such as "gin/mpt_adapt.gin"."""
+  root = folders.PACKAGE
+  files = (root / "gin").glob("*.gin")
+  return [f.relative_to(root).as_posix() for f in files]
+
+
+def _parse_files(files, paths):
+  """Clears gin's configuration and reads files into it.
+
+  Raises:
+    FileNotFoundError: a file is not there.
+    ValueError: what gin, or a module that a file imports, says is wrong.
+  """
+  import gin
+
+  gin.clear_config()
+  here = str(folders.PACKAGE)
+  for path in [*paths, here]:
+    gin.add_config_file_search_path(path)
+  for file in files:
+    found = [os.path.join(p, file) for p in ["", *paths, here]]
+    if not any(os.path.isfile(p) for p in found):
+      raise FileNotFoundError(
+        f"no gin file {file!r} in {os.getcwd()} or the search paths, and"
+        " mpt_jax has none of this name; its own are"
+        f" {', '.join(sorted(_own_files()))}"
+      )
+  # Of an included file it says so for each folder that it is not in.
+  quiet = lambda record: not str(record.msg).startswith("Path not found")
+  logging.getLogger().addFilter(quiet)
+  try:
+    gin.parse_config_files_and_bindings(files, None, finalize_config=False)
+  except Exception as error:
+    raise _does_not_hold(error) from error
+  finally:
+    logging.getLogger().removeFilter(quiet)
+
+
+def known_macros(files, paths=()) -> set[str]:
+  """The macros that gin files bind or refer to.
+
+  Args:
+    files: gin files, read into gin's configuration.
+    paths: more folders in which files are looked for.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_config`.
+  """
+  import gin
+
+  _parse_files(files, paths)
+  text = gin.config_str()
+  bound = re.findall(r"^(\w+) =", text, re.MULTILINE)
+  return {"MODEL_DIR", *bound, *re.findall(r"%(\w+)", text)}
+
+
+def check_macros(bindings, groups, paths):
+  """Refuses a macro that would be bound and never read.
+
+  Args:
+    bindings: "NAME = VALUE" lines.
+    groups: lists of gin files, each read by itself; what any of them binds or
+      refers to is known.
+    paths: more folders in which files are looked for.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_config`.
+    ValueError: an unknown macro; the message has the nearest names.
+  """
+  known = {n for b in bindings for n in re.findall(r"%(\w+)", b)}
+  for files in groups:
+    known |= known_macros(files, paths)
+  for binding in bindings:
+    # With a scope it is the same macro's.
+    name = binding.partition(" = ")[0].strip().rpartition("/")[2]
+    if name.isidentifier() and name not in known:
+      near = difflib.get_close_matches(name, known, n=3)
+      raise ValueError(
+        f"--gin.{name}: no gin file of this command uses a macro of this name."
+        + (f" Did you mean {' or '.join(near)}?" if near else "")
+      )
+
+
+def _check_syntax(binding):
+  """Names the binding that is malformed; gin would tell a line alone."""
+  import gin.config
+
+  name, _, value = binding.partition(" = ")
+  try:
+    gin.config.parse_value(value)
+  except (SyntaxError, tokenize.TokenError) as error:
+    raise ValueError(
+      f"--gin.{name}={value} is malformed: {error.args[0]}. Values are Python"
+      f" literals, and strings need quotes: --gin.{name}='\"text\"'"
+    ) from error
+  except ValueError:
+    return  # A reference, which only a whole configuration resolves.
+
+
+def _first_lines(error):
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  return f"{type(error).__name__}: " + " ".join(lines)[:600]
+
+
+def main(argv) -> int:
+  """Runs `train` with what the command line binds; returns the exit code."""
+  if not argv or "--help" in argv or "-h" in argv:
+    print(USAGE)
+    return 0 if argv else 2
+  use_compilation_cache()
+  return run_and_report(_run, argv, show="--traceback" in argv)
+
+
+def _run(argv):
+  argv = join_processes(argv)
+  # Only now, as modules may ask for the devices when they are imported.
+  from mpt_jax.training import loop as trainer
+
+  files, bindings, paths, _ = parse_args(argv)
+  check_macros(bindings, [files], paths)
+  arguments, config_text = load_config(files, bindings, paths)
+  trainer.train(**arguments, config_text=config_text)

@@ -1,0 +1,214 @@
+"""What a run reports: terminal, JSONL file and TensorBoard."""
+
+import json
+import math
+import sys
+import time
+
+import jax
+import numpy as np
+import rich.console
+import rich.progress
+from etils import epath
+
+from mpt_jax.data import batches
+from mpt_jax.io.errors import TrainingDiverged
+
+
+class MetricsLog:
+  """Writes scalars of a run and shows its progress; process 0 alone does.
+
+  Args:
+    model_dir: gets `metrics.jsonl` and TensorBoard's event files.
+    num_steps: length of the run.
+    first_step: steps done before, of a run that resumes. Lines of later steps
+      are dropped from the file: those steps are run again.
+    description: shown before the bar.
+    tensorboard: write event files.
+  """
+
+  def __init__(
+    self, model_dir, num_steps, first_step=0, description="", tensorboard=True
+  ):
+    self._path = epath.Path(model_dir) / "metrics.jsonl"
+    self._file = self._writer = None
+    self._is_primary = jax.process_index() == 0
+    if self._is_primary:
+      self._keep_until(first_step)
+      self._file = self._path.open("a", encoding="utf-8")
+    if self._is_primary and tensorboard:
+      from clu import metric_writers
+
+      self._writer = metric_writers.SummaryWriter(str(model_dir))
+    self._console = rich.console.Console(stderr=True)
+    self._bar = rich.progress.Progress(
+      "{task.description}",
+      rich.progress.BarColumn(bar_width=20),
+      rich.progress.MofNCompleteColumn(),
+      rich.progress.TimeRemainingColumn(),
+      "{task.fields[shown]}",
+      console=self._console,
+      disable=not (self._is_primary and self._console.is_terminal),
+    )
+    self._task = self._bar.add_task(
+      description, total=num_steps, completed=first_step, shown=""
+    )
+    self._description = description
+    self._num_steps = num_steps
+    self._start = time.monotonic()
+
+  def _keep_until(self, step):
+    if not self._path.exists():
+      return
+    lines = self._path.read_text(encoding="utf-8").splitlines()
+    kept = []
+    for line in lines:
+      try:
+        if json.loads(line)["step"] <= step:
+          kept.append(line)
+      except (json.JSONDecodeError, KeyError):
+        continue  # A line that a killed run did not finish.
+    temporary = self._path.with_name(self._path.name + ".tmp")
+    temporary.write_text("".join(f"{k}\n" for k in kept), encoding="utf-8")
+    temporary.replace(self._path)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *exception):
+    self._bar.stop()
+    if self._file:
+      self._file.close()
+    if self._writer:
+      self._writer.flush()
+      self._writer.close()
+
+  def advance(self, step):
+    self._bar.update(self._task, completed=step)
+
+  def note(self, text):
+    """Prints a line above the bar."""
+    if not self._is_primary:
+      return
+    if self._console.is_terminal:
+      self._bar.console.print(text, highlight=False)
+    else:
+      print(text, file=sys.stderr, flush=True)
+
+  def write(self, step, kind, scalars, shown=()):
+    """Logs scalars.
+
+    Args:
+      step: steps done.
+      kind: "train" or "eval".
+      scalars: name -> float.
+      shown: names to show in the terminal.
+    """
+    if not self._is_primary:
+      return
+    line = {
+      "step": step,
+      "kind": kind,
+      "seconds": round(time.monotonic() - self._start, 3),
+      **scalars,
+    }
+    self._file.write(json.dumps(line) + "\n")
+    self._file.flush()
+    if self._writer:
+      self._writer.write_scalars(
+        step, {f"{kind}/{k}": v for k, v in scalars.items()}
+      )
+    text = "  ".join(f"{k} {scalars[k]:.4g}" for k in shown if k in scalars)
+    if self._console.is_terminal and kind == "train":
+      self._bar.update(self._task, completed=step, shown=text)
+    else:
+      self.note(
+        f"{self._description} {kind} step {step}/{self._num_steps}  {text}"
+      )
+
+
+class Window:
+  """Sums the metrics of some steps, and stops a run whose loss is lost."""
+
+  def __init__(self, slots):
+    self._names = [slot.name for slot in slots]
+    self._sums = {}
+    self._stats = batches.BatchStats()
+    self._norm = 0.0
+    self.restart_clock()
+
+  def restart_clock(self):
+    self._start = time.monotonic()
+    self._timed_tokens = 0
+
+  def add(self, step, stats, metrics):
+    metrics = jax.device_get(metrics)
+    self._norm = float(metrics.pop("grad_norm"))
+    finite = np.ones(len(self._names), bool)
+    for name, (total, count) in metrics.items():
+      finite &= np.isfinite(total[: len(self._names)])
+      old = self._sums.get(name, (0.0, 0.0))
+      self._sums[name] = (old[0] + total, old[1] + count)
+    if not (finite.all() and math.isfinite(self._norm)):
+      where = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+      raise TrainingDiverged(
+        f"the loss is not finite at step {step}, on"
+        f" {', '.join(where) or 'the gradient of all tasks'}; the run stopped"
+        " at its last checkpoint. Try a lower learning_rate"
+      )
+    self._stats += stats
+    self._timed_tokens += stats.num_tokens
+
+  def flush(self):
+    """Means over the window: of all tokens, and of each slot's."""
+    seconds = time.monotonic() - self._start
+    scalars = {}
+    for name, (total, count) in self._sums.items():
+      scalars[name] = float(total.sum() / max(count.sum(), 1.0))
+    total, count = self._sums["loss"]
+    if len(self._names) > 1 and len(total) == len(self._names):
+      for i, name in enumerate(self._names):
+        if count[i]:
+          scalars[f"loss/{name}"] = float(total[i] / count[i])
+    scalars["grad_norm"] = self._norm
+    scalars["tokens_per_second"] = self._timed_tokens / max(seconds, 1e-9)
+    scalars["padding_fraction"] = self._stats.padding_fraction
+    scalars["truncated_inputs"] = self._stats.num_truncated_inputs
+    scalars["truncated_targets"] = self._stats.num_truncated_targets
+    self._sums, self._stats = {}, batches.BatchStats()
+    self.restart_clock()
+    return scalars
+
+
+def check_finite(trainable, slots, groups, step):
+  """Refuses to save what is lost already.
+
+  Raises:
+    TrainingDiverged: a parameter is not finite.
+  """
+  bad = set()
+  rows = {"shared_prompt": groups}
+  for name, value in trainable.get("prompt", {}).items():
+    finite = np.isfinite(np.asarray(value)).all(axis=(1, 2))
+    finite = finite[np.asarray(rows.get(name, range(len(slots))))]
+    bad |= {s.name for s, ok in zip(slots, finite, strict=True) if not ok}
+  if bad:
+    raise TrainingDiverged(
+      f"the prompts are not finite after step {step}, on"
+      f" {', '.join(sorted(bad))}; the run stopped at its last checkpoint. Try"
+      " a lower learning_rate"
+    )
+
+
+def eval_scalars(slots, metrics):
+  """Flat names: the mean over slots of each metric, and each slot's own."""
+  scalars = {}
+  for name in sorted({k for m in metrics for k in m}):
+    values = [m[name] for m in metrics if name in m]
+    if name != "num_examples":
+      scalars[name] = float(np.mean(values))
+    for slot, m in zip(slots, metrics, strict=True):
+      if name in m:
+        scalars[f"{name}/{slot.name}"] = m[name]
+  return scalars

@@ -1,0 +1,184 @@
+"""A run's folder: its settings, its prompt files, its best prompts."""
+
+import json
+
+import jax
+import numpy as np
+
+from mpt_jax.inference import evaluator
+from mpt_jax.io import run_settings
+from mpt_jax.model import partitioning
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.training.assembly import Setup
+
+SETTINGS = run_settings.FILE
+
+
+def init_best(model, trainable):
+  """The best prompts so far: none.
+
+  Returns:
+    {"metric": [G], "step": [G], "values": [N], "prompt": tree}: the best mean
+    metric of each group, its step, its tasks' values, and the prompts then.
+  """
+  num_groups = max(model.groups) + 1
+  best = {
+    "metric": np.full((num_groups,), -np.inf, np.float32),
+    "step": np.zeros((num_groups,), np.int32),
+    "values": np.full((len(model.groups),), np.nan, np.float32),
+  }
+  if "prompt" in trainable:
+    best["prompt"] = jax.tree.map(np.array, trainable["prompt"])
+  return best
+
+
+def update_best(best, trainable, metrics, model, names, step):
+  """Takes over the prompts of each group whose mean metric is its best.
+
+  Args:
+    best: see `init_best`.
+    trainable: the trained tree.
+    metrics: for each slot its metrics.
+    model: the `model.Model`.
+    names: for each slot the metric that counts.
+    step: steps done.
+
+  Returns:
+    The best prompts so far.
+  """
+  groups = np.asarray(model.groups)
+  values = np.array([m[name] for m, name in zip(metrics, names, strict=True)])
+  if "prompt" not in best:
+    return best
+  best = jax.tree.map(np.array, best)
+  for group in range(groups.max() + 1):
+    members = np.flatnonzero(groups == group)
+    # As it is kept, or an equal value would pass for a better one.
+    mean = np.float32(values[members].mean())
+    if mean > best["metric"][group]:
+      best["metric"][group], best["step"][group] = mean, step
+      best["values"][members] = values[members]
+      for name, value in trainable["prompt"].items():
+        rows = [group] if name == "shared_prompt" else members
+        best["prompt"][name][rows] = np.asarray(value)[rows]
+  return best
+
+
+def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
+  """The bank of a prompt tree, with what prediction needs to know.
+
+  Args:
+    setup: the loaded experiment.
+    prompt: the prompt tree.
+    metrics: for each slot a dict of metrics of these prompts; or nothing.
+  """
+  slots = tuple(
+    {
+      "task": slot.task,
+      "label_names": evaluator.label_names(task),
+      "template": getattr(task, "template", None),
+      "metrics": metrics[i] if metrics else {},
+    }
+    for i, (slot, task) in enumerate(
+      zip(setup.experiment.slots, setup.tasks, strict=True)
+    )
+  )
+  return PromptBank(
+    {k: np.asarray(v) for k, v in prompt.items()},
+    tuple(slot.name for slot in setup.experiment.slots),
+    setup.model.groups,
+    setup.backbone.fingerprint,
+    slots,
+  )
+
+
+def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
+  """The bank at each group's best evaluation; `last` before the first one."""
+  if not best["step"].all():
+    return last
+  metrics = [
+    {name: float(value), "step": int(best["step"][group])}
+    for name, value, group in zip(
+      names, best["values"], setup.model.groups, strict=True
+    )
+  ]
+  return make_bank(setup, best["prompt"], metrics)
+
+
+def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
+  """Writes the run's prompt files, or its backbone where everything trains.
+
+  Args:
+    model_dir: the run's folder.
+    setup: the loaded experiment.
+    trainable: the trained tree.
+    best: see `init_best`.
+    names: for each slot the metric of `best`; None without evaluation.
+    metrics: for each slot the metrics of `trainable`; or nothing.
+  """
+  # Their parts may lie with several processes.
+  trainable = jax.tree.map(partitioning.fetch, trainable)
+  if jax.process_index() != 0:
+    return
+  if setup.model.prompt_config is not None:
+    last = make_bank(setup, trainable["prompt"], metrics)
+    last.save(model_dir / "prompts" / "last.safetensors")
+    chosen = best_bank(setup, best, last, names)
+    chosen.save(model_dir / "prompts" / "best.safetensors")
+  if setup.model.trainable == "everything":
+    from mpt_jax.backbones.backbone import save_backbone
+
+    params = {k: v for k, v in trainable.items() if k != "prompt"}
+    save_backbone(
+      model_dir / "backbone",
+      setup.backbone.config,
+      params,
+      setup.backbone.vocabulary_path,
+    )
+
+
+def check_model_dir(model_dir, settings):
+  """Refuses a folder of another experiment.
+
+  Args:
+    model_dir: the run's folder.
+    settings: the experiment as JSON; what is compared are the keys that both
+      it and the folder's experiment.json have.
+
+  Raises:
+    ValueError: the folder holds something else; the message names the
+      settings that differ.
+  """
+  path = model_dir / SETTINGS
+  if path.exists():
+    try:
+      old = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+      raise ValueError(f"{path} is damaged: {error}") from error
+    differ = sorted(
+      k for k in old.keys() & settings.keys() if old[k] != settings[k]
+    )
+    if differ:
+      raise ValueError(
+        f"{model_dir} holds another experiment: {', '.join(differ)} differ"
+        f" (see {path}); use another folder"
+      )
+  elif model_dir.is_dir() and any(
+    p.name != SETTINGS + ".tmp" for p in model_dir.iterdir()
+  ):
+    raise ValueError(
+      f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
+      " ours; use another folder"
+    )
+
+
+def write_settings(model_dir, settings, config_text):
+  """Writes experiment.json, in one move, and the launcher's configuration."""
+  if jax.process_index() != 0:
+    return
+  model_dir.mkdir(parents=True, exist_ok=True)
+  temporary = model_dir / (SETTINGS + ".tmp")
+  temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+  temporary.replace(model_dir / SETTINGS)
+  if config_text is not None:
+    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")

