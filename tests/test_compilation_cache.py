@@ -9,7 +9,7 @@ from train_fixtures import write_user_folder
 
 ROOT = pathlib.Path(__file__).parents[1]
 CODE = """
-from mpt_jax.compilation_cache import use_compilation_cache
+from mpt_jax.io.compilation_cache import use_compilation_cache
 use_compilation_cache()
 import jax
 jax.jit(lambda x: 2 * x)(3.0)

@@ -445,8 +445,8 @@ def test_run_settings(tmp_path):
 
 def test_needs_no_tensorflow(prompts, backbone):
   code = (
-    "import sys; from mpt_jax import predict;"
-    f"p = predict.Predictor({prompts!r}, {backbone!r}, targets_length=2);"
+    "import sys; from mpt_jax.inference import predictor;"
+    f"p = predictor.Predictor({prompts!r}, {backbone!r}, targets_length=2);"
     "rows = [{'text': 'a', 'task': t} for t in ('predict_a', 'predict_c')];"
     "print([r['prediction'] for r in p.predict(rows)]);"
     "bad = {'tensorflow', 'seqio', 'tensorflow_text'} & set(sys.modules);"

@@ -204,10 +204,13 @@ import pathlib, sys
 import jax
 import numpy as np
 import train_fixtures
-from mpt_jax import batches, predict, segment_attention, setup_run
-from mpt_jax.bank import Slot
-from mpt_jax.batches import BatchConfig
-from mpt_jax.train import train
+from mpt_jax.data import batches
+from mpt_jax.data.batches import BatchConfig
+from mpt_jax.inference import predictor as predict
+from mpt_jax.model.cpu import segment_attention
+from mpt_jax.prompts.bank import Slot
+from mpt_jax.training import assembly
+from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
 task = train_fixtures.register_tiny_task(folder / "data")
 t5 = train_fixtures.save_tiny_backbone(folder / "t5", num_encoder_layers=2)
@@ -221,7 +224,7 @@ for name, row_length in (("single", None), ("rows", 19)):
     total_steps=4,
   )
   # A length of rows that was chosen is kept.
-  batch = setup_run.assemble(experiment).experiment.batch
+  batch = assembly.assemble(experiment).experiment.batch
   assert batch.long_rows == (row_length is None)
   train(experiment, model_dir=folder / name)
 

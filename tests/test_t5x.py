@@ -34,12 +34,12 @@ from mpt_jax.prompts.bank import load_bank
 __all__ = ["tiny_tasks"]
 
 
-@pytest.mark.parametrize("module", ["t5x_adapter", "t5x_data"])
+@pytest.mark.parametrize("module", ["adapter", "data"])
 def test_without_t5x_one_line_says_what_is_missing(module):
   # A t5x that cannot be imported, whether or not there is a real one.
   code = (
     "import sys; sys.modules['t5x'] = None\n"
-    f"try:\n  import mpt_jax.{module}\n"
+    f"try:\n  import mpt_jax.t5x.{module}\n"
     "except ImportError as error:\n  print(error)"
   )
   made = subprocess.run(

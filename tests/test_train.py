@@ -196,7 +196,7 @@ import os, pickle, signal, sys
 sys.path[:0] = {paths!r}
 import conftest
 import train_fixtures
-from mpt_jax import checkpoints, train
+from mpt_jax.training import checkpoints, loop
 experiment, task_files, kill_at = pickle.load(open(sys.argv[1], "rb"))
 for name, files in task_files:
   train_fixtures.tasks.register_file_task(
@@ -209,8 +209,8 @@ def save(self, directory, args):
   if calls == kill_at:
     os.kill(os.getpid(), signal.SIGKILL)
 checkpoints.StreamHandler.save = save
-train.train(experiment, model_dir=sys.argv[2], checkpoint_period=2,
-            log_period=3, tensorboard=False)
+loop.train(experiment, model_dir=sys.argv[2], checkpoint_period=2,
+           log_period=3, tensorboard=False)
 """
 
 

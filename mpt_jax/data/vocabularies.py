@@ -182,7 +182,7 @@ def sentinel_pieces(count):
   )
 
 
-def withoutsentinel_pieces(model: bytes) -> bytes:
+def without_sentinels(model: bytes) -> bytes:
   """A ModelProto of a T5 that has no sentinels.
 
   It gets a field of a number that sentencepiece does not know, and skips,
