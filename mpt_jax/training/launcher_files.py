@@ -32,7 +32,7 @@ def launcher_name() -> str:
 
 def launcher_file() -> pathlib.Path:
   """The gin file of the running program."""
-  return paths.PACKAGE / "gin" / "launchers" / f"{launcher_name()}.gin"
+  return paths.GIN / "launchers" / f"{launcher_name()}.gin"
 
 
 # Gin has no other way to choose a file, and imports come before includes.
