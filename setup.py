@@ -1,29 +1,61 @@
 """Installs mpt_jax: `pip install -e .`, or `pip install -e '.[test]'`."""
 
+import pathlib
+
 import setuptools
+
+# The folders tasks/ and gin/ are installed as mpt_jax/tasks and mpt_jax/gin, so
+# that the import name `tasks` stays free for users. In a clone mpt_jax/ has
+# links to them, which let it run without being installed. An archive may lose
+# the links, so nothing here depends on them.
+TASKS = setuptools.find_packages(include=["tasks", "tasks.*"])
+LIBRARY = setuptools.find_packages(
+  include=["mpt_jax", "mpt_jax.*"], exclude=["mpt_jax.tasks*"]
+)
 
 setuptools.setup(
   name="mpt_jax",
   version="0.1.0",
   description="Multitask Prompt Tuning for T5 in JAX and Flax",
-  license="Apache-2.0",
+  long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license_expression="Apache-2.0",
+  license_files=["LICENSE"],
+  author="The mpt_jax authors",
+  project_urls={"Paper": "https://arxiv.org/abs/2303.02861"},
+  keywords=["prompt tuning", "T5", "JAX", "Flax", "t5x", "few-shot", "NLP"],
+  classifiers=[
+    "Development Status :: 4 - Beta",
+    "Environment :: Console",
+    "Intended Audience :: Developers",
+    "Intended Audience :: Science/Research",
+    "Natural Language :: English",
+    "Operating System :: MacOS",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3",
+    "Programming Language :: Python :: 3 :: Only",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+  ],
   python_requires=">=3.11,<3.14",
-  # mpt_jax/tasks and mpt_jax/gin are links to the folders beside mpt_jax/, so
-  # that the import name `tasks` stays free for users.
-  packages=setuptools.find_packages(include=["mpt_jax", "mpt_jax.*"]),
+  packages=[*LIBRARY, *(f"mpt_jax.{name}" for name in TASKS), "mpt_jax.gin"],
+  package_dir={"mpt_jax.tasks": "tasks", "mpt_jax.gin": "gin"},
   package_data={
-    "mpt_jax": ["default_t5/*", "data/byte_vocabulary.json", "gin/**/*.gin"]
+    "mpt_jax": ["default_t5/*", "data/byte_vocabulary.json"],
+    "mpt_jax.gin": ["**/*.gin"],
   },
   install_requires=[
     "clu>=0.0.12",
     "etils[epath]>=1.15",
     # jax limits the size of its compilation cache with it.
     "filelock>=4.2",
-    # jax.export reads and writes programs with it, and does not require it.
+    # jax.export reads and writes programs with it, but does not require it.
     "flatbuffers>=25.9",
     "flax>=0.12",
     "gin-config>=0.5",
-    # tensorflow-datasets imports it, and requires it of old Pythons alone.
+    # tensorflow-datasets imports it, but requires it for old Pythons only.
     "importlib_resources>=6.4",
     "jax>=0.10",
     "matplotlib>=3.11",
@@ -45,14 +77,21 @@ setuptools.setup(
     "tensorstore>=0.1.86",
   ],
   extras_require={
-    # Parity with Hugging Face's T5 and PEFT is tested against PyTorch, pinned so
-    # that a CPU build installed before is kept.
     "test": [
+      "build>=1.6",
+      "hypothesis>=6.170",
+      "import-linter>=2.17",
+      # The tests compare with Hugging Face's T5 and with PEFT, which need
+      # PyTorch. The exact version keeps a CPU build that is installed already.
       "peft>=0.21",
       "pytest>=9.2",
+      "pytest-xdist>=3.8",
       "ruff>=0.17",
+      # The tests build the package without fetching this.
+      "setuptools>=77",
       "torch==2.13.0",
       "transformers>=5.23",
+      "twine>=7.0",
     ],
   },
   entry_points={"console_scripts": ["mpt = mpt_jax.cli.main:main"]},

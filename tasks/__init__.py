@@ -1,14 +1,14 @@
-"""seqio tasks of this project and of yours.
+"""Declares the seqio tasks that ship with this library, and registers yours.
 
-Nothing is downloaded before a task's data is used. Every dataset of
-`tasks.sources.SOURCES` gives two tasks: `NAME`, the text alone, for prompts to
-say what is asked; and `NAME_prefixed`, with the task prefix that pretraining
-used. `tasks.benchmarks` has the datasets of the paper, from TensorFlow
-Datasets. To add your own data see `register_file_task`, and `register_dataset`
-for what TFDS has.
+The import name is `mpt_jax.tasks`. Nothing is downloaded before a task's data
+is used. Every dataset of `public.sources.SOURCES` gives two tasks: `NAME` has
+the text alone, so that the prompt has to say what is asked; `NAME_prefixed`
+puts the task prefix of pretraining before it. `benchmarks` has the datasets of
+the paper, from TensorFlow Datasets. `register_file_task` adds your own files,
+and `register_dataset` adds a dataset of TFDS.
 
-The tasks are registered when this package is imported after seqio, or else when
-one of its names is first used: seqio takes seconds to import, this does not.
+Importing seqio takes seconds. If it is imported already, importing this package
+registers the tasks; otherwise the first use of one of its names does.
 """
 
 import importlib

@@ -215,7 +215,7 @@ def test_batches_have_the_rows_that_devices_share(parts):
   assert batches.next_batch(5)["encoder_input_tokens"].shape[0] == 10
   with pytest.raises(ValueError, match="num_rows=10.*multiple of 4"):
     batches.next_batch(4)
-  with pytest.raises(TypeError, match="t5x_data.get_dataset"):
+  with pytest.raises(TypeError, match="data.get_dataset"):
     t5x_data.find_batches(iter([]))
 
 
@@ -267,8 +267,8 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
 
   import seqio
 
+  from mpt_jax.data.slot_tasks import slot_tasks
   from mpt_jax.t5x import tasks as t5x_tasks
-  from mpt_jax.training.assembly import slot_tasks
 
   names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
   slots = make_slots(names)

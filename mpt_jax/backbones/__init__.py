@@ -1,0 +1,1 @@
+"""Reads the frozen T5 and its vocabulary from the formats that others write."""

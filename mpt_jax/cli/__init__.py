@@ -1,0 +1,1 @@
+"""The command `mpt`: parses arguments and calls the rooms below."""

@@ -341,6 +341,7 @@ def _evaluate(arguments):
 
   from mpt_jax.inference import evaluate_bank
   from mpt_jax.inference.evaluator import EvalConfig
+  from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
 
   config = EvalConfig(
     split=arguments.split,

@@ -1,0 +1,1 @@
+"""Turns text into batches: tasks, vocabularies, mixing, packing, metrics."""

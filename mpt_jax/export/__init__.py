@@ -1,0 +1,1 @@
+"""Writes prompts and compiled programs for use outside this library."""

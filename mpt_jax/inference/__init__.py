@@ -1,0 +1,1 @@
+"""Ranks labels and generates text with the prompts of a bank."""

@@ -10,13 +10,13 @@ import rich.table
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import check_vocabulary, load_backbone
 from mpt_jax.data.batches import BatchConfig
+from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import Slot, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
-from mpt_jax.training.assembly import slot_tasks
 
 
 def evaluate(

@@ -1,0 +1,1 @@
+"""Files, folders, caches and errors; it knows nothing of the model."""

@@ -3,10 +3,16 @@
 import os
 import pathlib
 
-# This package. The default T5 and the gin files are in it; in a clone, gin/ and
-# tasks/ are links to the folders beside it.
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 DEFAULT_T5 = PACKAGE / "default_t5"
+# The gin files lie in the package. In a clone, gin/ is beside it, and the
+# package has a link, which an archive of the clone may lose.
+GIN = next(
+  (f / "gin" for f in (PACKAGE, PACKAGE.parent) if (f / "gin").is_dir()),
+  PACKAGE / "gin",
+)
+# From these folders, gin finds `gin/base.gin` and `mpt_jax/gin/base.gin`.
+GIN_SEARCH_PATHS = (str(GIN.parent), str(PACKAGE.parent))
 
 
 def absolute(path) -> str:

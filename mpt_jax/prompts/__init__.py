@@ -1,0 +1,1 @@
+"""The bank of prompts: how one is composed, started, saved and loaded."""

@@ -1,0 +1,1 @@
+"""`mpt quickstart`: all three stages on public data, with a report."""

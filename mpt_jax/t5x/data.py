@@ -1,6 +1,6 @@
 """What t5x's programs read: the experiment's parts, its folders, its data.
 
-`gin/launchers/` binds it; `t5x_adapter` has the model and the trainer.
+`gin/launchers/` binds it; `adapter` has the model and the trainer.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
 
 try:
-  # It imports all of t5x that is used here and in t5x_adapter.
+  # It imports all of t5x that is used here and in `adapter`.
   import t5x.trainer
 except ImportError as error:
   raise ImportError(
@@ -227,7 +227,7 @@ def find_batches(batch_iter) -> PromptBatches:
   found = getattr(getattr(batch_iter, "_it", None), "iterator", None)
   if not isinstance(found, PromptBatches):
     raise TypeError(
-      "PromptTrainer needs train.get_dataset_fn = @t5x_data.get_dataset, got"
+      "PromptTrainer needs train.get_dataset_fn = @data.get_dataset, got"
       f" batches of {type(found or batch_iter).__name__}"
     )
   return found

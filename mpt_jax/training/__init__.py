@@ -1,0 +1,1 @@
+"""Trains an experiment: settings, loop, step, optimizers, checkpoints."""

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
+from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import segment_attention
 from mpt_jax.model.objective import Model
@@ -53,30 +54,6 @@ class Setup(Assembly):
     for name in ("teacher_prompt", "stacked"):
       params.pop(name, None)
     return params
-
-
-def slot_tasks(slots, vocabulary_path):
-  """The slots' seqio tasks, few-shot draws made, over one vocabulary.
-
-  Raises:
-    ValueError: an unknown task; the message has the nearest names.
-  """
-  from mpt_jax import tasks as registry
-
-  vocabulary = None
-  if vocabulary_path is not None:
-    from mpt_jax.data import vocabularies
-
-    vocabulary = vocabularies.seqio_vocabulary(vocabulary_path)
-  made = []
-  for slot in slots:
-    task = registry.get_task(slot.task)
-    if vocabulary is not None:
-      task = registry.with_vocabulary(task, vocabulary)
-    if slot.shots is not None:
-      task = registry.few_shot(task, slot.shots, slot.seed)
-    made.append(task)
-  return made
 
 
 def _load_backbone(experiment: Experiment) -> Backbone:

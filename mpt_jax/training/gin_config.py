@@ -162,9 +162,7 @@ def _does_not_hold(error) -> ValueError:
 
 def _own_files() -> list[str]:
   """The names of the package's gin files, such as "gin/mpt_adapt.gin"."""
-  root = folders.PACKAGE
-  files = (root / "gin").glob("*.gin")
-  return [f.relative_to(root).as_posix() for f in files]
+  return [f"gin/{file.name}" for file in folders.GIN.glob("*.gin")]
 
 
 def _parse_files(files, paths):
@@ -177,11 +175,12 @@ def _parse_files(files, paths):
   import gin
 
   gin.clear_config()
-  here = str(folders.PACKAGE)
-  for path in [*paths, here]:
+  for path in [*paths, *folders.GIN_SEARCH_PATHS]:
     gin.add_config_file_search_path(path)
   for file in files:
-    found = [os.path.join(p, file) for p in ["", *paths, here]]
+    found = [
+      os.path.join(p, file) for p in ["", *paths, *folders.GIN_SEARCH_PATHS]
+    ]
     if not any(os.path.isfile(p) for p in found):
       raise FileNotFoundError(
         f"no gin file {file!r} in {os.getcwd()} or the search paths, and"

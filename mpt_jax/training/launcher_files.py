@@ -1,9 +1,9 @@
 """Lets one gin file run under every launcher; see `gin/base.gin`.
 
 The experiment files name only mpt_jax and macros. `gin/base.gin` imports this
-module and then includes `gin/launcher.gin`. There is no such file: the name
-stands for the file in `gin/launchers/` of the program that runs, which binds
-what that program's main function needs, from the same macros.
+module and then includes `gin/launcher.gin`. No such file exists: the name
+stands for a file in `gin/launchers/`, the one of the program that runs. That
+file binds the arguments of the program's main function to the macros.
 """
 
 import pathlib
@@ -16,12 +16,14 @@ NATIVE = "mpt_jax.train"
 T5X = ("t5x.train", "t5x.eval", "t5x.infer")
 
 
-def launcher_name() -> str:
-  """The program that runs: one of `T5X`, else `NATIVE`.
+def launcher_name(main) -> str:
+  """Returns the name of the program that runs: one of `T5X`, else `NATIVE`.
 
-  `python -m t5x.train` and `python /path/to/t5x/train.py` are told alike.
+  `python -m t5x.train` and `python /path/to/t5x/train.py` are one program.
+
+  Args:
+    main: the module `__main__`.
   """
-  main = sys.modules["__main__"]
   spec = getattr(main, "__spec__", None)
   name = spec.name if spec is not None else None
   if name is None and getattr(main, "__file__", None):
@@ -31,8 +33,9 @@ def launcher_name() -> str:
 
 
 def launcher_file() -> pathlib.Path:
-  """The gin file of the running program."""
-  return paths.PACKAGE / "gin" / "launchers" / f"{launcher_name()}.gin"
+  """Returns the gin file of the program that runs."""
+  name = launcher_name(sys.modules["__main__"])
+  return paths.GIN / "launchers" / f"{name}.gin"
 
 
 # Gin has no other way to choose a file, and imports come before includes.

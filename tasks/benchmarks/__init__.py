@@ -1,0 +1,1 @@
+"""Declares the datasets of the paper, read from TensorFlow Datasets."""

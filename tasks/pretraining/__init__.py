@@ -1,0 +1,1 @@
+"""Declares the tasks on which the default T5 was pretrained."""

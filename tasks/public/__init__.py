@@ -1,0 +1,1 @@
+"""Reads public labelled texts that packages of PyPI and Debian contain."""
