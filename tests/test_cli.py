@@ -132,7 +132,7 @@ def test_train_hands_its_arguments_on(tmp_path):
   )
   assert result.returncode == 2
   assert "no gin file 'none.gin'" in result.stderr
-  assert "run from a clone" in result.stderr
+  assert "gin/mpt_adapt.gin" in result.stderr
 
 
 def _root():

@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from mpt_jax.io import run_settings
 from mpt_jax.prompts.bank import PromptBank, Slot, load_bank
-from mpt_jax.sweeps import run as sweep
+from mpt_jax.sweeps import plan as plans
 from mpt_jax.training import run_folder
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.loop import train
@@ -84,7 +84,7 @@ def test_what_needs_a_local_folder_says_so(folder):
   with pytest.raises(ValueError, match="trained T5 " + message):
     train(experiment, model_dir=folder)
   with pytest.raises(ValueError, match="table's runs " + message):
-    sweep.plan(None, folder)
+    plans.plan(None, folder)
 
 
 def test_metrics_go_on_after_a_stop(folder):

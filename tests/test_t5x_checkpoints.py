@@ -9,7 +9,7 @@ import pytest
 from t5x_layouts import check_same, make_flat, write_legacy, write_orbax
 
 from mpt_jax.backbones import backbone, t5x_checkpoints
-from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.model.config import T5Config
 
 

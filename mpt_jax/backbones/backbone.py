@@ -34,6 +34,7 @@ from mpt_jax.backbones.huggingface import (
   hf_sources,
   hf_tensors,
 )
+from mpt_jax.backbones.shapes import check_tensors, parameter_shapes
 from mpt_jax.backbones.t5x_checkpoints import (
   T5xTensors,
   find_checkpoint,
@@ -42,8 +43,6 @@ from mpt_jax.backbones.t5x_checkpoints import (
 from mpt_jax.backbones.tensor_files import (
   DTYPES,
   TensorFiles,
-  check_tensors,
-  parameter_shapes,
   read_json,
   write_tensors,
 )

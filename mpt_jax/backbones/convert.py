@@ -2,19 +2,16 @@
 
 import hashlib
 import json
-import os
 import pathlib
-import shutil
 
 import numpy as np
-import rich.console
-import rich.progress
 
 from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import open_backbone, write_backbone
-from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.data import vocabularies
-from mpt_jax.io.errors import check_free
+from mpt_jax.io import files
+from mpt_jax.io.progress import Progress
 
 MANIFEST = "manifest.json"
 
@@ -41,7 +38,7 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
       other shapes, which are listed; or the vocabulary does not fit.
     OSError: `out` cannot be written, or the disk is full.
   """
-  out = check_free(out)
+  out = files.check_free(out)
   opened = open_backbone(source)
   path = _vocabulary(vocabulary, opened)
   if path is not None:
@@ -54,41 +51,37 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
   tensors = {}
   shapes = parameter_shapes(opened.config)
   total = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
-  temporary = out.with_name(f"{out.name}.{os.getpid()}.partial")
-  try:
-    with _progress() as bar:
-      task = bar.add_task("convert", total=total)
 
-      def items():
-        for name, array in opened.items():
-          tensors[name] = {
-            "shape": list(array.shape),
-            "source_dtype": str(array.dtype),
-          }
-          yield name, array
+  def items():
+    for name, array in opened.items():
+      tensors[name] = {
+        "shape": list(array.shape),
+        "source_dtype": str(array.dtype),
+      }
+      yield name, array
+
+  with files.new_folder(out) as temporary:
+    with Progress("convert", total, in_bytes=True) as bar:
 
       def seen(name, array):
         tensors[name] |= {"dtype": str(array.dtype), "sha256": _sha256(array)}
-        bar.advance(task, 4 * array.size)
+        bar.advance(4 * array.size)
 
       fingerprint = write_backbone(
         temporary, opened.config, items(), path, dtype, seen
       )
-      manifest = {
-        "fingerprint": fingerprint,
-        "source": {
-          "kind": opened.kind,
-          "path": str(pathlib.Path(source).absolute()),
-          "files": _hashed_files(opened, bar),
-        },
-        "vocabulary": _vocabulary_entry(path),
-        "tensors": tensors,
-      }
+    manifest = {
+      "fingerprint": fingerprint,
+      "source": {
+        "kind": opened.kind,
+        "path": str(pathlib.Path(source).absolute()),
+        "files": _hashed_files(opened),
+      },
+      "vocabulary": _vocabulary_entry(path),
+      "tensors": tensors,
+    }
     text = json.dumps(manifest, indent=2) + "\n"
     (temporary / MANIFEST).write_text(text, encoding="utf-8")
-    temporary.rename(out)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
   parameters = total // 4
   lines = [
     f"{out}: {parameters:,} parameters in {dtype}, fingerprint {fingerprint}"
@@ -123,32 +116,20 @@ def _vocabulary_entry(path):
   }
 
 
-def _hashed_files(opened, bar):
+def _hashed_files(opened):
   """Size and SHA-256 of each file of the source."""
   total = sum(path.stat().st_size for path in opened.files)
-  task, entries = bar.add_task("hash the source", total=total), {}
-  for path in opened.files:
-    with open(path, "rb") as file:
-      digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size = path.stat().st_size
-    entries[path.name] = {"bytes": size, "sha256": digest}
-    bar.advance(task, size)
+  entries = {}
+  with Progress("hash the source", total, in_bytes=True) as bar:
+    for path in opened.files:
+      with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      size = path.stat().st_size
+      entries[path.name] = {"bytes": size, "sha256": digest}
+      bar.advance(size)
   return entries
 
 
 def _sha256(array):
   data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
   return hashlib.sha256(data).hexdigest()
-
-
-def _progress():
-  """A bar over bytes, where there is a terminal."""
-  console = rich.console.Console(stderr=True)
-  return rich.progress.Progress(
-    "{task.description}",
-    rich.progress.BarColumn(),
-    rich.progress.DownloadColumn(),
-    rich.progress.TimeRemainingColumn(),
-    console=console,
-    disable=not console.is_terminal,
-  )

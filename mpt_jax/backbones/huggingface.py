@@ -3,12 +3,14 @@
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones.tensor_files import (
-  TensorFiles,
-  TorchFiles,
+from mpt_jax.backbones.shapes import (
   check_tensors,
   parameter_shapes,
   raise_problems,
+)
+from mpt_jax.backbones.tensor_files import (
+  TensorFiles,
+  TorchFiles,
   read_json,
 )
 from mpt_jax.model.config import T5Config

@@ -1,10 +1,6 @@
-"""Files of tensors, read and written one tensor at a time.
-
-And what those of a T5 should hold.
-"""
+"""Files of tensors, read and written one tensor at a time."""
 
 import collections.abc
-import functools
 import json
 import math
 import os
@@ -12,31 +8,16 @@ import pickle
 import struct
 import zipfile
 
-import jax
 import ml_dtypes
 import numpy as np
-from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from mpt_jax.model.config import T5Config
-from mpt_jax.model.objective import Model
+from mpt_jax.io import files
 
 DTYPES = {
   "float32": np.dtype(np.float32),
   "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-
-
-_SHOWN_OF_A_KIND = 6
-
-
-@functools.cache
-def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
-  """Shapes of all tensors of a T5, by flat t5x name, sorted."""
-  model = Model(config, trainable="everything")
-  params = jax.eval_shape(model.init_variables, jax.random.key(0))["params"]
-  flat = traverse_util.flatten_dict(params, sep="/")
-  return {name: tuple(flat[name].shape) for name in sorted(flat)}
 
 
 class TensorFiles(collections.abc.Mapping):
@@ -168,25 +149,20 @@ def write_tensors(path, shapes, dtype, items, digests):
   Raises:
     OSError: the file cannot be written, or the disk is full.
   """
-  partial = path.with_name(path.name + ".partial")
-  try:
-    with open(partial, "wb") as file:
-      file.write(_header(shapes, dtype, digests))
-      names = iter(shapes)
-      for name, array in items:
-        if name != next(names) or array.shape != shapes[name]:
-          raise ValueError(f"{name} {array.shape} is out of order")
-        file.write(
-          np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
-        )
-      # All digests have as many digits as they had at the start.
-      file.seek(0)
-      file.write(_header(shapes, dtype, digests))
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+  # These files are large: do not keep what a killed run left of one.
+  files.remove_leftovers(path)
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    file.write(_header(shapes, dtype, digests))
+    names = iter(shapes)
+    for name, array in items:
+      if name != next(names) or array.shape != shapes[name]:
+        raise ValueError(f"{name} {array.shape} is out of order")
+      file.write(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8))
+    # The digests are known now. They are as long as they were at the start.
+    file.seek(0)
+    file.write(_header(shapes, dtype, digests))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _header(shapes, dtype, digests):
@@ -245,31 +221,3 @@ def read_json(path, folder):
   if not isinstance(fields, dict):
     raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
   return fields
-
-
-def check_tensors(where, found, expected):
-  """Raises a ValueError that lists all that does not fit."""
-  shapes = [
-    f"shape of {name}: expected {expected[name]}, got {found[name]}"
-    for name in expected
-    if name in found and found[name] != expected[name]
-  ]
-  missing = [f"missing: {name}" for name in expected if name not in found]
-  more = [f"unexpected: {n}" for n in sorted(found) if n not in expected]
-  # Some of each kind come first, since not all may be shown.
-  kinds = (missing, more, shapes)
-  first = [problem for kind in kinds for problem in kind[:_SHOWN_OF_A_KIND]]
-  rest = [problem for kind in kinds for problem in kind[_SHOWN_OF_A_KIND:]]
-  raise_problems(where, first + rest)
-
-
-def raise_problems(where, problems):
-  """Raises a ValueError that lists the problems, if there are any."""
-  if problems:
-    most = 3 * _SHOWN_OF_A_KIND
-    shown = "; ".join(problems[:most])
-    if len(problems) > most:
-      shown += f"; and {len(problems) - most} more"
-    raise ValueError(
-      f"the tensors of {where} are not those of its config: {shown}"
-    )

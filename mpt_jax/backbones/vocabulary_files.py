@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 import pathlib
 
 from mpt_jax.backbones import unigram
 from mpt_jax.data import vocabularies
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 
 # In a folder that this package wrote.
 OWN_FILES = ("sentencepiece.model", "byte_vocabulary.json")
@@ -138,8 +137,5 @@ def _cached_model(path, extra_ids=None) -> pathlib.Path:
       model = data + vocabularies.sentinel_pieces(extra_ids)
     if b"<extra_id_0>" not in model:
       model = vocabularies.without_sentinels(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    partial.write_bytes(model)
-    os.replace(partial, target)
+    files.write_bytes(target, model)
   return target

@@ -17,7 +17,6 @@ T targets_length, C labels_length.
 
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import urllib.parse
@@ -32,18 +31,16 @@ from mpt_jax.backbones.backbone import (
   identify_backbone,
   load_backbone,
 )
-from mpt_jax.backbones.tensor_files import (
-  DTYPES,
-  parameter_shapes,
-  write_tensors,
-)
+from mpt_jax.backbones.shapes import parameter_shapes
+from mpt_jax.backbones.tensor_files import DTYPES, write_tensors
 from mpt_jax.data import vocabularies
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.export import stablehlo_serve
-from mpt_jax.export.stablehlo_programs import RowPromptT5, write_programs
+from mpt_jax.export.stablehlo_programs import write_programs
 from mpt_jax.inference.predictor import check_backbone
-from mpt_jax.io.errors import check_free
+from mpt_jax.io import files
+from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # By default; there is rocm, too.
@@ -51,6 +48,13 @@ PLATFORMS = ("cpu", "cuda", "tpu")  # By default; there is rocm, too.
 # more labels than these go through the program several times.
 LEAST_LABELS_LENGTH, MOST_LABELS_LENGTH = 64, 128
 _SHORTEST = 32
+# The arguments of the programs, for those who call them without serve.py.
+_SIGNATURES = {
+  "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
+  " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
+  "score_L": "weights, prompts, tokens, lengths, labels int32 [B, C],"
+  " label_numbers int32 [B, C] -> float32 [B, C]; C = labels_length",
+}
 _README = """\
 # A T5 with prompts, compiled ahead of time
 
@@ -133,28 +137,17 @@ def export_stablehlo(
     ValueError: `out` exists, a T5 that is not the prompts', lengths below 1,
       unknown platforms.
   """
-  out = check_free(out)
-  lengths = sorted(set(inputs_lengths))
-  if not lengths or lengths[0] < 1 or targets_length < 1:
-    raise ValueError(
-      "inputs_length and targets_length must be at least 1, got"
-      f" {lengths} and {targets_length}"
-    )
-  unknown = sorted(set(platforms) - {*PLATFORMS, "rocm"})
-  if unknown or not platforms:
-    raise ValueError(
-      f"platforms must be some of cpu, cuda, rocm and tpu, got {platforms}"
-    )
+  out = files.check_free(out)
+  lengths = _checked_lengths(inputs_lengths, targets_length)
+  _check_platforms(platforms)
   loaded = load_backbone(backbone, dtype)
   check_backbone(bank, loaded.fingerprint)
   check_vocabulary(loaded)
   label_tokens = _label_tokens(bank, Tokenizer(loaded.vocabulary_path))
   labels_length = _labels_length(label_tokens)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  folder = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-  try:
+  with files.new_folder(out) as folder:
     for name in ("programs", "prompts"):
-      (folder / name).mkdir(parents=True)
+      (folder / name).mkdir()
     flat = traverse_util.flatten_dict(loaded.params, sep="/")
     _write_weights(folder / "weights.safetensors", loaded.config, flat)
     vocabulary = _write_vocabulary(folder, loaded.vocabulary_path)
@@ -162,7 +155,7 @@ def export_stablehlo(
     (folder / "README.md").write_text(_README, encoding="utf-8")
     version = write_programs(
       folder / "programs",
-      RowPromptT5(loaded.config),
+      T5(loaded.config),
       {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in flat.items()},
       bank.config.prompt_length,
       lengths,
@@ -185,28 +178,43 @@ def export_stablehlo(
       "targets_length": targets_length,
       "labels_length": labels_length,
       "vocabulary": vocabulary,
-      "programs": {
-        "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
-        " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
-        "score_L": "weights, prompts, tokens, lengths, labels int32 [B, C],"
-        " label_numbers int32 [B, C] -> float32 [B, C]; C = labels_length",
-      },
-      "sha256": {
-        path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-      },
+      "programs": _SIGNATURES,
+      "sha256": _digests(folder),
     }
     _write_json(folder / "manifest.json", manifest)
     _write_tasks(folder / "prompts", bank, label_tokens)
-    folder.rename(out)
-  finally:
-    shutil.rmtree(folder, ignore_errors=True)
   return [
     f"{out}: {bank.listing}",
     f"programs for inputs of up to {', '.join(map(str, lengths))} tokens, any"
     f" number of rows, on {', '.join(platforms)}; see {out / 'README.md'}",
   ]
+
+
+def _checked_lengths(inputs_lengths, targets_length):
+  lengths = sorted(set(inputs_lengths))
+  if not lengths or lengths[0] < 1 or targets_length < 1:
+    raise ValueError(
+      "inputs_length and targets_length must be at least 1, got"
+      f" {lengths} and {targets_length}"
+    )
+  return lengths
+
+
+def _check_platforms(platforms):
+  unknown = sorted(set(platforms) - {*PLATFORMS, "rocm"})
+  if unknown or not platforms:
+    raise ValueError(
+      f"platforms must be some of cpu, cuda, rocm and tpu, got {platforms}"
+    )
+
+
+def _digests(folder):
+  """The SHA-256 of all files of a folder, by relative path."""
+  return {
+    path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
 
 
 def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
@@ -281,19 +289,18 @@ def _write_tasks(folder, bank, label_tokens):
     bank.names, bank.slots, prompts, label_tokens, strict=True
   ):
     path = _task_file(folder.parent, name, ".npy")
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-      np.save(file, prompt)
-    fields = {
-      "name": name,
-      "template": slot.get("template"),
-      "label_names": slot.get("label_names"),
-      "label_tokens": tokens,
-      "sha256": stablehlo_serve.sha256(partial),
-    }
-    _write_json(_task_file(folder.parent, name, ".json"), fields)
-    # Last, since a task is there when its prompt is.
-    os.replace(partial, path)
+    # The prompt takes its name last, because with it a server finds the task.
+    with files.replacing(path) as temporary:
+      with temporary.open("wb") as file:
+        np.save(file, prompt)
+      fields = {
+        "name": name,
+        "template": slot.get("template"),
+        "label_names": slot.get("label_names"),
+        "label_tokens": tokens,
+        "sha256": stablehlo_serve.sha256(temporary),
+      }
+      _write_json(_task_file(folder.parent, name, ".json"), fields)
 
 
 def _write_json(path, fields):
@@ -319,9 +326,6 @@ def _write_vocabulary(folder, path):
 
   model = sentencepiece_model_pb2.ModelProto()
   model.ParseFromString(pathlib.Path(path).read_bytes())
-  for i in reversed(range(extra_ids)):
-    model.pieces.add(
-      piece=f"▁<extra_id_{i}>", score=0.0, type=model.SentencePiece.USER_DEFINED
-    )
+  model.MergeFromString(vocabularies.sentinel_pieces(extra_ids))
   (folder / name).write_bytes(model.SerializeToString())
   return name

@@ -1,33 +1,12 @@
 """How a command ends: one line for what a user can mend. Imports are light."""
 
 import os
-import pathlib
 import sys
 import traceback
 
 
 class TrainingDiverged(RuntimeError):
   """The loss is not a number any more; the last checkpoint is still good."""
-
-
-def check_free(path, folder=True) -> pathlib.Path:
-  """Returns the path of what is to be written.
-
-  Args:
-    path: the path.
-    folder: it is to be a folder, which may be there if it is empty.
-
-  Raises:
-    ValueError: there is something already.
-  """
-  path = pathlib.Path(path)
-  if path.is_dir() and not folder:
-    raise ValueError(f"{path} is a folder; name a file with --out")
-  if path.is_dir() and any(path.iterdir()):
-    raise ValueError(f"the folder {path} is not empty; name another --out")
-  if path.exists() and not path.is_dir():
-    raise ValueError(f"{path} exists; remove it, or name another --out")
-  return path
 
 
 def run_and_report(function, *args, show=False) -> int:

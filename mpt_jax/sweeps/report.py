@@ -7,8 +7,8 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from mpt_jax.cli.inspect import num_backbone_parameters
-from mpt_jax.sweeps import run as sweep
+from mpt_jax.backbones.shapes import num_backbone_parameters
+from mpt_jax.io import files
 from mpt_jax.sweeps.results import row_slots, t5_config, trained_parameters
 
 MISSING = "–"
@@ -145,8 +145,8 @@ def write_files(table, lines, model_dir):
   """Writes NAME.md and NAME.json, in one move each."""
   folder = pathlib.Path(model_dir)
   text = json.dumps(as_json(table, lines), indent=2) + "\n"
-  sweep.write_text(folder / f"{table.name}.json", text)
-  sweep.write_text(folder / f"{table.name}.md", markdown(table, lines))
+  files.write_text(folder / f"{table.name}.json", text)
+  files.write_text(folder / f"{table.name}.md", markdown(table, lines))
 
 
 def _settings(table, run):

@@ -10,14 +10,16 @@ import json
 from typing import NamedTuple
 
 import numpy as np
-import rich.progress
 
 from mpt_jax.backbones.backbone import open_backbone
-from mpt_jax.cli.inspect import num_backbone_parameters
+from mpt_jax.backbones.shapes import num_backbone_parameters
+from mpt_jax.data import text_tasks
+from mpt_jax.inference import evaluate_bank
 from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.io import files
+from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts import bank
-from mpt_jax.sweeps import run as sweep
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
@@ -201,29 +203,25 @@ def evaluate_run(table, run, console) -> bool:
     made = _evaluate(run, [wanted[n] for n in missing], config, console)
     made = [row for row in made if row["prompt"] in missing]
     result = {**settings, "rows": [*old.get("rows", []), *made]}
-    sweep.write_text(run.folder / RESULTS, json.dumps(result, indent=2) + "\n")
+    text = json.dumps(result, indent=2) + "\n"
+    files.write_text(run.folder / RESULTS, text)
   return True
 
 
 def _evaluate(run, slots, config, console):
   """Rows of `evaluate_bank.evaluate`, "prompt" being the slot's name."""
-  from mpt_jax.inference import evaluate_bank
-
   prompts, backbone = run.folder, None
   names = [slot.name for slot in slots]
   if run.experiment.prompt_length == 0:
     prompts, backbone = None, run.folder / "backbone"
     names = [slot.task for slot in slots]
-  with rich.progress.Progress(
-    console=console, transient=True, disable=not console.is_terminal
-  ) as bar:
-    task = bar.add_task(f"evaluate {run.name}", total=None)
+  with Progress(f"evaluate {run.name}", transient=True, console=console) as bar:
     rows = evaluate_bank.evaluate(
       prompts,
       names,
       config,
       backbone,
-      lambda done, total: bar.update(task, completed=done, total=total),
+      bar.update,
       dtype=run.experiment.dtype,
       num_model_partitions=run.arguments.get("num_model_partitions", 1),
     )
@@ -235,9 +233,7 @@ def _evaluate(run, slots, config, console):
 
 def main_metric(task_name: str, names) -> str:
   """The metric of a task that a table shows: the task's own, or the first."""
-  from mpt_jax import tasks
-
-  own = getattr(tasks.get_task(task_name), "metric", None)
+  own = getattr(text_tasks.get_task(task_name), "metric", None)
   return own if own in names else next(iter(names))
 
 

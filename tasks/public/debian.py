@@ -1,11 +1,10 @@
 """English descriptions of Debian packages, through apt's own client."""
 
 import json
-import os
 import pathlib
 import tempfile
 
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 from mpt_jax.tasks.public import packages
 
 
@@ -26,11 +25,7 @@ def fetch_descriptions() -> list[dict]:
   if not path.exists():
     with tempfile.TemporaryDirectory(prefix="mpt_apt_") as folder:
       rows = _read_index(pathlib.Path(folder), path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-      file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(temporary, path)
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
   with open(path, encoding="utf-8") as file:
     return [json.loads(line) for line in file]
 

