@@ -26,6 +26,7 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax.backbones import vocabulary_files
+from mpt_jax.backbones.fingerprints import fingerprint_of_digest, update_digest
 from mpt_jax.backbones.huggingface import (
   hf_config,
   hf_files,
@@ -63,7 +64,7 @@ class Backbone:
     params: tree of NumPy arrays with t5x's names, without `prompt`.
     vocabulary_path: a sentencepiece model, a byte vocabulary (a file that ends
       in .json), or None where the folder has none.
-    fingerprint: 16 hex digits of `fingerprint(config, params)` as they are on
+    fingerprint: 16 hex digits of `fingerprints.fingerprint` of the tensors on
       disk: the same for every load of the same weights, whatever the dtype
       asked for. A saved prompt names the T5 it was trained on by it.
     name: "default", or the folder's path.
@@ -74,33 +75,6 @@ class Backbone:
   vocabulary_path: str | None
   fingerprint: str
   name: str
-
-
-def fingerprint(config: T5Config, params) -> str:
-  """16 hex digits that tell one T5 from another.
-
-  SHA-256 over the config (without dtype and dropout, which are not the
-  model's) and every tensor's name and float32 values: bfloat16 weights have
-  the same fingerprint as their float32 copies.
-  """
-  flat = traverse_util.flatten_dict(params, sep="/")
-  digest = hashlib.sha256()
-  for name in sorted(flat):
-    _update_digest(digest, name, np.asarray(flat[name]))
-  return _fingerprint(config, digest.hexdigest())
-
-
-def _update_digest(digest, name, array):
-  digest.update(f"{name} {array.shape} ".encode())
-  values = np.ascontiguousarray(array, np.float32)
-  digest.update(values.reshape(-1).view(np.uint8))
-
-
-def _fingerprint(config, tensors_sha256):
-  fields = dataclasses.asdict(config)
-  del fields["dtype"], fields["dropout_rate"]
-  text = json.dumps([fields, tensors_sha256], sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save_backbone(
@@ -163,7 +137,7 @@ def write_backbone(
   def converted():
     for name, array in items:
       array = np.ascontiguousarray(array).astype(disk_dtype, copy=False)
-      _update_digest(digest, name, array)
+      update_digest(digest, name, array)
       if seen is not None:
         seen(name, array)
       yield name, array
@@ -187,7 +161,7 @@ def write_backbone(
   )
   fields = {"format": "mpt_jax", **dataclasses.asdict(config)}
   (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
-  return _fingerprint(config, digest.hexdigest())
+  return fingerprint_of_digest(config, digest.hexdigest())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -336,13 +310,13 @@ def load_backbone(
   flat, digest = {}, hashlib.sha256()
   for name, array in opened.items():
     if not opened.tensors_sha256:
-      _update_digest(digest, name, array)
+      update_digest(digest, name, array)
     flat[name] = array.astype(DTYPES[config.dtype], copy=False)
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
     vocabulary_path or opened.find_vocabulary(),
-    _fingerprint(config, opened.tensors_sha256 or digest.hexdigest()),
+    fingerprint_of_digest(config, opened.tensors_sha256 or digest.hexdigest()),
     str(path),
   )
 
@@ -351,11 +325,13 @@ def identify_backbone(path=DEFAULT) -> tuple[T5Config, str]:
   """A backbone's config and fingerprint, without keeping its tensors."""
   opened = open_backbone(path)
   if opened.tensors_sha256:
-    return opened.config, _fingerprint(opened.config, opened.tensors_sha256)
+    return opened.config, fingerprint_of_digest(
+      opened.config, opened.tensors_sha256
+    )
   digest = hashlib.sha256()
   for name, array in opened.items():
-    _update_digest(digest, name, array)
-  return opened.config, _fingerprint(opened.config, digest.hexdigest())
+    update_digest(digest, name, array)
+  return opened.config, fingerprint_of_digest(opened.config, digest.hexdigest())
 
 
 def is_hugging_face(path) -> bool:
