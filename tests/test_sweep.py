@@ -235,7 +235,7 @@ def test_runs_use_the_folders_of_earlier_ones(tmp_path):
     "mpt-x": str(tmp_path / "teach"),
     "mpt-y": str(tmp_path / "adapt"),
   }
-  with pytest.raises(ValueError, match="'adapt' uses 'teach', which is no run"):
+  with pytest.raises(ValueError, match="'adapt' uses 'teach', but no run"):
     plans.plan(make_table(runs=runs[1:2], rows=()), tmp_path)
 
 
@@ -346,7 +346,7 @@ def test_a_wrong_setting_names_its_run(tmp_path):
 
 def test_only_some_runs(tmp_path):
   planned = plans.plan(make_table(), tmp_path)
-  with pytest.raises(ValueError, match="no run is called so; there are teach"):
+  with pytest.raises(ValueError, match="no run has such a name; there are teach"):
     plans.choose_runs(planned, ["teech"])
   with pytest.raises(ValueError, match="needs 'teach', which is not finished"):
     plans.choose_runs(planned, ["ad*"])
@@ -389,7 +389,7 @@ def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
   # 100 · 512 + 100 + 512 and 100 · 768 + 100 + 768.
   assert "MPT (51,812 trained per task" in small
   assert "MPT (77,668 trained per task" in base
-  with pytest.raises(ValueError, match="--only x: no run is called so"):
+  with pytest.raises(ValueError, match="--only x: no run has such a name"):
     plans.find_runs(planned, ["x"])
 
 

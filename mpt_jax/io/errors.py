@@ -1,4 +1,4 @@
-"""How a command ends: one line for what a user can mend. Imports are light."""
+"""Errors that a user can fix become one line. Imports are light."""
 
 import os
 import sys
@@ -6,21 +6,21 @@ import traceback
 
 
 class TrainingDiverged(RuntimeError):
-  """The loss is not a number any more; the last checkpoint is still good."""
+  """The loss became NaN or infinite; the last checkpoint is still good."""
 
 
 def run_and_report(function, *args, show=False) -> int:
-  """Calls a function; an error that a user can mend becomes one line.
+  """Calls a function and prints an error that a user can fix as one line.
 
   Args:
-    function: what to call.
+    function: the function of a command.
     *args: its arguments.
     show: print the traceback too.
 
   Returns:
-    0; 2 after such an error; 130 after an interrupt; 141 where nobody reads
-    the output any more. Other errors are programming mistakes and keep their
-    traceback.
+    The exit code: 0; 2 after such an error; 130 after an interrupt; 141 if
+    nobody reads the output any more. Other errors are programming mistakes and
+    are raised.
   """
   try:
     function(*args)

@@ -18,7 +18,7 @@ from mpt_jax.training.experiment import Experiment
 
 _OF_A_TABLE = re.compile(r"(^|[./])(Table|Row|Run)\.\w+$")
 FINISHED = "finished.json"
-# What `gin/tables/base.gin` binds.
+# The function that `gin/tables/base.gin` configures.
 SWEEP = "mpt_jax.sweeps.run.sweep"
 
 
@@ -27,13 +27,13 @@ class PlannedRun:
   """A run with all its settings.
 
   Attributes:
-    run: what the table says of it.
+    run: its entry in the table.
     variant: the table's variant that it belongs to.
-    name: its folder in MODEL_DIR.
-    folder: that folder.
-    bindings: gin lines over the run's gin file.
+    name: its folder, relative to MODEL_DIR.
+    folder: its folder.
+    bindings: gin lines that override the run's gin file.
     uses: names of the planned runs that it needs.
-    arguments: of `train.train`.
+    arguments: the arguments of `loop.train`.
     config_text: its configuration, for config.gin.
   """
 
@@ -64,10 +64,9 @@ class PlannedRun:
     """The shell command that trains it alone.
 
     Args:
-      files: the table's gin files. One of the user's own imports the modules
-        that register its tasks; what else it binds is the table's, or is bound
-        again by the run's file.
-      paths: folders in which gin files are looked for.
+      files: the table's gin files. Those of the user are part of the command,
+        because they import the modules that register the user's tasks.
+      paths: folders in which gin files are looked up.
     """
     gin_files = [*filter(_is_own, files), self.run.gin_file]
     known = gin_config.known_macros(gin_files, paths)
@@ -78,7 +77,7 @@ class PlannedRun:
     words += [
       f"--gin.{name}={value}"
       for name, value in bound.items()
-      # Without the macros of the table's other runs, and the table's arguments.
+      # Leave out the macros of other runs and the arguments of the table.
       if (name in known or not name.isidentifier())
       and not _OF_A_TABLE.search(name)
     ]
@@ -86,14 +85,14 @@ class PlannedRun:
 
 
 def _is_own(file) -> bool:
-  """Whether a gin file is the user's, and not one of this repository's."""
+  """Whether a gin file is the user's and not part of this package."""
   ours = (folders.PACKAGE / "gin").resolve()
   path = pathlib.Path(file).resolve()
   return path.is_file() and not path.is_relative_to(ours)
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:
-  """Gin lines; strings in double quotes where they can, for the shell."""
+  """Gin lines. Strings are in double quotes if possible, for the shell."""
   lines = []
   for name, value in values.items():
     text = repr(value)
@@ -106,19 +105,19 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
 def plan(
   table: Table, model_dir, bindings=(), paths=(), missing=False
 ) -> list[PlannedRun]:
-  """All runs of a table with their settings; nothing is loaded.
+  """All runs of a table with their settings; no T5 is loaded.
 
   Args:
     table: the table.
-    model_dir: where the runs' folders are.
-    bindings: gin lines for all runs, the command line's.
-    paths: folders in which gin files are looked for.
-    missing: also those of variants that wait for a value, which is then the
-      name of the variant's preset.
+    model_dir: parent of the runs' folders.
+    bindings: gin lines for all runs, from the command line.
+    paths: folders in which gin files are looked up.
+    missing: include variants that lack a value, with the name of the variant's
+      preset in its place.
 
   Raises:
-    ValueError: settings that do not hold; a run that uses what does not come
-      before it; a model_dir on gs://.
+    ValueError: settings are wrong, a run uses one that does not come before
+      it, or model_dir is on gs://.
   """
   check_local(model_dir, "a table's runs")
   model_dir = pathlib.Path(model_dir)
@@ -161,12 +160,12 @@ def plan(
 
 
 def _used(run, name, before, prefix):
-  """The names of the planned runs behind a value of `Run.uses`."""
+  """The names of the planned runs that a value of `Run.uses` stands for."""
   if isinstance(name, Mapping):
     return {k: _used(run, v, before, prefix) for k, v in name.items()}
   if name not in before:
     raise ValueError(
-      f"run {run.name!r} uses {name!r}, which is no run before it"
+      f"run {run.name!r} uses {name!r}, but no run before it has that name"
     )
   return prefix + name
 
@@ -178,7 +177,7 @@ def _folders(model_dir, names):
 
 
 def _load(run, variant, model_dir, used, name, lines, paths):
-  """The planned run of these gin lines."""
+  """The planned run with these gin lines."""
   folder = model_dir / name
   lines = (*lines, *_lines({"MODEL_DIR": str(folder)}))
   try:
@@ -194,30 +193,34 @@ def _load(run, variant, model_dir, used, name, lines, paths):
 
 
 def find_runs(planned, only) -> list[PlannedRun]:
-  """The runs of these names.
+  """The runs that match some patterns.
 
   Args:
     planned: all runs.
-    only: patterns of names; none for all.
+    only: patterns of names; if there are none, all runs match.
 
   Raises:
-    ValueError: a pattern that fits none.
+    ValueError: a pattern matches no run.
   """
   names = [run.name for run in planned]
   for pattern in only:
     if not fnmatch.filter(names, pattern):
       raise ValueError(
-        f"--only {pattern}: no run is called so; there are {', '.join(names)}"
+        f"--only {pattern}: no run has such a name; there are"
+        f" {', '.join(names)}"
       )
-  fits = lambda run: any(fnmatch.fnmatch(run.name, p) for p in only)
-  return [run for run in planned if not only or fits(run)]
+  return [
+    run
+    for run in planned
+    if not only or any(fnmatch.fnmatch(run.name, p) for p in only)
+  ]
 
 
 def choose_runs(planned, only) -> list[PlannedRun]:
-  """The runs to do now, of `find_runs`.
+  """The runs to do now: those of `find_runs`.
 
   Raises:
-    ValueError: a pattern that fits none; a run that needs an unfinished one.
+    ValueError: a pattern matches no run, or a run needs an unfinished one.
   """
   chosen = find_runs(planned, only)
   by_name = {run.name: run for run in planned}
@@ -232,13 +235,16 @@ def choose_runs(planned, only) -> list[PlannedRun]:
 
 
 def load_table(files, bindings, paths=()) -> tuple[Table, str]:
-  """(the table of these gin files, its MODEL_DIR).
+  """Reads the gin files of a table.
+
+  Returns:
+    (the table, its MODEL_DIR).
 
   Raises:
-    FileNotFoundError: a file is not there.
-    ValueError: they do not hold, or are no table's.
+    FileNotFoundError: a file does not exist.
+    ValueError: a file has an error, or the files describe no table.
   """
-  # What the files do not mention is for the runs.
+  # Macros that these files do not know are for the runs.
   arguments, _ = gin_config.load_config(files, bindings, paths, SWEEP, True)
   if "table" not in arguments:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""A table for the terminal and for files, and what its runs will do."""
+"""Prints and writes a table, and prints what its runs will do."""
 
 import json
 import pathlib
@@ -52,7 +52,11 @@ def _notes(table, lines):
 
 
 def rich_table(table, lines) -> rich.table.Table:
-  """The table for the terminal: a line for ours, its deviation, the paper's."""
+  """The table for the terminal.
+
+  Each row has a line of our scores, one of their deviations and one of the
+  paper's scores.
+  """
   drawn = rich.table.Table(
     title=table.title,
     title_justify="left",
@@ -117,7 +121,7 @@ def markdown(table, lines) -> str:
 
 
 def as_json(table, lines) -> dict:
-  """The table with all digits."""
+  """The table as a dict for JSON, with all digits."""
   return {
     "table": table.name,
     "title": table.title,
@@ -228,7 +232,8 @@ def print_plan(table, planned, console, command=None):
     table: the table.
     planned: its runs.
     console: where to.
-    command: gives a run's shell command, to be added; None for none.
+    command: a function that gives a run's shell command, to be printed below
+      the run; None prints none.
   """
   console.print(Text(table.title, style="bold"))
   for run in planned:

@@ -1,7 +1,8 @@
-"""From a table's runs to its numbers: choice on validation, then test scores.
+"""Evaluates a table's runs and makes its numbers.
 
-The test split is seen once, by the slots that validation chose. What was
-measured stays in the run's results.json and is not measured again.
+Validation chooses among a row's slots, and only the chosen ones are evaluated
+on the test split. The scores stay in the run's results.json and are not
+measured again.
 """
 
 import dataclasses
@@ -23,12 +24,12 @@ from mpt_jax.prompts import bank
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
-# All other metrics are fractions.
+# Metrics in percent; all others are fractions.
 IN_PERCENT = ("bleu",)
 
 
 class Cell(NamedTuple):
-  """A method's score in percent, over seeds; std is None for one seed."""
+  """A method's score in percent over seeds; std is None for a single seed."""
 
   mean: float
   std: float | None
@@ -40,12 +41,12 @@ class Line:
   """A row of a table, of one variant.
 
   Attributes:
-    row: what the table says of it.
-    method: its name, the variant's included.
-    cells: {heading: Cell}, the average included; what is missing is not there.
+    row: its entry in the table.
+    method: its name, with that of the variant.
+    cells: {heading: Cell}, with the average. Missing scores are left out.
     labels: {heading: label of the slots that validation chose}.
     metrics: {heading: name of the metric}.
-    parameters: trained parameters per task, None where there is no run.
+    parameters: trained parameters per task, None if there is no run.
   """
 
   row: Row
@@ -73,7 +74,7 @@ def row_slots(table, row, run) -> list:
 
 
 def check_run(table, run, planned):
-  """Checks that the table can show a run, before it is trained.
+  """Checks, before a run is trained, that the table can show it.
 
   Args:
     table: the table.
@@ -81,8 +82,8 @@ def check_run(table, run, planned):
     planned: all runs.
 
   Raises:
-    ValueError: the table has no cell for any of its slots, or would choose
-      among them by an evaluation that the run does not make.
+    ValueError: the table has no cell for any of the run's slots, or validation
+      has to choose among them but the run has no evaluation.
   """
   of_rows = [row_slots(table, row, run) for row in table.rows]
   rows = [row for row in table.rows if row.run == run.run.name]
@@ -101,7 +102,7 @@ def check_run(table, run, planned):
     )
   for slots in of_rows:
     if run.experiment.eval is None:
-      # Raises where there are several candidates.
+      # Raises a ValueError if there are several candidates.
       choose(slots, {})
 
 
@@ -113,11 +114,11 @@ def choose(slots, validation) -> dict[str, str]:
     validation: {slot name: score}.
 
   Returns:
-    {task: label}: the label with the best mean over seeds, the first of equal
-    ones.
+    {task: label}: the label with the best mean over seeds; of equal ones, the
+    first.
 
   Raises:
-    ValueError: several candidates, and no validation score of one of them.
+    ValueError: a task has several candidates, and one lacks a validation score.
   """
   candidates = {}
   for slot in slots:
@@ -139,7 +140,7 @@ def choose(slots, validation) -> dict[str, str]:
 
 
 def _chosen_slots(table, row, run):
-  """The slots of a row that count, in the bank's order."""
+  """The slots of a row that validation chose, in the bank's order."""
   slots = row_slots(table, row, run)
   validation = {}
   if len({slot.label for slot in slots}) > 1:
@@ -152,7 +153,7 @@ def _chosen_slots(table, row, run):
 
 
 def _fingerprint(run) -> str:
-  """SHA-256 of what was trained."""
+  """SHA-256 of the trained files."""
   names = ("prompts/best.safetensors", "backbone/params.safetensors")
   digest = hashlib.sha256()
   for name in names:
@@ -163,7 +164,7 @@ def _fingerprint(run) -> str:
 
 
 def read_results(run) -> dict:
-  """The run's results.json: {"eval", "trained", "rows"}; empty if none."""
+  """The run's results.json: {"eval", "trained", "rows"}, or an empty dict."""
   path = run.folder / RESULTS
   if not path.is_file():
     return {}
@@ -174,7 +175,7 @@ def read_results(run) -> dict:
 
 
 def evaluate_run(table, run, console) -> bool:
-  """Evaluates the slots of a run that the table needs and nobody measured.
+  """Evaluates the slots of a run that the table needs, unless it was done.
 
   Returns:
     Whether the table has rows of this run.
@@ -247,16 +248,17 @@ def _cell(values) -> Cell:
 
 
 def table_lines(table, planned) -> list[Line]:
-  """The table's lines with what was measured so far.
+  """The table's lines with all scores so far.
 
-  A cell is there once all of the row's seeds are; the average, once all cells
-  are. Its deviation is that of the seeds' own averages.
+  A cell appears once all seeds of the row have a score, the average once all
+  cells are there. The deviation of the average is taken over the averages of
+  each seed.
   """
   lines = []
   for variant in table.variants:
     runs = [run for run in planned if run.variant == variant]
     for row in table.rows:
-      # The paper's numbers are not of any variant.
+      # The paper's numbers belong to no variant; list them once.
       if row.run is None and variant != next(iter(table.variants)):
         continue
       name = row.method
@@ -308,9 +310,11 @@ def _line(table, row, method, runs):
 
 
 def t5_config(preset, experiment) -> tuple[T5Config, bool]:
-  """(the shape of the experiment's T5, whether it was found).
+  """The shape of an experiment's T5.
 
-  A T5 that is not on this machine is taken for the preset.
+  Returns:
+    (the shape, whether the T5 is on this machine). If it is not, the shape is
+    that of the preset.
   """
   if experiment.network is not None:
     return experiment.network, True
@@ -321,11 +325,11 @@ def t5_config(preset, experiment) -> tuple[T5Config, bool]:
 
 
 def trained_parameters(experiment, slots, config) -> int:
-  """Trained parameters of some slots of an experiment.
+  """The number of trained parameters of some slots of an experiment.
 
-  Of prompts (l·d) for each P* that they have and (l + d)·R for each task whose
-  factors train, Wang et al. (2023), section 3.3: 77,668 for one target of
-  T5-Base, 8 · 10,468 for eight that share P*.
+  Prompts have l·d for each P* and (l + d)·R for each task whose factors train,
+  Wang et al. (2023), section 3.3: 77,668 for one target of T5-Base, 8 · 10,468
+  for eight targets that share P*.
 
   Args:
     experiment: the settings.

@@ -1,8 +1,8 @@
-"""Runs all runs of a table and prints it beside the paper's: `mpt sweep`.
+"""Trains and evaluates the runs of a table: `mpt sweep`.
 
 A table (gin/tables/) says which runs it needs and which of their slots make
-its rows. Each run is an ordinary experiment, trained in a folder of its own
-that resumes as any run does; what is done is not done again.
+its rows. Each run is an ordinary experiment in a folder of its own, and it
+resumes as any run does. Finished runs and evaluations are not repeated.
 """
 
 import functools
@@ -27,23 +27,23 @@ def sweep(
   only=(),
   console: rich.console.Console | None = None,
 ) -> list:
-  """Trains and evaluates what is missing of a table, and writes the table.
+  """Trains and evaluates the missing runs of a table, and writes the table.
 
   Args:
     table: the table.
-    model_dir: folder of the runs, which several tables may share. It gets
-      NAME.md and NAME.json of the table.
+    model_dir: folder of the runs, which several tables may share. The table is
+      written there as NAME.md and NAME.json.
     bindings: gin lines for all runs.
-    paths: folders in which gin files are looked for.
-    only: patterns of names of runs; the others are left as they are.
-    console: where progress is told.
+    paths: folders in which gin files are looked up.
+    only: patterns of the names of the runs to do; the others are skipped.
+    console: where progress is printed; stderr by default.
 
   Returns:
-    The table's lines, see `sweep_results.table_lines`.
+    The table's lines, see `results.table_lines`.
 
   Raises:
-    FileNotFoundError: a T5 is not there.
-    ValueError: settings that do not hold or are not those of a folder's run.
+    FileNotFoundError: a T5 does not exist.
+    ValueError: settings are wrong, or differ from those of the run in a folder.
     TrainingDiverged: a run's loss became NaN or infinite.
   """
   console = console or rich.console.Console(stderr=True)
@@ -54,7 +54,7 @@ def sweep(
   for name in table.missing_variants:
     say(table.left_out(name))
   todo = choose_runs(planned, only)
-  # Before hours of training, not between them.
+  # Find mistakes before hours of training, not between them.
   for run in todo:
     results.check_run(table, run, planned)
     settings = {**run.experiment.to_json(), "launcher": "mpt_jax"}
