@@ -346,7 +346,9 @@ def test_a_wrong_setting_names_its_run(tmp_path):
 
 def test_only_some_runs(tmp_path):
   planned = plans.plan(make_table(), tmp_path)
-  with pytest.raises(ValueError, match="no run has such a name; there are teach"):
+  with pytest.raises(
+    ValueError, match="no run has such a name; there are teach"
+  ):
     plans.choose_runs(planned, ["teech"])
   with pytest.raises(ValueError, match="needs 'teach', which is not finished"):
     plans.choose_runs(planned, ["ad*"])

@@ -115,7 +115,7 @@ def test_damaged_checkpoints(t5, tmp_path):
   with pytest.raises(ValueError, match="checkpoint"):
     backbone.load_backbone(folder)
   (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
-  with pytest.raises(ValueError, match="a checkpoint of TensorFlow's"):
+  with pytest.raises(ValueError, match="a TensorFlow checkpoint"):
     backbone.load_backbone(folder)
   folder = write_orbax(tmp_path / "b", flat)
   (folder / "state" / "_METADATA").write_text("{")

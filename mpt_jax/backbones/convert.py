@@ -1,4 +1,4 @@
-"""Converts a T5 of Hugging Face's or of t5x's to a folder of ours."""
+"""Converts a T5 of Hugging Face or t5x to a folder of ours."""
 
 import hashlib
 import json
@@ -17,25 +17,26 @@ MANIFEST = "manifest.json"
 
 
 def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
-  """Writes a backbone as a folder of ours, one tensor in memory at a time.
+  """Writes a backbone as a folder of ours, with one tensor in memory at a time.
 
-  The folder takes its name when it is complete. Its manifest.json says where
-  each tensor is from, with its shape, its dtype there and here, and the
-  SHA-256 of its bytes here; and the SHA-256 of the files read.
+  The folder takes its name once it is complete. Its manifest.json lists each
+  tensor with its shape, its dtype in the source and in the folder, and the
+  SHA-256 of its bytes in the folder. It also lists the SHA-256 of the source's
+  files.
 
   Args:
-    source: see `backbones.load_backbone`.
+    source: see `backbone.load_backbone`.
     out: the folder; it must not exist, or be empty.
-    dtype: "float32" or "bfloat16", of the tensors on disk.
+    dtype: type of the tensors on disk, "float32" or "bfloat16".
     vocabulary: a sentencepiece model, or "bytes"; None takes the source's.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
-    FileNotFoundError: no such source, or files missing in it.
-    ValueError: `out` is not empty; or tensors are missing, too many or of
-      other shapes, which are listed; or the vocabulary does not fit.
+    FileNotFoundError: there is no such source, or files are missing in it.
+    ValueError: `out` is not empty; tensors are missing, unexpected or of other
+      shapes (they are listed); or the vocabulary does not fit.
     OSError: `out` cannot be written, or the disk is full.
   """
   out = files.check_free(out)
@@ -45,8 +46,8 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
     size, _ = vocabularies.vocabulary_size(path)
     if size > opened.config.vocab_size:
       raise ValueError(
-        f"the vocabulary does not fit the model: {path} has {size} ids, the"
-        f" embedding of {source} {opened.config.vocab_size} rows"
+        f"the vocabulary does not fit the model: {path} has {size} ids, but"
+        f" the embedding of {source} has {opened.config.vocab_size} rows"
       )
   tensors = {}
   shapes = parameter_shapes(opened.config)

@@ -1,4 +1,4 @@
-"""The tensors that a T5 of some shape consists of, and checks against them."""
+"""The names and shapes of a T5's tensors, and checks of files against them."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ from flax import traverse_util
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
 
-# Problems of one kind that an error lists before those of the next kind.
+# An error lists so many problems of each kind before it lists more of any.
 _SHOWN_OF_A_KIND = 6
 
 
@@ -23,12 +23,18 @@ def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
 
 
 def num_backbone_parameters(config: T5Config) -> int:
-  """Parameters of a T5 without prompts."""
+  """The number of parameters of a T5 without prompts."""
   return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
 def check_tensors(where, found, expected):
-  """Raises a ValueError that lists all that does not fit."""
+  """Raises a ValueError if tensors are missing, unexpected or misshapen.
+
+  Args:
+    where: names the files in the error.
+    found: {name: shape} of the files.
+    expected: {name: shape}, see `parameter_shapes`.
+  """
   shapes = [
     f"shape of {name}: expected {expected[name]}, got {found[name]}"
     for name in expected
@@ -36,7 +42,7 @@ def check_tensors(where, found, expected):
   ]
   missing = [f"missing: {name}" for name in expected if name not in found]
   more = [f"unexpected: {n}" for n in sorted(found) if n not in expected]
-  # Some of each kind come first, since not all may be shown.
+  # The error is cut, so some of each kind come first.
   kinds = (missing, more, shapes)
   first = [problem for kind in kinds for problem in kind[:_SHOWN_OF_A_KIND]]
   rest = [problem for kind in kinds for problem in kind[_SHOWN_OF_A_KIND:]]
@@ -50,6 +56,4 @@ def raise_problems(where, problems):
     shown = "; ".join(problems[:most])
     if len(problems) > most:
       shown += f"; and {len(problems) - most} more"
-    raise ValueError(
-      f"the tensors of {where} are not those of its config: {shown}"
-    )
+    raise ValueError(f"the tensors of {where} do not fit its config: {shown}")
