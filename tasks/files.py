@@ -24,8 +24,8 @@ def register_file_task(
 ) -> seqio.Task:
   """Registers a task over files with one example per line or row.
 
-  The extension tells the format: `.jsonl` (a JSON object per line), `.csv`
-  or `.tsv` (with a header). Files are read on the task's first use.
+  The extension says the format: `.jsonl` (a JSON object per line), or `.csv` or
+  `.tsv` (with a header). The files are read when the task is first used.
 
   Args:
     name: the task's name.
@@ -36,21 +36,21 @@ def register_file_task(
       "{summary}".
     label_names: for classification, the label words in class order; the
       field may hold a word or its index. A mapping gives the word of each
-      value: {0: "bad", 1: "good"}; a value that it does not name may be a
-      word. None for any text as a target.
-    metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. Default:
-      accuracy and its like with label_names, exact_match without.
-    vocabulary: default: the embedded model's.
-    check: read all files now rather than on first use.
+      value, {0: "bad", 1: "good"}; the field may then hold a value or a word.
+      None: any text may be a target.
+    metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. The
+      default is CLASSIFICATION_METRICS with label_names, exact_match without.
+    vocabulary: the default is that of the embedded model.
+    check: read all files now, not on first use.
 
   Returns:
     The registered seqio.Task.
 
   Raises:
     FileNotFoundError: a file is missing (on first use, or now with check).
-    ValueError: a malformed template, an unknown extension or metric; and when
-      the files are read: a broken line, a field or a label that is not there,
-      an empty file. File and line are named.
+    ValueError: the template is malformed, or an extension or metric is
+      unknown. When the files are read: a line is broken, a field or a label is
+      unknown, or a file is empty. The error names file and line.
   """
   if not files:
     raise ValueError("files must name at least one split, as in {'train': ...}")
@@ -233,7 +233,7 @@ def _read_table(path, delimiter):
 
 
 def _checked(path, lines):
-  """Passes lines on; text that is not UTF-8 is told with its file."""
+  """Passes lines on; names the file if its text is not UTF-8."""
   try:
     yield from lines
   except UnicodeDecodeError as error:

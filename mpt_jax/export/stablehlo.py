@@ -1,7 +1,7 @@
-"""Prompts and their T5 as a folder that serves without mpt_jax.
+"""Exports prompts and their T5 as a folder that serves without mpt_jax.
 
-`jax.export` makes programs of the network with the weights and the prompts as
-arguments, of any number of rows. The folder holds
+`jax.export` compiles programs that take the weights and the prompts as
+arguments, for any number of rows. The folder holds
 
   programs/greedy_L.stablehlo   greedy decoding of inputs of up to L tokens
   programs/score_L.stablehlo    log-probabilities of labels
@@ -43,9 +43,9 @@ from mpt_jax.io import files
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
 
-PLATFORMS = ("cpu", "cuda", "tpu")  # By default; there is rocm, too.
-# Tokens of the labels that are scored together. The logits are [B, C, V], so
-# more labels than these go through the program several times.
+PLATFORMS = ("cpu", "cuda", "tpu")  # The default; "rocm" is possible too.
+# Bounds of the number of label tokens that are scored together. The logits are
+# [B, C, V], so the labels beyond it go through the program again.
 LEAST_LABELS_LENGTH, MOST_LABELS_LENGTH = 64, 128
 _SHORTEST = 32
 # The arguments of the programs, for those who call them without serve.py.
@@ -58,8 +58,8 @@ _SIGNATURES = {
 _README = """\
 # A T5 with prompts, compiled ahead of time
 
-Made by `mpt export --to stablehlo`. It runs with jax alone; `flatbuffers` is
-what jax reads such files with, and `sentencepiece` is needed for text only:
+Made by `mpt export --to stablehlo`. It needs jax and `flatbuffers`, with
+which jax reads such files, and `sentencepiece` for text:
 
 ```sh
 pip install jax flatbuffers sentencepiece
@@ -73,21 +73,21 @@ input with the end of sequence (1). In Python: `Server(folder).predict(rows)` of
 
 **A new task** is a new prompt and needs no compiling: `mpt export NEW_RUN --to
 stablehlo --add --out THIS_FOLDER`. A float32 array [prompt_length, emb_dim]
-saved by `numpy.save` as `prompts/NAME.npy` does as well; without a
-`prompts/NAME.json` like the others it generates text. A server that is running
-finds it at once. After a prompt was replaced, `Server.reload()` reads it anew.
+saved by `numpy.save` as `prompts/NAME.npy` is a prompt too; without a
+`prompts/NAME.json` like the others it generates text. A running server finds it
+at once. If you replace a prompt, call `Server.reload()`.
 
 | | |
 | --- | --- |
-| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for inputs of up to so many tokens and any number of rows |
+| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for any number of rows; the file names have the largest number of input tokens |
 | `weights.safetensors` | the T5 |
 | `prompts/` | [prompt_length, emb_dim] float32; template and labels as JSON |
 | `manifest.json` | shapes, versions, platforms, SHA-256 of the files |
 
-jax runs such programs for six months of versions after the one in
-`manifest.json`; later ones may refuse them, and then export anew. Each program is compiled when
-it is first called, for each number of rows; set `JAX_COMPILATION_CACHE_DIR` to
-a folder to keep what was compiled.
+jax supports such programs for six months after the version in `manifest.json`.
+If a later version refuses them, export again. Each program is compiled when it
+is first called with a new number of rows. Set `JAX_COMPILATION_CACHE_DIR` to a
+folder to keep the compiled programs.
 """
 
 
@@ -119,23 +119,23 @@ def export_stablehlo(
   """Writes the folder.
 
   Args:
-    bank: the prompts, each of which becomes a plain one.
-    out: the folder; there must be nothing in it yet.
+    bank: the prompts; each becomes a plain one.
+    out: the folder; it must not exist, or be empty.
     backbone: the prompts' T5, see `load_backbone`.
     inputs_lengths: L of each pair of programs; an input takes the shortest
-      that it fits.
-    targets_length: T, the longest generated text in tokens.
-    platforms: of "cpu", "cuda", "tpu", "rocm".
-    dtype: of weights and computation; None is the T5's own.
-    report: called with the programs made and to be made.
+      program that it fits.
+    targets_length: T, the largest number of tokens to generate.
+    platforms: some of "cpu", "cuda", "tpu" and "rocm".
+    dtype: type of weights and computation; None keeps that of the T5.
+    report: called with the numbers of programs made and to be made.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
     FileNotFoundError: the T5 or its vocabulary is missing.
-    ValueError: `out` exists, a T5 that is not the prompts', lengths below 1,
-      unknown platforms.
+    ValueError: `out` is not free, the prompts belong to another T5, a length
+      is below 1, or a platform is unknown.
   """
   out = files.check_free(out)
   lengths = _checked_lengths(inputs_lengths, targets_length)
@@ -218,16 +218,15 @@ def _digests(folder):
 
 
 def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
-  """Adds prompts to a folder, in which nothing else changes.
+  """Adds prompts to a folder; nothing else in it changes.
 
   Args:
     bank: prompts of the same T5 and of the same length.
-    folder: what `export_stablehlo` wrote.
-    backbone: the prompts' T5, to be checked; None for no check but that of
-      the fingerprints.
+    folder: a folder of `export_stablehlo`.
+    backbone: the prompts' T5, to check; None compares only the fingerprints.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
     FileNotFoundError: there is no such folder.
@@ -267,7 +266,7 @@ def _task_file(folder, name, suffix):
 
 
 def _label_tokens(bank, tokenizer):
-  """For each prompt the token ids of its labels, or None."""
+  """The token ids of each prompt's labels; None for prompts without labels."""
   tokens = []
   for slot in bank.slots:
     labels = slot.get("label_names")
@@ -276,7 +275,7 @@ def _label_tokens(bank, tokenizer):
 
 
 def _labels_length(label_tokens):
-  """C: room for all labels of a task, if they are not too many."""
+  """C: the tokens of all labels of a task, or fewer if they are many."""
   together = [sum(map(len, labels)) for labels in label_tokens if labels]
   longest = [max(map(len, labels)) for labels in label_tokens if labels]
   length = min(max(together, default=0), MOST_LABELS_LENGTH)
@@ -316,7 +315,7 @@ def _write_weights(path, config, flat):
 
 
 def _write_vocabulary(folder, path):
-  """Copies the vocabulary, T5's sentinels put into it; returns its name."""
+  """Copies the vocabulary and adds T5's sentinels; returns its name."""
   name = vocabulary_files.own_file_name(path)
   extra_ids = vocabularies.num_extra_ids(path)
   if vocabularies.is_bytes(path) or not extra_ids:

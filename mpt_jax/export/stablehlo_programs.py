@@ -1,7 +1,7 @@
 """The programs that serve a T5 with prompts, for `jax.export`.
 
-Weights and prompts are arguments, and the number of rows is symbolic. Lengths
-are not: the T5's relative positions are made for them.
+Weights and prompts are arguments, and the number of rows is symbolic. The
+lengths are fixed, because the T5's relative positions depend on them.
 
 Axis letters: B batch, L inputs_length, P prompt_length, T targets_length,
 C labels_length.
@@ -48,11 +48,11 @@ def greedy(network, targets_length, weights, prompts, tokens, lengths):
     targets_length: T.
     weights: the T5's arrays by flat t5x name.
     prompts: [B, P, D] float32.
-    tokens: [B, L] int32, zeros behind an input.
+    tokens: [B, L] int32, an input and then zeros.
     lengths: [B] int32, tokens of each input; 0 for a row of padding.
 
   Returns:
-    [B, T] int32, as of `decoding.greedy_decode`.
+    [B, T] int32, see `decoding.greedy_decode`.
   """
   params = traverse_util.unflatten_dict(weights, "/")
   batch = _encoded_batch(network, params, prompts, tokens, lengths)
@@ -63,14 +63,14 @@ def score(network, weights, prompts, tokens, lengths, labels, label_numbers):
   """The program that scores labels.
 
   Args:
-    network, weights, prompts, tokens, lengths: as of `greedy`.
-    labels: [B, C] int32, the tokens of a row's labels one after the other, end
-      of sequence included, zeros behind them.
-    label_numbers: [B, C] int32, which label a token belongs to, counted from 1;
-      0 behind them.
+    network, weights, prompts, tokens, lengths: see `greedy`.
+    labels: [B, C] int32, the tokens of a row's labels one after the other, each
+      with its end of sequence, and then zeros.
+    label_numbers: [B, C] int32, the number of the label that a token belongs
+      to, counted from 1, and then zeros.
 
   Returns:
-    [B, C] float32: at c the log-probability of label c + 1, in nats.
+    [B, C] float32: the log-probability of label c + 1 at c, in nats.
   """
   params = traverse_util.unflatten_dict(weights, "/")
   batch_size, size = labels.shape
@@ -105,15 +105,15 @@ def write_programs(
   """Writes greedy_L.stablehlo and score_L.stablehlo for each of the lengths.
 
   Args:
-    folder: where to.
+    folder: an existing folder.
     network: a `T5` without prompts.
     weights: the T5's `jax.ShapeDtypeStruct`s by flat t5x name.
     prompt_length: P.
-    lengths: of the inputs, L.
+    lengths: lengths of the inputs, L.
     targets_length: T.
     labels_length: C.
-    platforms: of "cpu", "cuda", "rocm", "tpu".
-    report: called with the programs made and to be made.
+    platforms: some of "cpu", "cuda", "rocm" and "tpu".
+    report: called with the numbers of programs made and to be made.
 
   Returns:
     The version of jax.export's calling convention.

@@ -11,15 +11,15 @@ from mpt_jax.tasks.public import packages
 def fetch_descriptions() -> list[dict]:
   """Returns one row per binary package of the configured Debian release.
 
-  apt's lists are read into a folder of our own, so neither root nor a change
-  of the system's lists is needed. The result is kept in the cache: Debian's
-  index moves with its point releases and cannot be pinned.
+  apt's lists are read into a temporary folder, so this needs no root and does
+  not change the system's lists. The result is kept in the cache: Debian's index
+  changes with its point releases and cannot be pinned.
 
   Returns:
     Rows of `package`, `source`, `section`, `short` and `long`, all str.
 
   Raises:
-    packages.DataUnavailableError: no cache and no usable apt.
+    packages.DataUnavailableError: nothing is cached, and apt does not work.
   """
   path = cache.data_dir() / "debian-descriptions" / "rows.jsonl"
   if not path.exists():
