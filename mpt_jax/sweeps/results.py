@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.data import text_tasks
