@@ -24,8 +24,8 @@ def register_file_task(
 ) -> seqio.Task:
   """Registers a task over files with one example per line or row.
 
-  The extension tells the format: `.jsonl` (a JSON object per line), `.csv`
-  or `.tsv` (with a header). Files are read on the task's first use.
+  The extension says the format: `.jsonl` (a JSON object per line), or `.csv` or
+  `.tsv` (with a header). The files are read when the task is first used.
 
   Args:
     name: the task's name.
@@ -36,21 +36,21 @@ def register_file_task(
       "{summary}".
     label_names: for classification, the label words in class order; the
       field may hold a word or its index. A mapping gives the word of each
-      value: {0: "bad", 1: "good"}; a value that it does not name may be a
-      word. None for any text as a target.
-    metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. Default:
-      accuracy and its like with label_names, exact_match without.
-    vocabulary: default: the embedded model's.
-    check: read all files now rather than on first use.
+      value, {0: "bad", 1: "good"}; the field may then hold a value or a word.
+      None: any text may be a target.
+    metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. The
+      default is CLASSIFICATION_METRICS with label_names, exact_match without.
+    vocabulary: the default is that of the embedded model.
+    check: read all files now, not on first use.
 
   Returns:
     The registered seqio.Task.
 
   Raises:
     FileNotFoundError: a file is missing (on first use, or now with check).
-    ValueError: a malformed template, an unknown extension or metric; and when
-      the files are read: a broken line, a field or a label that is not there,
-      an empty file. File and line are named.
+    ValueError: the template is malformed, or an extension or metric is
+      unknown. When the files are read: a line is broken, a field or a label is
+      unknown, or a file is empty. The error names file and line.
   """
   if not files:
     raise ValueError("files must name at least one split, as in {'train': ...}")
@@ -64,64 +64,30 @@ def register_file_task(
         f"{path}: unknown extension {path.suffix!r}, expected one of"
         f" {', '.join(_READERS)}"
       )
-  if isinstance(label_names, Mapping):
-    words = {str(key): str(word) for key, word in label_names.items()}
-    labels = tuple(dict.fromkeys(words.values()))
-  elif label_names is not None:
-    labels = tuple(str(word) for word in label_names)
-    words = {str(i): word for i, word in enumerate(labels)}
-  else:
-    labels, words = None, {}
-  known = {word: word for word in labels or ()}
-  # Of a value that is both, a mapping says what is meant.
-  known = known | words if isinstance(label_names, Mapping) else words | known
+  labels = _Labels(label_names)
+
+  def make_example(row, where):
+    label = row.get(target)
+    # True and False are the classes 1 and 0, unless a mapping names them.
+    row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+    text = target_template.format(**row).strip()
+    if labels.names is not None:
+      text = labels.find(text, str(label), where)
+    inputs = template.format(**row)
+    _check_text(inputs, text, where)
+    return inputs, text
 
   def load(split):
     path = paths[split]
-    examples = []
-    for line, row in _READERS[path.suffix](path):
-      where = f"{path}, line {line}"
-      for field in fields:
-        if field not in row:
-          has = "the line has"
-          if path.suffix != ".jsonl":
-            has = "the first line, which names the columns, has"
-          raise ValueError(
-            f"{where}: no field {field!r} for the template; {has}"
-            f" {', '.join(map(str, row))}." + text_tasks.near_misses(field, row)
-          )
-        if row[field] is None:
-          raise ValueError(f"{where}: field {field!r} is null")
-      # True and False are the classes 1 and 0, unless a mapping names them.
-      label = str(row.get(target))
-      row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
-      text = target_template.format(**row).strip()
-      if labels is not None:
-        named = [t for t in (text, label, label.lower()) if t in known]
-        if not named:
-          raise ValueError(
-            f"{where}: label {text!r} is not one of {', '.join(labels)}"
-            f" (or {', '.join(words)})." + text_tasks.near_misses(text, labels)
-          )
-        text = known[named[0]]
-      if not text:
-        raise ValueError(f"{where}: the target text is empty")
-      inputs = template.format(**row)
-      try:
-        f"{inputs}{text}".encode()
-      except UnicodeEncodeError as error:
-        raise ValueError(
-          f"{where}: half of a surrogate pair, which is no text: {error}"
-        ) from error
-      examples.append((inputs, text))
+    examples = [make_example(row, where) for where, row in _rows(path, fields)]
     if not examples:
       raise ValueError(f"{path} is empty: it has no examples")
     return examples
 
   if metric_fns is None:
-    metric_fns = (
-      text_tasks.CLASSIFICATION_METRICS if labels else ("exact_match",)
-    )
+    metric_fns = ("exact_match",)
+    if labels.names:
+      metric_fns = text_tasks.CLASSIFICATION_METRICS
   source = text_tasks.ExamplesSource(load, tuple(paths))
   if check:
     for split in paths:
@@ -129,11 +95,86 @@ def register_file_task(
   return text_tasks.register_text_task(
     name,
     source,
-    label_names=labels,
+    label_names=labels.names,
     metric_fns=metric_fns,
     vocabulary=vocabulary,
     template=template,
   )
+
+
+class _Labels:
+  """The label words of a task, and what the files may call them.
+
+  Args:
+    label_names: as of `register_file_task`.
+
+  Attributes:
+    names: the words in class order, or None where any text is a target.
+  """
+
+  def __init__(self, label_names):
+    if isinstance(label_names, Mapping):
+      self._words = {str(k): str(word) for k, word in label_names.items()}
+      self.names = tuple(dict.fromkeys(self._words.values()))
+      # Where a value is both a key and a word, the mapping decides.
+      self._known = {word: word for word in self.names} | self._words
+    elif label_names is not None:
+      self.names = tuple(str(word) for word in label_names)
+      self._words = {str(i): word for i, word in enumerate(self.names)}
+      # Where a value is both an index and a word, it is the word.
+      self._known = self._words | {word: word for word in self.names}
+    else:
+      self.names, self._words, self._known = None, {}, {}
+
+  def find(self, text, value, where) -> str:
+    """The label word of an example.
+
+    Args:
+      text: the filled target template.
+      value: the field of the label as it is in the file.
+      where: names file and line in the error.
+
+    Raises:
+      ValueError: it is no label.
+    """
+    for name in (text, value, value.lower()):
+      if name in self._known:
+        return self._known[name]
+    raise ValueError(
+      f"{where}: label {text!r} is not one of {', '.join(self.names)}"
+      f" (or {', '.join(self._words)})."
+      + text_tasks.near_misses(text, self.names)
+    )
+
+
+def _rows(path, fields):
+  """Yields (file and line in words, row); all fields are in each row."""
+  for line, row in _READERS[path.suffix](path):
+    where = f"{path}, line {line}"
+    for field in fields:
+      if field not in row:
+        has = "the line has"
+        if path.suffix != ".jsonl":
+          has = "the first line, which names the columns, has"
+        raise ValueError(
+          f"{where}: no field {field!r} for the template; {has}"
+          f" {', '.join(map(str, row))}." + text_tasks.near_misses(field, row)
+        )
+      if row[field] is None:
+        raise ValueError(f"{where}: field {field!r} is null")
+    yield where, row
+
+
+def _check_text(inputs, target, where):
+  """Raises a ValueError if an example's texts cannot be encoded."""
+  if not target:
+    raise ValueError(f"{where}: the target text is empty")
+  try:
+    f"{inputs}{target}".encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{where}: half of a surrogate pair, which is no text: {error}"
+    ) from error
 
 
 def _open(path):
@@ -192,7 +233,7 @@ def _read_table(path, delimiter):
 
 
 def _checked(path, lines):
-  """Passes lines on; text that is not UTF-8 is told with its file."""
+  """Passes lines on; names the file if its text is not UTF-8."""
   try:
     yield from lines
   except UnicodeDecodeError as error:

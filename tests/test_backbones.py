@@ -13,6 +13,7 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from mpt_jax.backbones import backbone as backbones
+from mpt_jax.backbones.fingerprints import fingerprint
 from mpt_jax.backbones.tensor_files import TensorFiles
 from mpt_jax.data.vocabularies import default_vocabulary_path
 from mpt_jax.model.objective import Model
@@ -47,7 +48,7 @@ def test_round_trip(t5, tmp_path):
   assert loaded.vocabulary_path == str(path)
   assert path.read_bytes() == b"pieces"
   assert saved.fingerprint == loaded.fingerprint
-  assert loaded.fingerprint == backbones.fingerprint(config, params)
+  assert loaded.fingerprint == fingerprint(config, params)
   assert {p.name for p in (tmp_path / "t5").iterdir()} == {
     "config.json",
     "params.safetensors",
@@ -71,8 +72,8 @@ def test_round_trip_in_bfloat16(t5, tmp_path):
   )
   # One T5, however it is stored or loaded, and another than the unrounded.
   assert half.fingerprint == backbone.fingerprint
-  assert backbone.fingerprint == backbones.fingerprint(config, rounded)
-  assert backbone.fingerprint != backbones.fingerprint(config, params)
+  assert backbone.fingerprint == fingerprint(config, rounded)
+  assert backbone.fingerprint != fingerprint(config, params)
 
 
 def test_arrays_of_any_layout_are_written_right(t5, tmp_path):
@@ -86,18 +87,18 @@ def test_arrays_of_any_layout_are_written_right(t5, tmp_path):
 
 def test_fingerprint_sees_every_tensor_and_the_config(t5):
   config, params = t5
-  base = backbones.fingerprint(config, params)
-  assert len(base) == 16 and base == backbones.fingerprint(config, params)
+  base = fingerprint(config, params)
+  assert len(base) == 16 and base == fingerprint(config, params)
   flat = traverse_util.flatten_dict(params, sep="/")
   for name in ("encoder/layers_1/mlp/wo/kernel", "decoder/decoder_norm/scale"):
     changed = {**flat, name: flat[name].copy()}
     changed[name].flat[-1] += 1e-3
     tree = traverse_util.unflatten_dict(changed, sep="/")
-    assert backbones.fingerprint(config, tree) != base
+    assert fingerprint(config, tree) != base
   other = dataclasses.replace(config, max_relpos_distance=64)
-  assert backbones.fingerprint(other, params) != base
+  assert fingerprint(other, params) != base
   same = dataclasses.replace(config, dtype="bfloat16", dropout_rate=0.1)
-  assert backbones.fingerprint(same, params) == base
+  assert fingerprint(same, params) == base
 
 
 def test_saving_over_a_folder_replaces_it(t5, tmp_path):

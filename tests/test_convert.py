@@ -16,7 +16,8 @@ from t5x_layouts import check_same, make_flat, write_legacy
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import convert
-from mpt_jax.backbones.tensor_files import TensorFiles, parameter_shapes
+from mpt_jax.backbones.shapes import parameter_shapes
+from mpt_jax.backbones.tensor_files import TensorFiles
 from mpt_jax.cli import main as cli
 from mpt_jax.data import vocabularies
 from mpt_jax.model.config import T5Config

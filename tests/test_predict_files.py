@@ -140,9 +140,9 @@ def test_nothing_is_left_of_nothing(predictor, source, tmp_path):
     ("input", "was begun with another input"),
     ("seed", "was begun with another seed"),
     ("task", "was begun with another task"),
-    ("notes", "cannot be gone on with"),
-    ("torn notes", "cannot be gone on with"),
-    ("stdin", "cannot be gone on with"),
+    ("notes", "cannot be resumed"),
+    ("torn notes", "cannot be resumed"),
+    ("stdin", "cannot be resumed"),
   ],
 )
 def test_another_partial_file_is_refused(

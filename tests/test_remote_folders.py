@@ -9,9 +9,9 @@ from etils import epath
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from mpt_jax.io import run_settings
+from mpt_jax.io import files, run_settings
 from mpt_jax.prompts.bank import PromptBank, Slot, load_bank
-from mpt_jax.sweeps import run as sweep
+from mpt_jax.sweeps import plan as plans
 from mpt_jax.training import run_folder
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.loop import train
@@ -84,7 +84,7 @@ def test_what_needs_a_local_folder_says_so(folder):
   with pytest.raises(ValueError, match="trained T5 " + message):
     train(experiment, model_dir=folder)
   with pytest.raises(ValueError, match="table's runs " + message):
-    sweep.plan(None, folder)
+    plans.plan(None, folder)
 
 
 def test_metrics_go_on_after_a_stop(folder):
@@ -96,3 +96,13 @@ def test_metrics_go_on_after_a_stop(folder):
   lines = (folder / "metrics.jsonl").read_text().splitlines()
   found = [(line["step"], line["loss"]) for line in map(json.loads, lines)]
   assert found == [(1, 1), (2, 2), (3, 5), (4, 6)]
+
+
+def test_files_appear_whole_or_not_at_all(folder):
+  path = folder / "new" / "a.txt"
+  files.write_text(path, "é")
+  with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+    temporary.write_text("half")
+    raise ZeroDivisionError
+  assert path.read_text() == "é"
+  assert [p.name for p in path.parent.iterdir()] == ["a.txt"]

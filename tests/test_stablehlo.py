@@ -416,7 +416,7 @@ def test_changed_files(copy):
   with pytest.raises(ValueError, match="manifest.json is not JSON"):
     stablehlo_serve.Server(copy)
   (copy / "manifest.json").write_text('{"format": "onnx"}')
-  with pytest.raises(ValueError, match="is not of `mpt export"):
+  with pytest.raises(ValueError, match="was not written by `mpt export"):
     stablehlo_serve.Server(copy)
   (copy / "manifest.json").unlink()
   with pytest.raises(FileNotFoundError, match="has no manifest.json"):
@@ -429,7 +429,7 @@ def test_changed_files(copy):
     (np.zeros((P + 1, D), np.float32), r"float32 prompt.*\[3, 32\].*\[4, 32\]"),
     (np.zeros((P, D)), r"one float32 prompt.*got float64"),
     (np.zeros((1, P, D), np.float32), r"got float32 \[1, 3, 32\]"),
-    (None, "bad.npy is not a readable .npy file"),
+    (None, "bad.npy is not a .npy file"),
   ],
 )
 def test_prompts_that_do_not_fit(copy, array, message):

@@ -12,8 +12,8 @@ import rich.console
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts import bank, methods
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.sweeps import plan as plans
 from mpt_jax.sweeps import report, results, tables
-from mpt_jax.sweeps import run as sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -92,7 +92,7 @@ def measured(tmp_path):
   table = make_table()
   # Not on this machine, so that the table's T5-Base is assumed.
   t5 = 'INITIAL_CHECKPOINT_PATH = "no/such/t5"'
-  planned = sweep.plan(table, tmp_path, [t5])
+  planned = plans.plan(table, tmp_path, [t5])
   validation, scores = {}, {}
   for slot in planned[1].experiment.slots:
     # The higher rate is better on RTE, the lower on CoLA; of the higher one
@@ -208,7 +208,7 @@ def test_bindings_make_the_run_and_the_command_line_changes_the_rest(tmp_path):
     runs=(run,), rows=(), variants={"base": {}, "s1": {"SEED": 1}}
   )
   lines = ["BATCH_SIZE = 4", "PROMPT_LENGTH = 8", "SEED = 3", 'MODEL_DIR = "x"']
-  plain, seeded = sweep.plan(table, tmp_path, lines)
+  plain, seeded = plans.plan(table, tmp_path, lines)
   experiment = plain.experiment
   assert (experiment.total_steps, experiment.mix.batch_size) == (5, 4)
   assert (experiment.prompt_length, experiment.seed) == (9, 3)
@@ -227,7 +227,7 @@ def test_runs_use_the_folders_of_earlier_ones(tmp_path):
       uses={"SOURCE": {"x": "teach", "y": "adapt"}},
     ),
   )
-  planned = sweep.plan(make_table(runs=runs), tmp_path)
+  planned = plans.plan(make_table(runs=runs), tmp_path)
   assert planned[1].uses == ("teach",)
   assert planned[2].uses == ("teach", "adapt")
   sources = {s.label: s.source for s in planned[2].experiment.slots}
@@ -235,8 +235,8 @@ def test_runs_use_the_folders_of_earlier_ones(tmp_path):
     "mpt-x": str(tmp_path / "teach"),
     "mpt-y": str(tmp_path / "adapt"),
   }
-  with pytest.raises(ValueError, match="'adapt' uses 'teach', which is no run"):
-    sweep.plan(make_table(runs=runs[1:2], rows=()), tmp_path)
+  with pytest.raises(ValueError, match="'adapt' uses 'teach', but no run"):
+    plans.plan(make_table(runs=runs[1:2], rows=()), tmp_path)
 
 
 def test_a_run_per_slot(tmp_path):
@@ -250,7 +250,7 @@ def test_a_run_per_slot(tmp_path):
     },
     per_slot=True,
   )
-  planned = sweep.plan(make_table(runs=(run,), rows=()), tmp_path)
+  planned = plans.plan(make_table(runs=(run,), rows=()), tmp_path)
   assert [p.name for p in planned] == [
     "tune/glue_rte_k4_s0",
     "tune/glue_cola_k4_s0",
@@ -266,7 +266,7 @@ def test_the_command_trains_the_same_run(tmp_path):
 
   from mpt_jax.training import gin_config
 
-  planned = sweep.plan(make_table(), tmp_path, ["SEEDS = (5,)"])[1]
+  planned = plans.plan(make_table(), tmp_path, ["SEEDS = (5,)"])[1]
   words = shlex.split(planned.command())
   assert words[:3] == ["python", "-m", "mpt_jax.train"]
   files, bindings, paths, _ = gin_config.parse_args(words[3:])
@@ -281,7 +281,7 @@ def test_the_command_brings_the_users_modules(tmp_path, monkeypatch):
   files = ["mine.gin", str(ROOT / "gin" / "tables" / "glue.gin"), "gin/x.gin"]
   # A macro of another run stays out: alone, this one would refuse it.
   bindings = ["EXAMPLES_PER_SLOT = 2", "MINE = 2", "MixConfig.seed = 3"]
-  run = sweep.plan(make_table(), tmp_path, bindings)[0]
+  run = plans.plan(make_table(), tmp_path, bindings)[0]
   of_table = ('Table.split = "validation"', 'mpt/tables.Row.source = "x"')
   run = dataclasses.replace(run, bindings=(*run.bindings, *of_table))
   words = run.command(files, ["a", "b"])
@@ -309,7 +309,7 @@ def test_what_cannot_be_shown_is_not_trained(
   if "columns" in changes:
     changes = {**changes, "rows": (tables.Row("MPT", "adapt", "mpt"),)}
   table = make_table(**changes)
-  planned = sweep.plan(table, tmp_path, bindings)
+  planned = plans.plan(table, tmp_path, bindings)
   # What others use needs no row.
   results.check_run(table, planned[0], planned)
   with pytest.raises(ValueError, match=message):
@@ -341,25 +341,27 @@ def test_a_table_that_cannot_be(what):
 
 def test_a_wrong_setting_names_its_run(tmp_path):
   with pytest.raises(ValueError, match="run 'teach': .*MixConfig.batch_size"):
-    sweep.plan(make_table(), tmp_path, ["BATCH_SIZE = 0"])
+    plans.plan(make_table(), tmp_path, ["BATCH_SIZE = 0"])
 
 
 def test_only_some_runs(tmp_path):
-  planned = sweep.plan(make_table(), tmp_path)
-  with pytest.raises(ValueError, match="no run is called so; there are teach"):
-    sweep.choose_runs(planned, ["teech"])
+  planned = plans.plan(make_table(), tmp_path)
+  with pytest.raises(
+    ValueError, match="no run has such a name; there are teach"
+  ):
+    plans.choose_runs(planned, ["teech"])
   with pytest.raises(ValueError, match="needs 'teach', which is not finished"):
-    sweep.choose_runs(planned, ["ad*"])
-  assert sweep.choose_runs(planned, ["ad*", "teach"]) == planned
+    plans.choose_runs(planned, ["ad*"])
+  assert plans.choose_runs(planned, ["ad*", "teach"]) == planned
   planned[0].folder.mkdir()
   (planned[0].folder / "finished.json").write_text("{}")
-  assert sweep.choose_runs(planned, ["ad*"]) == planned[1:]
+  assert plans.choose_runs(planned, ["ad*"]) == planned[1:]
 
 
 def test_a_variant_without_its_value_waits(tmp_path):
   variants = {"small": {"INITIAL_CHECKPOINT_PATH": None}, "base": {}}
   table = make_table(variants=variants)
-  planned = sweep.plan(table, tmp_path)
+  planned = plans.plan(table, tmp_path)
   assert {run.variant for run in planned} == {"base"}
   lines = results.table_lines(table, planned)
   assert [line.method for line in lines] == [
@@ -376,8 +378,8 @@ def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
   variants = {"small": {"INITIAL_CHECKPOINT_PATH": None}, "base": {}}
   table = make_table(variants=variants, models={"small": "t5_small"})
   lines = ['INITIAL_CHECKPOINT_PATH = "no/such/t5"']
-  planned = sweep.plan(table, tmp_path, lines, missing=True)
-  adapt = sweep.find_runs(planned, ["*adapt"])
+  planned = plans.plan(table, tmp_path, lines, missing=True)
+  adapt = plans.find_runs(planned, ["*adapt"])
   assert [run.name for run in adapt] == ["small/adapt", "adapt"]
   output = io.StringIO()
   console = rich.console.Console(file=output, width=200)
@@ -389,8 +391,8 @@ def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
   # 100 · 512 + 100 + 512 and 100 · 768 + 100 + 768.
   assert "MPT (51,812 trained per task" in small
   assert "MPT (77,668 trained per task" in base
-  with pytest.raises(ValueError, match="--only x: no run is called so"):
-    sweep.find_runs(planned, ["x"])
+  with pytest.raises(ValueError, match="--only x: no run has such a name"):
+    plans.find_runs(planned, ["x"])
 
 
 # ------------------------------------------------------------------ methods
@@ -463,10 +465,10 @@ def test_counts_are_those_of_the_experiments_tree(method, expected, tmp_path):
 
   from mpt_jax.model.objective import Model
 
-  table, _ = sweep.load_table(
+  table, _ = plans.load_table(
     ["gin/tables/glue.gin"], [f'MODEL_DIR = "{tmp_path}"']
   )
-  planned = sweep.plan(
+  planned = plans.plan(
     dataclasses.replace(table, runs=table.runs[:3], rows=()),
     tmp_path,
     [f'METHODS = ("{method}",)', "SEEDS = (0,)"],

@@ -9,7 +9,7 @@ import pytest
 from t5x_layouts import check_same, make_flat, write_legacy, write_orbax
 
 from mpt_jax.backbones import backbone, t5x_checkpoints
-from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.model.config import T5Config
 
 
@@ -115,7 +115,7 @@ def test_damaged_checkpoints(t5, tmp_path):
   with pytest.raises(ValueError, match="checkpoint"):
     backbone.load_backbone(folder)
   (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
-  with pytest.raises(ValueError, match="a checkpoint of TensorFlow's"):
+  with pytest.raises(ValueError, match="a TensorFlow checkpoint"):
     backbone.load_backbone(folder)
   folder = write_orbax(tmp_path / "b", flat)
   (folder / "state" / "_METADATA").write_text("{")

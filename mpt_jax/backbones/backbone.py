@@ -5,13 +5,13 @@ A folder of ours holds
   config.json          the fields of `T5Config` and "format": "mpt_jax"
   params.safetensors   tensors under t5x's names, such as
                        "encoder/layers_0/attention/query/kernel"
-  sentencepiece.model  the vocabulary, if there is one; of a ByT5 there is
+  sentencepiece.model  the vocabulary, if there is one; a ByT5 has
                        byte_vocabulary.json instead
 
-a Hugging Face folder `config.json`, `model.safetensors` (or its shards, or
-PyTorch's files) and `spiece.model` or `tokenizer.json`; t5x's checkpoints are
-in `t5x_checkpoints`. Nothing here imports TensorFlow or seqio, nor PyTorch
-unless its files are the only ones.
+A Hugging Face folder holds `config.json`, `model.safetensors` (or its shards,
+or PyTorch's files) and `spiece.model` or `tokenizer.json`. For t5x's
+checkpoints see `t5x_checkpoints`. Nothing here imports TensorFlow or seqio.
+PyTorch is imported only if there are no other files than PyTorch's.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax.backbones import vocabulary_files
+from mpt_jax.backbones.fingerprints import fingerprint_of_digest, update_digest
 from mpt_jax.backbones.huggingface import (
   hf_config,
   hf_files,
@@ -34,6 +35,7 @@ from mpt_jax.backbones.huggingface import (
   hf_sources,
   hf_tensors,
 )
+from mpt_jax.backbones.shapes import check_tensors, parameter_shapes
 from mpt_jax.backbones.t5x_checkpoints import (
   T5xTensors,
   find_checkpoint,
@@ -42,8 +44,6 @@ from mpt_jax.backbones.t5x_checkpoints import (
 from mpt_jax.backbones.tensor_files import (
   DTYPES,
   TensorFiles,
-  check_tensors,
-  parameter_shapes,
   read_json,
   write_tensors,
 )
@@ -63,10 +63,10 @@ class Backbone:
     config: its shape.
     params: tree of NumPy arrays with t5x's names, without `prompt`.
     vocabulary_path: a sentencepiece model, a byte vocabulary (a file that ends
-      in .json), or None where the folder has none.
-    fingerprint: 16 hex digits of `fingerprint(config, params)` as they are on
-      disk: the same for every load of the same weights, whatever the dtype
-      asked for. A saved prompt names the T5 it was trained on by it.
+      in .json), or None if the folder has no vocabulary.
+    fingerprint: 16 hex digits, see `fingerprints.fingerprint`. It is that of
+      the tensors on disk and does not depend on the dtype that they are loaded
+      with. A saved prompt names its T5 by it.
     name: "default", or the folder's path.
   """
 
@@ -77,50 +77,24 @@ class Backbone:
   name: str
 
 
-def fingerprint(config: T5Config, params) -> str:
-  """16 hex digits that tell one T5 from another.
-
-  SHA-256 over the config (without dtype and dropout, which are not the
-  model's) and every tensor's name and float32 values: bfloat16 weights have
-  the same fingerprint as their float32 copies.
-  """
-  flat = traverse_util.flatten_dict(params, sep="/")
-  digest = hashlib.sha256()
-  for name in sorted(flat):
-    _update_digest(digest, name, np.asarray(flat[name]))
-  return _fingerprint(config, digest.hexdigest())
-
-
-def _update_digest(digest, name, array):
-  digest.update(f"{name} {array.shape} ".encode())
-  values = np.ascontiguousarray(array, np.float32)
-  digest.update(values.reshape(-1).view(np.uint8))
-
-
-def _fingerprint(config, tensors_sha256):
-  fields = dataclasses.asdict(config)
-  del fields["dtype"], fields["dropout_rate"]
-  text = json.dumps([fields, tensors_sha256], sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def save_backbone(
   directory, config: T5Config, params, vocabulary_path=None, dtype="float32"
 ) -> Backbone:
-  """Writes a backbone as a folder of ours, replacing what is there.
+  """Writes a backbone as a folder of ours and replaces one that is there.
 
   Args:
-    directory: the folder, made if need be.
+    directory: the folder; it is made if it does not exist.
     config: shape of the T5.
     params: tree of arrays with t5x's names, without `prompt`.
     vocabulary_path: a vocabulary to copy into the folder.
-    dtype: "float32" or "bfloat16", of the tensors on disk.
+    dtype: type of the tensors on disk, "float32" or "bfloat16".
 
   Returns:
     The backbone as `load_backbone(directory)` reads it.
 
   Raises:
-    ValueError: tensors missing, too many, or of another shape than config's.
+    ValueError: tensors are missing, unexpected or of another shape than config
+      says.
     OSError: the folder cannot be written, or the disk is full.
   """
   _checked_dtype(dtype)
@@ -143,14 +117,14 @@ def write_backbone(
   dtype="float32",
   seen=None,
 ) -> str:
-  """`save_backbone` for tensors that come one by one.
+  """Writes a backbone as `save_backbone` does, one tensor at a time.
 
   Args:
-    directory: the folder, made if need be.
+    directory: the folder; it is made if it does not exist.
     config: shape of the T5.
     items: (name, array) of all tensors, sorted by name, of any float dtype.
     vocabulary_path: as `Backbone.vocabulary_path`.
-    dtype: "float32" or "bfloat16", of the tensors on disk.
+    dtype: type of the tensors on disk, "float32" or "bfloat16".
     seen: called with the name and the array of each tensor as it is written.
 
   Returns:
@@ -164,7 +138,7 @@ def write_backbone(
   def converted():
     for name, array in items:
       array = np.ascontiguousarray(array).astype(disk_dtype, copy=False)
-      _update_digest(digest, name, array)
+      update_digest(digest, name, array)
       if seen is not None:
         seen(name, array)
       yield name, array
@@ -188,7 +162,7 @@ def write_backbone(
   )
   fields = {"format": "mpt_jax", **dataclasses.asdict(config)}
   (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
-  return _fingerprint(config, digest.hexdigest())
+  return fingerprint_of_digest(config, digest.hexdigest())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,14 +171,14 @@ class OpenBackbone:
 
   Attributes:
     kind: "mpt_jax", "Hugging Face" or "t5x".
-    folder: where it lies.
+    folder: the folder it is read from.
     config: its shape.
     items: makes an iterator of (t5x name, array as it is on disk), sorted by
       name, which holds one tensor at a time.
-    find_vocabulary: finds what is `Backbone.vocabulary_path`; it may raise, of
-      a tokenizer that is not of T5's kind.
-    tensors_sha256: what our own files know of their tensors, or None.
-    files: those that were or will be read, without the vocabulary.
+    find_vocabulary: gives the value of `Backbone.vocabulary_path`. It raises a
+      ValueError if the tokenizer is not of T5's kind.
+    tensors_sha256: the digest of the tensors that our own files hold, or None.
+    files: the files that hold config and tensors.
   """
 
   kind: str
@@ -224,8 +198,8 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
-    ValueError: the files are damaged, or are not those of a T5 of ours; what
-      tensors are missing, too many or of another shape is listed.
+    ValueError: the files are damaged or are not those of a T5. Tensors that
+      are missing, unexpected or of another shape are listed.
   """
   folder = pathlib.Path(path)
   if str(path) == DEFAULT:
@@ -296,7 +270,7 @@ def _open_t5x(checkpoint, folder):
     checkpoint,
     config,
     lambda: ((name, tensors[name]) for name in sorted(tensors)),
-    # t5x keeps no vocabulary, but one may have been put beside it.
+    # t5x keeps no vocabulary, but the user may have put one beside it.
     lambda: vocabulary_files.find_vocabulary(
       folder if folder.is_dir() else checkpoint
     ),
@@ -319,10 +293,10 @@ def load_backbone(
     path: "default" for the model in this package, a folder of ours, a Hugging
       Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, ByT5), or a
       checkpoint of t5x.
-    dtype: "float32" or "bfloat16", of the arrays and of the computation. None:
-      what our folder's config says, and float32 for all others. float32
-      weights are exact whatever is on disk.
-    vocabulary_path: a vocabulary to take instead of the backbone's.
+    dtype: type of the arrays and of the computation, "float32" or "bfloat16".
+      None takes the type in our folder's config, and float32 for all other
+      backbones. float32 weights are exact whatever is on disk.
+    vocabulary_path: a vocabulary to use in place of the backbone's.
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
@@ -337,26 +311,28 @@ def load_backbone(
   flat, digest = {}, hashlib.sha256()
   for name, array in opened.items():
     if not opened.tensors_sha256:
-      _update_digest(digest, name, array)
+      update_digest(digest, name, array)
     flat[name] = array.astype(DTYPES[config.dtype], copy=False)
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
     vocabulary_path or opened.find_vocabulary(),
-    _fingerprint(config, opened.tensors_sha256 or digest.hexdigest()),
+    fingerprint_of_digest(config, opened.tensors_sha256 or digest.hexdigest()),
     str(path),
   )
 
 
 def identify_backbone(path=DEFAULT) -> tuple[T5Config, str]:
-  """A backbone's config and fingerprint, without keeping its tensors."""
+  """A backbone's config and fingerprint; its tensors are not kept."""
   opened = open_backbone(path)
   if opened.tensors_sha256:
-    return opened.config, _fingerprint(opened.config, opened.tensors_sha256)
+    return opened.config, fingerprint_of_digest(
+      opened.config, opened.tensors_sha256
+    )
   digest = hashlib.sha256()
   for name, array in opened.items():
-    _update_digest(digest, name, array)
-  return opened.config, _fingerprint(opened.config, digest.hexdigest())
+    update_digest(digest, name, array)
+  return opened.config, fingerprint_of_digest(opened.config, digest.hexdigest())
 
 
 def is_hugging_face(path) -> bool:
@@ -369,11 +345,12 @@ def check_vocabulary(backbone: Backbone) -> int:
   """Checks that every id of the vocabulary has a row in the embedding.
 
   Returns:
-    The number of ids: the sentencepiece model's and the sentinels after them.
+    The number of ids: those of the sentencepiece model and the sentinels.
 
   Raises:
     FileNotFoundError: the backbone has no vocabulary.
-    ValueError: the file is damaged, or has more ids than the embedding rows.
+    ValueError: the file is damaged, or has more ids than the embedding has
+      rows.
   """
   path = backbone.vocabulary_path
   if path is None:
@@ -386,8 +363,8 @@ def check_vocabulary(backbone: Backbone) -> int:
   if size > backbone.config.vocab_size:
     raise ValueError(
       f"the vocabulary does not fit the model: {path} has {size} ids"
-      f" ({extra_ids} sentinels included), the embedding of"
-      f" {backbone.name!r} vocab_size={backbone.config.vocab_size} rows"
+      f" ({extra_ids} sentinels included), but the embedding of"
+      f" {backbone.name!r} has vocab_size={backbone.config.vocab_size} rows"
     )
   return size
 

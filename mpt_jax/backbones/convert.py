@@ -1,94 +1,88 @@
-"""Converts a T5 of Hugging Face's or of t5x's to a folder of ours."""
+"""Converts a T5 of Hugging Face or t5x to a folder of ours."""
 
 import hashlib
 import json
-import os
 import pathlib
-import shutil
 
 import numpy as np
-import rich.console
-import rich.progress
 
 from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import open_backbone, write_backbone
-from mpt_jax.backbones.tensor_files import parameter_shapes
+from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.data import vocabularies
-from mpt_jax.io.errors import check_free
+from mpt_jax.io import files
+from mpt_jax.io.progress import Progress
 
 MANIFEST = "manifest.json"
 
 
 def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
-  """Writes a backbone as a folder of ours, one tensor in memory at a time.
+  """Writes a backbone as a folder of ours, with one tensor in memory at a time.
 
-  The folder takes its name when it is complete. Its manifest.json says where
-  each tensor is from, with its shape, its dtype there and here, and the
-  SHA-256 of its bytes here; and the SHA-256 of the files read.
+  The folder takes its name once it is complete. Its manifest.json lists each
+  tensor with its shape, its dtype in the source and in the folder, and the
+  SHA-256 of its bytes in the folder. It also lists the SHA-256 of the source's
+  files.
 
   Args:
-    source: see `backbones.load_backbone`.
+    source: see `backbone.load_backbone`.
     out: the folder; it must not exist, or be empty.
-    dtype: "float32" or "bfloat16", of the tensors on disk.
+    dtype: type of the tensors on disk, "float32" or "bfloat16".
     vocabulary: a sentencepiece model, or "bytes"; None takes the source's.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
-    FileNotFoundError: no such source, or files missing in it.
-    ValueError: `out` is not empty; or tensors are missing, too many or of
-      other shapes, which are listed; or the vocabulary does not fit.
+    FileNotFoundError: there is no such source, or files are missing in it.
+    ValueError: `out` is not empty; tensors are missing, unexpected or of other
+      shapes (they are listed); or the vocabulary does not fit.
     OSError: `out` cannot be written, or the disk is full.
   """
-  out = check_free(out)
+  out = files.check_free(out)
   opened = open_backbone(source)
   path = _vocabulary(vocabulary, opened)
   if path is not None:
     size, _ = vocabularies.vocabulary_size(path)
     if size > opened.config.vocab_size:
       raise ValueError(
-        f"the vocabulary does not fit the model: {path} has {size} ids, the"
-        f" embedding of {source} {opened.config.vocab_size} rows"
+        f"the vocabulary does not fit the model: {path} has {size} ids, but"
+        f" the embedding of {source} has {opened.config.vocab_size} rows"
       )
   tensors = {}
   shapes = parameter_shapes(opened.config)
   total = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
-  temporary = out.with_name(f"{out.name}.{os.getpid()}.partial")
-  try:
-    with _progress() as bar:
-      task = bar.add_task("convert", total=total)
 
-      def items():
-        for name, array in opened.items():
-          tensors[name] = {
-            "shape": list(array.shape),
-            "source_dtype": str(array.dtype),
-          }
-          yield name, array
+  def items():
+    for name, array in opened.items():
+      tensors[name] = {
+        "shape": list(array.shape),
+        "source_dtype": str(array.dtype),
+      }
+      yield name, array
+
+  with files.new_folder(out) as temporary:
+    with Progress("convert", total, in_bytes=True) as bar:
 
       def seen(name, array):
         tensors[name] |= {"dtype": str(array.dtype), "sha256": _sha256(array)}
-        bar.advance(task, 4 * array.size)
+        bar.advance(4 * array.size)
 
       fingerprint = write_backbone(
         temporary, opened.config, items(), path, dtype, seen
       )
-      manifest = {
-        "fingerprint": fingerprint,
-        "source": {
-          "kind": opened.kind,
-          "path": str(pathlib.Path(source).absolute()),
-          "files": _hashed_files(opened, bar),
-        },
-        "vocabulary": _vocabulary_entry(path),
-        "tensors": tensors,
-      }
+    manifest = {
+      "fingerprint": fingerprint,
+      "source": {
+        "kind": opened.kind,
+        "path": str(pathlib.Path(source).absolute()),
+        "files": _hashed_files(opened),
+      },
+      "vocabulary": _vocabulary_entry(path),
+      "tensors": tensors,
+    }
     text = json.dumps(manifest, indent=2) + "\n"
     (temporary / MANIFEST).write_text(text, encoding="utf-8")
-    temporary.rename(out)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
   parameters = total // 4
   lines = [
     f"{out}: {parameters:,} parameters in {dtype}, fingerprint {fingerprint}"
@@ -123,32 +117,20 @@ def _vocabulary_entry(path):
   }
 
 
-def _hashed_files(opened, bar):
+def _hashed_files(opened):
   """Size and SHA-256 of each file of the source."""
   total = sum(path.stat().st_size for path in opened.files)
-  task, entries = bar.add_task("hash the source", total=total), {}
-  for path in opened.files:
-    with open(path, "rb") as file:
-      digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size = path.stat().st_size
-    entries[path.name] = {"bytes": size, "sha256": digest}
-    bar.advance(task, size)
+  entries = {}
+  with Progress("hash the source", total, in_bytes=True) as bar:
+    for path in opened.files:
+      with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      size = path.stat().st_size
+      entries[path.name] = {"bytes": size, "sha256": digest}
+      bar.advance(size)
   return entries
 
 
 def _sha256(array):
   data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
   return hashlib.sha256(data).hexdigest()
-
-
-def _progress():
-  """A bar over bytes, where there is a terminal."""
-  console = rich.console.Console(stderr=True)
-  return rich.progress.Progress(
-    "{task.description}",
-    rich.progress.BarColumn(),
-    rich.progress.DownloadColumn(),
-    rich.progress.TimeRemainingColumn(),
-    console=console,
-    disable=not console.is_terminal,
-  )

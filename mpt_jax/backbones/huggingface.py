@@ -3,24 +3,30 @@
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones.tensor_files import (
-  TensorFiles,
-  TorchFiles,
+from mpt_jax.backbones.shapes import (
   check_tensors,
   parameter_shapes,
   raise_problems,
+)
+from mpt_jax.backbones.tensor_files import (
+  TensorFiles,
+  TorchFiles,
   read_json,
 )
 from mpt_jax.model.config import T5Config
 
 
 def hf_config(fields, folder):
-  """T5Config of the fields of a Hugging Face `config.json`.
+  """The T5Config that a Hugging Face `config.json` describes.
 
-  Dropout is left at 0: a frozen T5 with a trained prompt draws none.
+  Dropout stays at 0: a frozen T5 with a trained prompt draws none.
+
+  Args:
+    fields: the fields of the file.
+    folder: its folder, for errors.
 
   Raises:
-    ValueError: not a T5 1.0 or 1.1, of which mT5, ByT5 and UL2 are.
+    ValueError: it is neither a T5 1.0 nor a 1.1 (mT5, ByT5 and UL2 are 1.1).
   """
 
   def refuse(name, expected):
@@ -36,7 +42,7 @@ def hf_config(fields, folder):
     "gated-gelu": ("gelu", "linear"),
     "gated-silu": ("silu", "linear"),
   }
-  # What transformers takes where the config does not say it.
+  # The default of transformers.
   default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
   feed_forward = fields.get("feed_forward_proj", default)
   if not isinstance(feed_forward, str) or feed_forward not in activations:
@@ -56,8 +62,8 @@ def hf_config(fields, folder):
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
       refuse(name, "a positive integer")
   # Since version 5, transformers writes tie_word_embeddings=True for T5 1.1
-  # too, and tells the versions apart by scale_decoder_outputs. mT5, which is a
-  # 1.1, is never scaled, whatever its config says.
+  # too and tells the versions apart by scale_decoder_outputs. mT5 is a 1.1 and
+  # is never scaled, whatever its config says.
   scaled = fields["model_type"] == "t5" and fields.get(
     "scale_decoder_outputs", fields.get("tie_word_embeddings", True)
   )
@@ -76,10 +82,10 @@ def hf_config(fields, folder):
 
 
 def hf_shares_head(fields) -> bool:
-  """Whether a T5 1.1 without an output head has the embedding in its place.
+  """Whether the embedding serves as the output head of a T5 1.1 without one.
 
-  transformers 5 writes such files where `tie_word_embeddings` is true. A
-  T5Model never had a head.
+  transformers 5 writes such files if `tie_word_embeddings` is true. A T5Model
+  never had a head.
   """
   names = fields.get("architectures") or ["T5ForConditionalGeneration"]
   has_head = any(n.endswith("ForConditionalGeneration") for n in names)
@@ -89,7 +95,7 @@ def hf_shares_head(fields) -> bool:
 def hf_files(folder):
   """Paths of the files of weights: one, or the shards of an index.
 
-  safetensors where there are any, else PyTorch's.
+  safetensors files are preferred to PyTorch's.
   """
   for name in ("model.safetensors", "pytorch_model.bin"):
     index = folder / f"{name}.index.json"
@@ -164,10 +170,11 @@ def hf_to_t5x_params(state_dict, config: T5Config):
     config: shape of the T5.
 
   Returns:
-    Tree of arrays with t5x's names, in the dtypes they came in.
+    Tree of arrays with t5x's names and unchanged dtypes.
 
   Raises:
-    ValueError: tensors missing, too many, or of another shape than config's.
+    ValueError: tensors are missing, unexpected or of another shape than config
+      says.
   """
   where = "the state dict"
   sources = hf_sources(state_dict, config, where)
@@ -175,35 +182,39 @@ def hf_to_t5x_params(state_dict, config: T5Config):
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
-# The embedding: T5 has one, and transformers three names for it.
+# transformers has three names for T5's only embedding.
 _EMBEDDINGS = (
   "shared.weight",
   "encoder.embed_tokens.weight",
   "decoder.embed_tokens.weight",
 )
-# A table that T5 never uses but that the published 1.0 files hold.
+# T5 never uses this table, but the published 1.0 files hold it.
 _UNUSED = (
   "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 )
 
 
 def _turned(name, array):
-  """Flax multiplies by [in, out] kernels, PyTorch by [out, in] weights, and
-  the bias table is [heads, buckets] here, [buckets, heads] there."""
+  """The array in our layout.
+
+  Flax multiplies by [in, out] kernels and PyTorch by [out, in] weights. The
+  bias table is [heads, buckets] here and [buckets, heads] there.
+  """
   return array if name == "token_embedder/embedding" else array.T
 
 
 def hf_sources(tensors, config, where, shares_head=False) -> dict[str, str]:
-  """Hugging Face's name of each of our tensors, once all are seen to be there.
+  """Hugging Face's name of each of our tensors; checks that all are there.
 
   Args:
     tensors: mapping of Hugging Face's names to arrays.
     config: shape of the T5.
     where: names the tensors in errors.
-    shares_head: of a T5 1.1, see `hf_shares_head`.
+    shares_head: see `hf_shares_head`.
 
   Raises:
-    ValueError: tensors missing, too many, or of another shape than config's.
+    ValueError: tensors are missing, unexpected or of another shape than config
+      says.
   """
   shapes = parameter_shapes(config)
   sources = {name: _hf_name(name) for name in shapes}
@@ -232,13 +243,13 @@ def hf_items(tensors, sources, where):
 
   Args:
     tensors: mapping of Hugging Face's names to arrays.
-    sources: as of `hf_sources`.
+    sources: the result of `hf_sources`.
     where: names the tensors in errors.
 
   Raises:
-    ValueError: what T5 has as one embedding are several.
+    ValueError: the copies of T5's only embedding differ.
   """
-  # An output head that the config calls tied is a copy too.
+  # If the config ties the output head, the head is a copy too.
   copies = {*_EMBEDDINGS, "lm_head.weight"} - set(sources.values())
   embedding = sources["token_embedder/embedding"]
   for name in sorted(copies & set(tensors)):

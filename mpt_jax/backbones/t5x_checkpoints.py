@@ -1,14 +1,14 @@
-"""Reading the T5 of t5x's checkpoints, without t5x.
+"""Reads the T5 of t5x's checkpoints, without t5x.
 
-Two layouts, both with the parameters under `target`:
+There are two layouts, both with the parameters under `target`:
 
-  legacy  a msgpack file `checkpoint`, whose leaves are small arrays or say in
-          which zarr folder beside it (`target.encoder.…`) an array lies
+  legacy  a msgpack file `checkpoint`; its leaves are small arrays, or name the
+          zarr folder beside it (`target.encoder.…`) that holds the array
   orbax   `_METADATA` (before 2023 also a msgpack file `checkpoint`), and the
           zarr arrays in one OCDBT database or in a folder each
 
-Either may lie in `state/` of a step's folder `checkpoint_1000`, and that in a
-run's folder. Arrays are read with tensorstore, one at a time.
+Either may be in `state/` of a step's folder `checkpoint_1000`, which may be in
+a run's folder. Arrays are read with tensorstore, one at a time.
 """
 
 import collections.abc
@@ -53,13 +53,13 @@ def find_checkpoint(path) -> pathlib.Path | None:
 
 
 class T5xTensors(collections.abc.Mapping):
-  """The tensors below `target`, by t5x's names, each read when asked for.
+  """The tensors below `target` by t5x's names; each is read when asked for.
 
   Args:
-    folder: as found by `find_checkpoint`.
+    folder: the result of `find_checkpoint`.
 
   Raises:
-    ValueError: damaged, or not the checkpoint of a model.
+    ValueError: the checkpoint is damaged, or is not that of a model.
   """
 
   def __init__(self, folder):
@@ -95,16 +95,16 @@ class T5xTensors(collections.abc.Mapping):
     data = path.read_bytes()
     if data.startswith(b"model_checkpoint_path"):
       raise ValueError(
-        f"{self._folder} is a checkpoint of TensorFlow's, from before t5x; take"
-        " the same T5 as a t5x checkpoint or a Hugging Face folder"
+        f"{self._folder} is a TensorFlow checkpoint from before t5x; use the"
+        " same T5 as a t5x checkpoint or a Hugging Face folder"
       )
     try:
       contents = serialization.msgpack_restore(data)
-    except Exception as error:  # msgpack's and NumPy's are of many types.
+    except Exception as error:  # msgpack and NumPy raise many types.
       raise ValueError(f"{path} is not readable as msgpack: {error}") from error
     if not isinstance(contents, dict):
       raise ValueError(f"{path} holds no tree of parameters")
-    # t5x keeps everything under the name of what was once the optimizer.
+    # For historical reasons, t5x keeps everything under "optimizer".
     tree = contents.get("optimizer", contents)
     leaves = traverse_util.flatten_dict(
       tree, sep="/", is_leaf=lambda _, x: "kvstore" in x
@@ -112,10 +112,10 @@ class T5xTensors(collections.abc.Mapping):
     return {name: self._legacy_leaf(name, x) for name, x in leaves.items()}
 
   def _legacy_leaf(self, name, leaf):
-    """An array, or a function of a tensorstore spec of one in a folder."""
+    """An array, or the name of the folder that holds it."""
     if isinstance(leaf, dict):
-      # What was saved to Google's storage may lie on a disk now, and the other
-      # way round: only the array's own folder counts, not what it lay in.
+      # The checkpoint may have been copied from a bucket to a disk or back, so
+      # only the name of the array's own folder counts.
       stored = leaf["kvstore"].get("path") or leaf.get("path", "")
       return stored.strip("/").rpartition("/")[2]
     if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
@@ -163,12 +163,12 @@ class T5xTensors(collections.abc.Mapping):
     )
 
   def _check_pieces(self, name, store):
-    """A piece that was not copied would be read as zeros."""
+    """Raises a ValueError if chunks are missing: they would read as zeros."""
     folder = self._folder / self._leaves[name]
     metadata = folder / ".zarray"
     if not metadata.is_file():
       return
-    # Only without a fill value are pieces of zeros written like others.
+    # With a fill value, chunks of zeros are not written.
     if json.loads(metadata.read_text()).get("fill_value") is not None:
       return
     pieces = zip(store.shape, store.chunk_layout.read_chunk.shape, strict=True)
@@ -185,7 +185,7 @@ class T5xTensors(collections.abc.Mapping):
       )
 
   def _store(self, name):
-    """The array of a leaf: of NumPy's, or tensorstore's, not yet read."""
+    """The array of a leaf: NumPy's, or tensorstore's, which is not read yet."""
     leaf = self._leaves[name]
     if not isinstance(leaf, str):
       return np.asarray(leaf)
@@ -211,18 +211,18 @@ class T5xTensors(collections.abc.Mapping):
 
 
 def infer_config(tensors: T5xTensors, where) -> T5Config:
-  """The T5Config that the shapes of a T5's tensors speak of.
+  """Infers the T5Config from the shapes of a T5's tensors.
 
-  They say all of it, the number of heads too (of the relative position
-  table), but for max_relpos_distance, which is 128 in every T5. Two matrices
-  into the feed-forward block are those of a gated GELU.
+  The table of relative positions has the number of heads. The shapes do not
+  say max_relpos_distance, which is 128 in every T5. If the feed-forward block
+  has two input matrices, it is a gated GELU.
 
   Args:
-    tensors: a checkpoint's.
-    where: names it in errors.
+    tensors: the tensors of a checkpoint.
+    where: names the checkpoint in errors.
 
   Raises:
-    ValueError: tensors that tell it are missing.
+    ValueError: tensors that are needed for it are missing.
   """
   needed = {
     "embedding": "token_embedder/embedding",

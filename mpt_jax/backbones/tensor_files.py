@@ -1,10 +1,6 @@
-"""Files of tensors, read and written one tensor at a time.
-
-And what those of a T5 should hold.
-"""
+"""Files of tensors, read and written one tensor at a time."""
 
 import collections.abc
-import functools
 import json
 import math
 import os
@@ -12,14 +8,11 @@ import pickle
 import struct
 import zipfile
 
-import jax
 import ml_dtypes
 import numpy as np
-from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from mpt_jax.model.config import T5Config
-from mpt_jax.model.objective import Model
+from mpt_jax.io import files
 
 DTYPES = {
   "float32": np.dtype(np.float32),
@@ -27,20 +20,8 @@ DTYPES = {
 }
 
 
-_SHOWN_OF_A_KIND = 6
-
-
-@functools.cache
-def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
-  """Shapes of all tensors of a T5, by flat t5x name, sorted."""
-  model = Model(config, trainable="everything")
-  params = jax.eval_shape(model.init_variables, jax.random.key(0))["params"]
-  flat = traverse_util.flatten_dict(params, sep="/")
-  return {name: tuple(flat[name].shape) for name in sorted(flat)}
-
-
 class TensorFiles(collections.abc.Mapping):
-  """The tensors of safetensors files, each read when it is asked for."""
+  """The tensors of safetensors files; each is read when it is asked for."""
 
   def __init__(self, folder, paths):
     self._folder = folder
@@ -62,7 +43,7 @@ class TensorFiles(collections.abc.Mapping):
     try:
       array = self._files[name].get_tensor(name)
     except (AttributeError, TypeError):
-      # Of a type that NumPy does not have, float8 for one.
+      # NumPy lacks the tensor's type, for instance float8.
       dtype = self._files[name].get_slice(name).get_dtype()
       check_floats(name, self._folder, dtype)
       raise
@@ -80,13 +61,14 @@ class TensorFiles(collections.abc.Mapping):
 
 
 class TorchFiles(collections.abc.Mapping):
-  """The tensors of PyTorch's files, which are mapped rather than read.
+  """The tensors of PyTorch's files, which are mapped into memory.
 
-  They are loaded with `weights_only`, so that nothing in them is executed.
+  They are loaded with `weights_only`, so no code in them is executed.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: it is damaged, holds more than tensors, or PyTorch is missing.
+    ValueError: a file is damaged or holds more than tensors, or PyTorch is not
+      installed.
   """
 
   def __init__(self, folder, paths):
@@ -107,7 +89,7 @@ class TorchFiles(collections.abc.Mapping):
           path,
           map_location="cpu",
           weights_only=True,
-          # Files of PyTorch before 1.6 are no archives and cannot be mapped.
+          # Files from before PyTorch 1.6 are no archives and cannot be mapped.
           mmap=zipfile.is_zipfile(path),
         )
       except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -127,11 +109,12 @@ class TorchFiles(collections.abc.Mapping):
     if tensor.layout == torch.strided:
       tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:
-      # NumPy does not know PyTorch's type: the same bits, by another name.
+      # NumPy does not know PyTorch's bfloat16: reinterpret the bits as ours.
       return tensor.view(torch.int16).numpy().view(DTYPES["bfloat16"])
     try:
       array = tensor.numpy()
-    except (TypeError, RuntimeError):  # Of a type that NumPy has not; sparse.
+    except (TypeError, RuntimeError):
+      # NumPy lacks the tensor's type, or the tensor is sparse.
       kind = f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
       check_floats(name, self._folder, kind)
       raise
@@ -155,42 +138,37 @@ _SAFETENSORS_DTYPES = {
 
 
 def write_tensors(path, shapes, dtype, items, digests):
-  """Writes a safetensors file while holding one tensor at a time.
+  """Writes a safetensors file with one tensor in memory at a time.
 
   Args:
-    path: the file; it takes this name when it is complete.
+    path: the file; it takes this name once it is complete.
     shapes: shape of each tensor, by name.
-    dtype: NumPy's float32 or bfloat16, of the file.
+    dtype: type of the tensors, NumPy's float32 or bfloat16.
     items: (name, array) of that dtype, in the order of `shapes`.
-    digests: name -> a `hashlib` object, which `items` may update as it goes;
-      its final hex digits become the file's metadata.
+    digests: name -> a `hashlib` object, which `items` may update as it goes.
+      The final hex digits become the file's metadata.
 
   Raises:
     OSError: the file cannot be written, or the disk is full.
   """
-  partial = path.with_name(path.name + ".partial")
-  try:
-    with open(partial, "wb") as file:
-      file.write(_header(shapes, dtype, digests))
-      names = iter(shapes)
-      for name, array in items:
-        if name != next(names) or array.shape != shapes[name]:
-          raise ValueError(f"{name} {array.shape} is out of order")
-        file.write(
-          np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
-        )
-      # All digests have as many digits as they had at the start.
-      file.seek(0)
-      file.write(_header(shapes, dtype, digests))
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+  # These files are large: do not keep what a killed run left of one.
+  files.remove_leftovers(path)
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    file.write(_header(shapes, dtype, digests))
+    names = iter(shapes)
+    for name, array in items:
+      if name != next(names) or array.shape != shapes[name]:
+        raise ValueError(f"{name} {array.shape} is out of order")
+      file.write(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8))
+    # The digests are known now. They are as long as they were at the start.
+    file.seek(0)
+    file.write(_header(shapes, dtype, digests))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _header(shapes, dtype, digests):
-  """The header of a safetensors file: its length, and what lies where."""
+  """The header of a safetensors file: its length and each tensor's place."""
   fields = {
     "__metadata__": {name: d.hexdigest() for name, d in digests.items()}
   }
@@ -209,7 +187,7 @@ def _header(shapes, dtype, digests):
 
 
 def check_floats(name, folder, dtype):
-  """Raises a ValueError where a tensor does not hold floats."""
+  """Raises a ValueError if a tensor does not hold floats."""
   if dtype not in (*DTYPES.values(), np.float16, np.float64):
     raise ValueError(
       f"tensor {name!r} in {folder} has dtype {dtype}; expected floats."
@@ -218,7 +196,7 @@ def check_floats(name, folder, dtype):
 
 
 def missing_file(path, folder):
-  """The error for a file that the folder should hold."""
+  """The error about a file that the folder lacks."""
   here = sorted(p.name for p in folder.iterdir())
   hint = ""
   if any(name.endswith((".bin", ".msgpack", ".h5")) for name in here):
@@ -235,7 +213,12 @@ def missing_file(path, folder):
 
 
 def read_json(path, folder):
-  """Reads a JSON object; ValueError or FileNotFoundError where it cannot."""
+  """Reads a JSON object.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it does not hold a JSON object.
+  """
   if not path.is_file():
     raise missing_file(path, folder)
   try:
@@ -245,31 +228,3 @@ def read_json(path, folder):
   if not isinstance(fields, dict):
     raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
   return fields
-
-
-def check_tensors(where, found, expected):
-  """Raises a ValueError that lists all that does not fit."""
-  shapes = [
-    f"shape of {name}: expected {expected[name]}, got {found[name]}"
-    for name in expected
-    if name in found and found[name] != expected[name]
-  ]
-  missing = [f"missing: {name}" for name in expected if name not in found]
-  more = [f"unexpected: {n}" for n in sorted(found) if n not in expected]
-  # Some of each kind come first, since not all may be shown.
-  kinds = (missing, more, shapes)
-  first = [problem for kind in kinds for problem in kind[:_SHOWN_OF_A_KIND]]
-  rest = [problem for kind in kinds for problem in kind[_SHOWN_OF_A_KIND:]]
-  raise_problems(where, first + rest)
-
-
-def raise_problems(where, problems):
-  """Raises a ValueError that lists the problems, if there are any."""
-  if problems:
-    most = 3 * _SHOWN_OF_A_KIND
-    shown = "; ".join(problems[:most])
-    if len(problems) > most:
-      shown += f"; and {len(problems) - most} more"
-    raise ValueError(
-      f"the tensors of {where} are not those of its config: {shown}"
-    )

@@ -1,9 +1,8 @@
-"""A sentencepiece model made of Hugging Face's `tokenizer.json`.
+"""Makes a sentencepiece model from Hugging Face's `tokenizer.json`.
 
-That file holds all that a unigram model of sentencepiece consists of, in other
-words: the pieces with their scores, the compiled table of the normaliser, and
-what happens to spaces. Folders saved by newer versions of `transformers` have
-it and no `spiece.model`.
+That file holds all parts of a unigram model of sentencepiece: the pieces with
+their scores, the compiled table of the normaliser, and the treatment of spaces.
+Folders saved by newer versions of `transformers` have it and no `spiece.model`.
 """
 
 import base64
@@ -26,7 +25,7 @@ def is_t5s_own(token: str) -> bool:
 
 
 def added_tokens_error(where, tokens) -> ValueError:
-  """What is said of tokens that were added to a T5's tokenizer."""
+  """The error about tokens that were added to a T5's tokenizer."""
   return ValueError(
     f"{where}: tokens were added to T5's ({', '.join(tokens[:5])}), and"
     " sentencepiece does not cut texts at them as that tokenizer does. Give the"
@@ -38,19 +37,19 @@ def added_tokens_error(where, tokens) -> ValueError:
 def sentencepiece_model(data: bytes, where) -> bytes:
   """A serialised sentencepiece model with the ids of a T5's tokenizer.json.
 
-  T5's sentinels are pieces of it, `▁<extra_id_0>`, as seqio names them: where
-  one stands in a text, a space before it is part of it.
+  T5's sentinels are pieces of it, `▁<extra_id_0>`, as seqio names them. A space
+  before a sentinel in a text is part of the piece.
 
   Args:
-    data: the file.
-    where: names it in errors.
+    data: the content of the file.
+    where: names the file in errors.
 
   Returns:
-    A ModelProto.
+    A serialised ModelProto.
 
   Raises:
-    ValueError: not JSON, not a unigram model, or one that treats text in a way
-      that sentencepiece has no setting for.
+    ValueError: the file is not JSON, holds no unigram model, or treats text in
+      a way that sentencepiece has no setting for.
   """
   from sentencepiece import sentencepiece_model_pb2
 
@@ -109,7 +108,7 @@ def sentencepiece_model(data: bytes, where) -> bytes:
 
 
 def _steps(fields, key, inner):
-  """The steps of a normaliser or pre-tokenizer, one or a sequence of them."""
+  """The steps of a normaliser or pre-tokenizer, which may be nested."""
   step = fields.get(key)
   if not step:
     return []
@@ -139,7 +138,7 @@ def _set_normalizer(spec, fields, where):
       spec.name = "user_defined"
       spec.precompiled_charsmap = table
     elif step["type"] in ("Strip", "Replace"):
-      # T5's replace runs of spaces by one.
+      # T5's steps replace several spaces by one.
       pattern = step.get("pattern", {"Regex": " {2,}"})
       if pattern not in ({"Regex": " {2,}"}, {"Regex": " +"}):
         refuse(step)

@@ -1,15 +1,14 @@
-"""The vocabulary among the files of a T5's folder."""
+"""Finds the vocabulary in the folder of a T5."""
 
 import hashlib
 import json
-import os
 import pathlib
 
 from mpt_jax.backbones import unigram
 from mpt_jax.data import vocabularies
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 
-# In a folder that this package wrote.
+# Names of vocabularies in folders that this package writes.
 OWN_FILES = ("sentencepiece.model", "byte_vocabulary.json")
 # The version of the conversion: raise it when the conversion changes, so that
 # no cached model of an older one is read.
@@ -17,18 +16,18 @@ _VERSION = b"2"
 
 
 def own_file_name(path) -> str:
-  """What a vocabulary is called in a backbone's folder of ours."""
+  """The name of a vocabulary's file in a folder of ours."""
   return OWN_FILES[vocabularies.is_bytes(path)]
 
 
 def find_vocabulary(folder, config=None) -> str | None:
   """The vocabulary of a T5's folder.
 
-  `sentencepiece.model` or `byte_vocabulary.json` (ours), `spiece.model`; the
-  bytes where the tokenizer is ByT5's; else `tokenizer.json`, of which a
-  sentencepiece model is made and kept in the user's cache folder. So is one of
-  a `spiece.model` whose `tokenizer_config.json` asks for another number of
-  sentinels than T5's 100.
+  The first that applies: `sentencepiece.model` or `byte_vocabulary.json` (our
+  names); `spiece.model`; the bytes if the tokenizer is ByT5's; or
+  `tokenizer.json`, from which a sentencepiece model is made and kept in the
+  user's cache folder. A model is also made and kept if `tokenizer_config.json`
+  asks for another number of sentinels than T5's 100.
 
   Args:
     folder: the folder.
@@ -38,8 +37,8 @@ def find_vocabulary(folder, config=None) -> str | None:
     The path of a file, or None.
 
   Raises:
-    ValueError: a tokenizer that is not of T5's kind, or to which tokens were
-      added; a damaged file.
+    ValueError: the tokenizer is not of T5's kind, tokens were added to it, or a
+      file is damaged.
   """
   folder = pathlib.Path(folder)
   for name in OWN_FILES:
@@ -75,10 +74,10 @@ def _tokenizer_settings(path):
 
 
 def _refuse_added_tokens(folder, settings, pieces):
-  """Raises a ValueError where the tokenizer has more than sentencepiece's."""
+  """Raises a ValueError if the tokenizer has more tokens than the model."""
   added = settings.get("added_tokens_decoder") or {}
   tokens = [token.get("content", "") for token in added.values()]
-  # Older folders have a file of them, newer ones tokenizer.json alone.
+  # Older folders list them in a file, newer ones in tokenizer.json alone.
   tokens += _tokenizer_settings(folder / "added_tokens.json")
   whole = _tokenizer_settings(folder / "tokenizer.json")
   tokens += [token["content"] for token in whole.get("added_tokens") or ()]
@@ -91,13 +90,13 @@ def _refuse_added_tokens(folder, settings, pieces):
 
 
 def _with_sentinels(path, settings):
-  """The sentencepiece model with as many sentinels, made where need be.
+  """The sentencepiece model with as many sentinels as the settings ask for.
 
   Args:
     path: the model.
-    settings: of tokenizer_config.json: `extra_ids` says how many. None and T5's
-      100 leave the model as it is, and so does 0 where the sentinels are
-      pieces of it, or are among the tokens that the settings name.
+    settings: the fields of tokenizer_config.json; `extra_ids` is the number of
+      sentinels. The model stays as it is if that is None or T5's 100, or if it
+      is 0 and the model or the settings name the sentinels.
   """
   extra_ids = settings.get("extra_ids")
   if (
@@ -116,14 +115,14 @@ def _with_sentinels(path, settings):
 
 
 def _cached_model(path, extra_ids=None) -> pathlib.Path:
-  """The sentencepiece model of a file, made once.
+  """The sentencepiece model made from a file.
 
-  It lies in the user's cache folder (`cache.cache_dir`) under the hash
-  of what it was made of.
+  It is made once and kept in the user's cache folder (`cache.cache_dir`) under
+  the hash of its source.
 
   Args:
     path: a tokenizer.json, or with extra_ids a sentencepiece model.
-    extra_ids: sentinels to add.
+    extra_ids: the number of sentinels to add.
   """
   data = pathlib.Path(path).read_bytes()
   digest = hashlib.sha256(_VERSION + data).hexdigest()[:32]
@@ -138,8 +137,5 @@ def _cached_model(path, extra_ids=None) -> pathlib.Path:
       model = data + vocabularies.sentinel_pieces(extra_ids)
     if b"<extra_id_0>" not in model:
       model = vocabularies.without_sentinels(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    partial.write_bytes(model)
-    os.replace(partial, target)
+    files.write_bytes(target, model)
   return target

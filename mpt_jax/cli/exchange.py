@@ -187,11 +187,9 @@ def _export(arguments):
 
 
 def _export_stablehlo(bank, arguments):
-  import rich.console
-  import rich.progress
-
   from mpt_jax.export import stablehlo
   from mpt_jax.io import run_settings
+  from mpt_jax.io.progress import Progress
 
   if arguments.add:
     unused = [
@@ -207,11 +205,7 @@ def _export_stablehlo(bank, arguments):
   inputs_length, targets_length = run_settings.lengths(settings)
   if arguments.targets_length is not None:
     targets_length = arguments.targets_length
-  console = rich.console.Console(stderr=True)
-  with rich.progress.Progress(
-    console=console, transient=True, disable=not console.is_terminal
-  ) as bar:
-    task = bar.add_task("programs", total=None)
+  with Progress("programs", transient=True) as bar:
     return stablehlo.export_stablehlo(
       bank,
       arguments.out,
@@ -221,13 +215,13 @@ def _export_stablehlo(bank, arguments):
       targets_length=targets_length,
       platforms=arguments.platforms or stablehlo.PLATFORMS,
       dtype=arguments.dtype,
-      report=lambda done, n: bar.update(task, completed=done, total=n),
+      report=bar.update,
     )
 
 
 def _import(arguments):
   from mpt_jax.export import prompt_files
-  from mpt_jax.io.errors import check_free
+  from mpt_jax.io.files import check_free
 
   if arguments.encoder_half and arguments.source_format != "peft":
     raise ValueError("--encoder-half goes with --from peft only")

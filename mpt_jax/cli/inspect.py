@@ -3,20 +3,14 @@
 import json
 import pathlib
 
-import numpy as np
 import rich.table
 
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
+from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
-from mpt_jax.backbones.tensor_files import parameter_shapes
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
-
-
-def num_backbone_parameters(config: T5Config) -> int:
-  """Parameters of a T5 without prompts."""
-  return sum(int(np.prod(shape)) for shape in parameter_shapes(config).values())
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):

@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import pathlib
-import struct
 
 from mpt_jax.io import paths
 
@@ -138,7 +137,6 @@ class Tokenizer:
 
     if extra_ids is None:
       extra_ids = num_extra_ids(path)
-    # Protocol buffers merge by concatenation: these are further `pieces`.
     model = pathlib.Path(path).read_bytes() + sentinel_pieces(extra_ids)
     self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
@@ -175,11 +173,23 @@ class Tokenizer:
     return self._pieces.decode([i if i < size else unknown for i in ids])
 
 
-def sentinel_pieces(count):
-  """Pieces of a ModelProto: `▁<extra_id_{count - 1}>` down to 0."""
-  return b"".join(
-    _user_defined_piece(f"▁<extra_id_{i}>") for i in reversed(range(count))
-  )
+def sentinel_pieces(count: int) -> bytes:
+  """A serialised ModelProto of T5's sentinels alone.
+
+  Protocol buffers merge by concatenation: behind the bytes of a sentencepiece
+  model, these are its last pieces.
+
+  Args:
+    count: the number of sentinels: `▁<extra_id_{count - 1}>` down to 0.
+  """
+  from sentencepiece import sentencepiece_model_pb2
+
+  model = sentencepiece_model_pb2.ModelProto()
+  for i in reversed(range(count)):
+    model.pieces.add(
+      piece=f"▁<extra_id_{i}>", score=0.0, type=model.SentencePiece.USER_DEFINED
+    )
+  return model.SerializeToString()
 
 
 def without_sentinels(model: bytes) -> bytes:
@@ -190,11 +200,3 @@ def without_sentinels(model: bytes) -> bytes:
   """
   note = b"no <extra_id_0>"
   return model + b"\xc2\x3e" + bytes([len(note)]) + note
-
-
-def _user_defined_piece(text):
-  """A SentencePiece message of a ModelProto: text, score 0, USER_DEFINED."""
-  data = text.encode()
-  piece = b"\x0a" + bytes([len(data)]) + data + b"\x15" + struct.pack("<f", 0.0)
-  piece += b"\x18\x04"
-  return b"\x0a" + bytes([len(piece)]) + piece

@@ -10,10 +10,8 @@ Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups.
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
-import shutil
 import zipfile
 
 import ml_dtypes
@@ -21,7 +19,7 @@ import numpy as np
 
 from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
 from mpt_jax.export import peft
-from mpt_jax.io.errors import check_free
+from mpt_jax.io import files
 from mpt_jax.prompts.bank import FORMAT, PromptBank
 from mpt_jax.prompts.bank_parts import concatenate, select
 
@@ -59,7 +57,7 @@ def export_prompts(
   """
   if how not in EXPORTS:
     raise ValueError(f"--to must be one of {', '.join(EXPORTS)}, got {how!r}")
-  out = check_free(out, folder=how == "peft")
+  out = files.check_free(out, folder=how == "peft")
   details = {"base_model": base_model}
   if backbone is not None:
     config, fingerprint = identify_backbone(backbone)
@@ -72,7 +70,6 @@ def export_prompts(
     details["num_heads"] = config.num_heads
     if base_model is None and is_hugging_face(backbone):
       details["base_model"] = str(pathlib.Path(backbone).resolve())
-  out.parent.mkdir(parents=True, exist_ok=True)
   if how == "safetensors":
     bank.save(out)
   elif how == "npz":
@@ -83,15 +80,10 @@ def export_prompts(
 
 
 def _write_npz(bank, out):
-  temporary = out.with_name(out.name + ".tmp")
   arrays = {k: np.asarray(v, np.float32) for k, v in bank.params.items()}
   arrays[FORMAT] = np.array(json.dumps(bank.fields))
-  try:
-    with open(temporary, "wb") as file:
-      np.savez(file, **arrays)
-    os.replace(temporary, out)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with files.replacing(out) as temporary, temporary.open("wb") as file:
+    np.savez(file, **arrays)
 
 
 def _write_adapters(bank, out, details):
@@ -100,11 +92,10 @@ def _write_adapters(bank, out, details):
   folders = [pathlib.Path()]
   if len(parts) > 1:
     folders = [pathlib.Path(name) for name in _folder_names(parts)]
-  temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
   lines = []
-  try:
+  with files.new_folder(out) as temporary:
     for folder, part in zip(folders, parts, strict=True):
-      (temporary / folder).mkdir(parents=True)
+      (temporary / folder).mkdir(parents=True, exist_ok=True)
       peft.write_adapter(temporary / folder, part.params, **details)
       _write_notes(temporary / folder, part.fields)
       lines.append(f"{out / folder}: {_describe(part)}")
@@ -116,9 +107,6 @@ def _write_adapters(bank, out, details):
           " holds one, so there is a folder for each. --merge writes every"
           " prompt as a plain one of its own instead."
         )
-    temporary.rename(out)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
   return lines
 
 

@@ -1,7 +1,7 @@
-"""Prompts and their T5 as a folder that serves without mpt_jax.
+"""Exports prompts and their T5 as a folder that serves without mpt_jax.
 
-`jax.export` makes programs of the network with the weights and the prompts as
-arguments, of any number of rows. The folder holds
+`jax.export` compiles programs that take the weights and the prompts as
+arguments, for any number of rows. The folder holds
 
   programs/greedy_L.stablehlo   greedy decoding of inputs of up to L tokens
   programs/score_L.stablehlo    log-probabilities of labels
@@ -17,7 +17,6 @@ T targets_length, C labels_length.
 
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import urllib.parse
@@ -32,30 +31,35 @@ from mpt_jax.backbones.backbone import (
   identify_backbone,
   load_backbone,
 )
-from mpt_jax.backbones.tensor_files import (
-  DTYPES,
-  parameter_shapes,
-  write_tensors,
-)
+from mpt_jax.backbones.shapes import parameter_shapes
+from mpt_jax.backbones.tensor_files import DTYPES, write_tensors
 from mpt_jax.data import vocabularies
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.export import stablehlo_serve
-from mpt_jax.export.stablehlo_programs import RowPromptT5, write_programs
+from mpt_jax.export.stablehlo_programs import write_programs
 from mpt_jax.inference.predictor import check_backbone
-from mpt_jax.io.errors import check_free
+from mpt_jax.io import files
+from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
 
-PLATFORMS = ("cpu", "cuda", "tpu")  # By default; there is rocm, too.
-# Tokens of the labels that are scored together. The logits are [B, C, V], so
-# more labels than these go through the program several times.
+PLATFORMS = ("cpu", "cuda", "tpu")  # The default; "rocm" is possible too.
+# Bounds of the number of label tokens that are scored together. The logits are
+# [B, C, V], so the labels beyond it go through the program again.
 LEAST_LABELS_LENGTH, MOST_LABELS_LENGTH = 64, 128
 _SHORTEST = 32
+# The arguments of the programs, for those who call them without serve.py.
+_SIGNATURES = {
+  "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
+  " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
+  "score_L": "weights, prompts, tokens, lengths, labels int32 [B, C],"
+  " label_numbers int32 [B, C] -> float32 [B, C]; C = labels_length",
+}
 _README = """\
 # A T5 with prompts, compiled ahead of time
 
-Made by `mpt export --to stablehlo`. It runs with jax alone; `flatbuffers` is
-what jax reads such files with, and `sentencepiece` is needed for text only:
+Made by `mpt export --to stablehlo`. It needs jax and `flatbuffers`, with
+which jax reads such files, and `sentencepiece` for text:
 
 ```sh
 pip install jax flatbuffers sentencepiece
@@ -69,21 +73,21 @@ input with the end of sequence (1). In Python: `Server(folder).predict(rows)` of
 
 **A new task** is a new prompt and needs no compiling: `mpt export NEW_RUN --to
 stablehlo --add --out THIS_FOLDER`. A float32 array [prompt_length, emb_dim]
-saved by `numpy.save` as `prompts/NAME.npy` does as well; without a
-`prompts/NAME.json` like the others it generates text. A server that is running
-finds it at once. After a prompt was replaced, `Server.reload()` reads it anew.
+saved by `numpy.save` as `prompts/NAME.npy` is a prompt too; without a
+`prompts/NAME.json` like the others it generates text. A running server finds it
+at once. If you replace a prompt, call `Server.reload()`.
 
 | | |
 | --- | --- |
-| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for inputs of up to so many tokens and any number of rows |
+| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for any number of rows; the file names have the largest number of input tokens |
 | `weights.safetensors` | the T5 |
 | `prompts/` | [prompt_length, emb_dim] float32; template and labels as JSON |
 | `manifest.json` | shapes, versions, platforms, SHA-256 of the files |
 
-jax runs such programs for six months of versions after the one in
-`manifest.json`; later ones may refuse them, and then export anew. Each program is compiled when
-it is first called, for each number of rows; set `JAX_COMPILATION_CACHE_DIR` to
-a folder to keep what was compiled.
+jax supports such programs for six months after the version in `manifest.json`.
+If a later version refuses them, export again. Each program is compiled when it
+is first called with a new number of rows. Set `JAX_COMPILATION_CACHE_DIR` to a
+folder to keep the compiled programs.
 """
 
 
@@ -115,46 +119,35 @@ def export_stablehlo(
   """Writes the folder.
 
   Args:
-    bank: the prompts, each of which becomes a plain one.
-    out: the folder; there must be nothing in it yet.
+    bank: the prompts; each becomes a plain one.
+    out: the folder; it must not exist, or be empty.
     backbone: the prompts' T5, see `load_backbone`.
     inputs_lengths: L of each pair of programs; an input takes the shortest
-      that it fits.
-    targets_length: T, the longest generated text in tokens.
-    platforms: of "cpu", "cuda", "tpu", "rocm".
-    dtype: of weights and computation; None is the T5's own.
-    report: called with the programs made and to be made.
+      program that it fits.
+    targets_length: T, the largest number of tokens to generate.
+    platforms: some of "cpu", "cuda", "tpu" and "rocm".
+    dtype: type of weights and computation; None keeps that of the T5.
+    report: called with the numbers of programs made and to be made.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
     FileNotFoundError: the T5 or its vocabulary is missing.
-    ValueError: `out` exists, a T5 that is not the prompts', lengths below 1,
-      unknown platforms.
+    ValueError: `out` is not free, the prompts belong to another T5, a length
+      is below 1, or a platform is unknown.
   """
-  out = check_free(out)
-  lengths = sorted(set(inputs_lengths))
-  if not lengths or lengths[0] < 1 or targets_length < 1:
-    raise ValueError(
-      "inputs_length and targets_length must be at least 1, got"
-      f" {lengths} and {targets_length}"
-    )
-  unknown = sorted(set(platforms) - {*PLATFORMS, "rocm"})
-  if unknown or not platforms:
-    raise ValueError(
-      f"platforms must be some of cpu, cuda, rocm and tpu, got {platforms}"
-    )
+  out = files.check_free(out)
+  lengths = _checked_lengths(inputs_lengths, targets_length)
+  _check_platforms(platforms)
   loaded = load_backbone(backbone, dtype)
   check_backbone(bank, loaded.fingerprint)
   check_vocabulary(loaded)
   label_tokens = _label_tokens(bank, Tokenizer(loaded.vocabulary_path))
   labels_length = _labels_length(label_tokens)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  folder = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-  try:
+  with files.new_folder(out) as folder:
     for name in ("programs", "prompts"):
-      (folder / name).mkdir(parents=True)
+      (folder / name).mkdir()
     flat = traverse_util.flatten_dict(loaded.params, sep="/")
     _write_weights(folder / "weights.safetensors", loaded.config, flat)
     vocabulary = _write_vocabulary(folder, loaded.vocabulary_path)
@@ -162,7 +155,7 @@ def export_stablehlo(
     (folder / "README.md").write_text(_README, encoding="utf-8")
     version = write_programs(
       folder / "programs",
-      RowPromptT5(loaded.config),
+      T5(loaded.config),
       {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in flat.items()},
       bank.config.prompt_length,
       lengths,
@@ -185,23 +178,11 @@ def export_stablehlo(
       "targets_length": targets_length,
       "labels_length": labels_length,
       "vocabulary": vocabulary,
-      "programs": {
-        "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
-        " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
-        "score_L": "weights, prompts, tokens, lengths, labels int32 [B, C],"
-        " label_numbers int32 [B, C] -> float32 [B, C]; C = labels_length",
-      },
-      "sha256": {
-        path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-      },
+      "programs": _SIGNATURES,
+      "sha256": _digests(folder),
     }
     _write_json(folder / "manifest.json", manifest)
     _write_tasks(folder / "prompts", bank, label_tokens)
-    folder.rename(out)
-  finally:
-    shutil.rmtree(folder, ignore_errors=True)
   return [
     f"{out}: {bank.listing}",
     f"programs for inputs of up to {', '.join(map(str, lengths))} tokens, any"
@@ -209,17 +190,43 @@ def export_stablehlo(
   ]
 
 
+def _checked_lengths(inputs_lengths, targets_length):
+  lengths = sorted(set(inputs_lengths))
+  if not lengths or lengths[0] < 1 or targets_length < 1:
+    raise ValueError(
+      "inputs_length and targets_length must be at least 1, got"
+      f" {lengths} and {targets_length}"
+    )
+  return lengths
+
+
+def _check_platforms(platforms):
+  unknown = sorted(set(platforms) - {*PLATFORMS, "rocm"})
+  if unknown or not platforms:
+    raise ValueError(
+      f"platforms must be some of cpu, cuda, rocm and tpu, got {platforms}"
+    )
+
+
+def _digests(folder):
+  """The SHA-256 of all files of a folder, by relative path."""
+  return {
+    path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
+
+
 def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
-  """Adds prompts to a folder, in which nothing else changes.
+  """Adds prompts to a folder; nothing else in it changes.
 
   Args:
     bank: prompts of the same T5 and of the same length.
-    folder: what `export_stablehlo` wrote.
-    backbone: the prompts' T5, to be checked; None for no check but that of
-      the fingerprints.
+    folder: a folder of `export_stablehlo`.
+    backbone: the prompts' T5, to check; None compares only the fingerprints.
 
   Returns:
-    Lines that say what was written.
+    Lines for the user about the folder.
 
   Raises:
     FileNotFoundError: there is no such folder.
@@ -259,7 +266,7 @@ def _task_file(folder, name, suffix):
 
 
 def _label_tokens(bank, tokenizer):
-  """For each prompt the token ids of its labels, or None."""
+  """The token ids of each prompt's labels; None for prompts without labels."""
   tokens = []
   for slot in bank.slots:
     labels = slot.get("label_names")
@@ -268,7 +275,7 @@ def _label_tokens(bank, tokenizer):
 
 
 def _labels_length(label_tokens):
-  """C: room for all labels of a task, if they are not too many."""
+  """C: the tokens of all labels of a task, or fewer if they are many."""
   together = [sum(map(len, labels)) for labels in label_tokens if labels]
   longest = [max(map(len, labels)) for labels in label_tokens if labels]
   length = min(max(together, default=0), MOST_LABELS_LENGTH)
@@ -281,19 +288,18 @@ def _write_tasks(folder, bank, label_tokens):
     bank.names, bank.slots, prompts, label_tokens, strict=True
   ):
     path = _task_file(folder.parent, name, ".npy")
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-      np.save(file, prompt)
-    fields = {
-      "name": name,
-      "template": slot.get("template"),
-      "label_names": slot.get("label_names"),
-      "label_tokens": tokens,
-      "sha256": stablehlo_serve.sha256(partial),
-    }
-    _write_json(_task_file(folder.parent, name, ".json"), fields)
-    # Last, since a task is there when its prompt is.
-    os.replace(partial, path)
+    # The prompt takes its name last, because with it a server finds the task.
+    with files.replacing(path) as temporary:
+      with temporary.open("wb") as file:
+        np.save(file, prompt)
+      fields = {
+        "name": name,
+        "template": slot.get("template"),
+        "label_names": slot.get("label_names"),
+        "label_tokens": tokens,
+        "sha256": stablehlo_serve.sha256(temporary),
+      }
+      _write_json(_task_file(folder.parent, name, ".json"), fields)
 
 
 def _write_json(path, fields):
@@ -309,7 +315,7 @@ def _write_weights(path, config, flat):
 
 
 def _write_vocabulary(folder, path):
-  """Copies the vocabulary, T5's sentinels put into it; returns its name."""
+  """Copies the vocabulary and adds T5's sentinels; returns its name."""
   name = vocabulary_files.own_file_name(path)
   extra_ids = vocabularies.num_extra_ids(path)
   if vocabularies.is_bytes(path) or not extra_ids:
@@ -319,9 +325,6 @@ def _write_vocabulary(folder, path):
 
   model = sentencepiece_model_pb2.ModelProto()
   model.ParseFromString(pathlib.Path(path).read_bytes())
-  for i in reversed(range(extra_ids)):
-    model.pieces.add(
-      piece=f"▁<extra_id_{i}>", score=0.0, type=model.SentencePiece.USER_DEFINED
-    )
+  model.MergeFromString(vocabularies.sentinel_pieces(extra_ids))
   (folder / name).write_bytes(model.SerializeToString())
   return name

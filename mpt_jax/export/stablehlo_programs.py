@@ -1,7 +1,7 @@
 """The programs that serve a T5 with prompts, for `jax.export`.
 
-Weights and prompts are arguments, and the number of rows is symbolic. Lengths
-are not: the T5's relative positions are made for them.
+Weights and prompts are arguments, and the number of rows is symbolic. The
+lengths are fixed, because the T5's relative positions depend on them.
 
 Axis letters: B batch, L inputs_length, P prompt_length, T targets_length,
 C labels_length.
@@ -15,60 +15,47 @@ from flax import traverse_util
 from jax import export
 
 from mpt_jax.inference import decoding
-from mpt_jax.model.network import T5
 
 
-class RowPromptT5(T5):
-  """A T5 to whose rows the prompts come with them: `prompt` is [B, P, D]."""
+def _encode(network, prompts, tokens, segment_ids):
+  """The encoder's final states [B, P + L, D]; a method of `T5` to be applied.
 
-  def encode(
-    self,
-    encoder_input_tokens,
-    encoder_segment_ids,
-    encoder_prompt_slots=None,
-    encoder_task_ids=None,
-    deterministic=True,
-  ):
-    """`T5.encode`, row b taking its slots from prompt b."""
-    prompts = self.get_variable("params", "prompt")
-    slots = encoder_prompt_slots
-    x = self.token_embedder(encoder_input_tokens)
-    rows = jnp.arange(x.shape[0])[:, None]
-    prompt_rows = prompts[rows, jnp.maximum(slots - 1, 0)].astype(x.dtype)
-    x = jnp.where((slots > 0)[..., None], prompt_rows, x)
-    return self.encoder(x, encoder_segment_ids, deterministic)
+  The prompts differ from row to row, so they are put before the embeddings
+  here: the bank of a `T5` is the same for all rows.
+  """
+  x = network.token_embedder(tokens)
+  x = jnp.concatenate([prompts.astype(x.dtype), x], axis=1)
+  return network.encoder(x, segment_ids, deterministic=True)[-1]
 
 
-def _encoder_arrays(prompts, tokens, lengths):
-  """A plain batch of these rows: P slots, then the tokens, then padding."""
-  batch_size, prompt_length = prompts.shape[:2]
-  total = prompt_length + tokens.shape[1]
-  positions = jnp.arange(total)[None]
+def _encoded_batch(network, params, prompts, tokens, lengths):
+  """A plain batch whose rows are a prompt, an input, and padding."""
+  prompt_length = prompts.shape[1]
+  positions = jnp.arange(prompt_length + tokens.shape[1])[None]
   used = jnp.where(lengths > 0, prompt_length + lengths, 0)[:, None]
-  slots = jnp.where(positions < prompt_length, positions + 1, 0)
-  return {
-    "encoder_input_tokens": jnp.pad(tokens, ((0, 0), (prompt_length, 0))),
-    "encoder_prompt_slots": jnp.broadcast_to(slots, (batch_size, total)),
-    "encoder_segment_ids": (positions < used).astype(jnp.int32),
-  }
+  segment_ids = (positions < used).astype(jnp.int32)
+  encoded = network.apply(
+    {"params": params}, prompts, tokens, segment_ids, method=_encode
+  )
+  return {"encoded": encoded, "encoder_segment_ids": segment_ids}
 
 
 def greedy(network, targets_length, weights, prompts, tokens, lengths):
   """The program of greedy decoding.
 
   Args:
-    network: a `RowPromptT5`.
+    network: a `T5` without prompts.
     targets_length: T.
     weights: the T5's arrays by flat t5x name.
     prompts: [B, P, D] float32.
-    tokens: [B, L] int32, zeros behind an input.
+    tokens: [B, L] int32, an input and then zeros.
     lengths: [B] int32, tokens of each input; 0 for a row of padding.
 
   Returns:
-    [B, T] int32, as of `decoding.greedy_decode`.
+    [B, T] int32, see `decoding.greedy_decode`.
   """
-  params = {**traverse_util.unflatten_dict(weights, "/"), "prompt": prompts}
-  batch = _encoder_arrays(prompts, tokens, lengths)
+  params = traverse_util.unflatten_dict(weights, "/")
+  batch = _encoded_batch(network, params, prompts, tokens, lengths)
   return decoding.greedy_decode(network, params, batch, targets_length)
 
 
@@ -76,23 +63,23 @@ def score(network, weights, prompts, tokens, lengths, labels, label_numbers):
   """The program that scores labels.
 
   Args:
-    network, weights, prompts, tokens, lengths: as of `greedy`.
-    labels: [B, C] int32, the tokens of a row's labels one after the other, end
-      of sequence included, zeros behind them.
-    label_numbers: [B, C] int32, which label a token belongs to, counted from 1;
-      0 behind them.
+    network, weights, prompts, tokens, lengths: see `greedy`.
+    labels: [B, C] int32, the tokens of a row's labels one after the other, each
+      with its end of sequence, and then zeros.
+    label_numbers: [B, C] int32, the number of the label that a token belongs
+      to, counted from 1, and then zeros.
 
   Returns:
-    [B, C] float32: at c the log-probability of label c + 1, in nats.
+    [B, C] float32: the log-probability of label c + 1 at c, in nats.
   """
-  params = {**traverse_util.unflatten_dict(weights, "/"), "prompt": prompts}
+  params = traverse_util.unflatten_dict(weights, "/")
   batch_size, size = labels.shape
   shift = lambda x: jnp.pad(x, ((0, 0), (1, 0)))[:, :-1]
   same = shift(label_numbers) == label_numbers
   real = label_numbers > 0
   first = jnp.arange(batch_size)[:, None] * size
   batch = {
-    **_encoder_arrays(prompts, tokens, lengths),
+    **_encoded_batch(network, params, prompts, tokens, lengths),
     "decoder_input_tokens": jnp.where(same, shift(labels), 0),
     "decoder_target_tokens": labels,
     "decoder_loss_weights": real.astype(jnp.float32),
@@ -118,15 +105,15 @@ def write_programs(
   """Writes greedy_L.stablehlo and score_L.stablehlo for each of the lengths.
 
   Args:
-    folder: where to.
-    network: a `RowPromptT5`.
+    folder: an existing folder.
+    network: a `T5` without prompts.
     weights: the T5's `jax.ShapeDtypeStruct`s by flat t5x name.
     prompt_length: P.
-    lengths: of the inputs, L.
+    lengths: lengths of the inputs, L.
     targets_length: T.
     labels_length: C.
-    platforms: of "cpu", "cuda", "rocm", "tpu".
-    report: called with the programs made and to be made.
+    platforms: some of "cpu", "cuda", "rocm" and "tpu".
+    report: called with the numbers of programs made and to be made.
 
   Returns:
     The version of jax.export's calling convention.

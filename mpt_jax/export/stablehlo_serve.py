@@ -1,19 +1,15 @@
 """Serves a folder made by `mpt export --to stablehlo`.
 
-Needs jax, and flatbuffers, with which jax.export reads its files; sentencepiece
-only for text. A copy of this file lies in every such folder as serve.py, and
-nothing of mpt_jax is needed beside it.
+It needs jax and flatbuffers, with which jax.export reads its files, and
+sentencepiece for text. `mpt export` copies this file into the folder as
+serve.py, where it works without mpt_jax:
 
   echo '{"task": "NAME", "text": "..."}' | python serve.py
-  echo '{"task": "NAME", "ids": [37, 423, 1]}' | python serve.py
-
-or, in Python,
 
   from serve import Server
-  server = Server("folder")
-  server.predict([{"task": "NAME", "text": "..."}])
+  Server("folder").predict([{"task": "NAME", "ids": [37, 423, 1]}])
 
-A task is prompts/NAME.npy, float32 [P, D], and next to it NAME.json with its
+A task is prompts/NAME.npy, float32 [P, D], and beside it NAME.json with its
 template and labels, if it has any. Both are read when the task is first asked
 for: a new task is a new file, and nothing is compiled for it.
 
@@ -42,11 +38,11 @@ class Server:
   Args:
     folder: what `mpt export --to stablehlo` wrote.
     check: compare the SHA-256 of all files with the manifest's.
-    batch_size: most rows that are computed at once.
+    batch_size: the largest number of rows to compute at once.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: not such a folder, or a file that was changed.
+    ValueError: the folder is no such export, or a file was changed.
   """
 
   def __init__(self, folder=".", check=True, batch_size=32):
@@ -63,19 +59,18 @@ class Server:
     }
     self._tasks, self._programs, self._vocabulary = {}, {}, None
 
-  # ------------------------------------------------------------------ tasks
-
   def names(self):
     """The names of all tasks that have a prompt now."""
     files = (self.folder / "prompts").glob("*.npy")
     return sorted(urllib.parse.unquote(path.stem) for path in files)
 
   def task(self, name):
-    """A task's fields: "prompt" [P, D], "template", "label_names",
-    "label_tokens"; all but the prompt may be missing.
+    """A task: "prompt" [P, D], "template", "label_names", "label_tokens".
+
+    All but the prompt may be missing.
 
     Raises:
-      ValueError: no such task, or a file that is none of a prompt.
+      ValueError: there is no such task, or its file holds no prompt.
     """
     if name not in self._tasks:
       self._tasks[name] = self._read_task(name)
@@ -100,9 +95,7 @@ class Server:
     try:
       prompt = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-      raise ValueError(
-        f"{path} is not a readable .npy file: {error}"
-      ) from error
+      raise ValueError(f"{path} is not a .npy file: {error}") from error
     expected = (self.manifest["prompt_length"], self.manifest["emb_dim"])
     if prompt.shape != expected or prompt.dtype != np.float32:
       raise ValueError(
@@ -111,8 +104,6 @@ class Server:
         " of another length or T5 need an export of their own"
       )
     return {**fields, "prompt": prompt}
-
-  # --------------------------------------------------------------- programs
 
   def _program(self, kind, length):
     """The jitted program for inputs of so many tokens."""
@@ -135,7 +126,7 @@ class Server:
     for i, ids in enumerate(inputs):
       ids = self._checked_ids(ids)
       if len(ids) > length:
-        # The end of sequence stays.
+        # Keep the end of sequence.
         ids = np.append(ids[: length - 1], ids[-1])
         self.num_truncated += 1
       tokens[i, : len(ids)] = ids
@@ -151,13 +142,8 @@ class Server:
   def _checked_ids(self, ids):
     ids = np.asarray(ids)
     size = self.manifest["vocab_size"]
-    if (
-      ids.ndim != 1
-      or not len(ids)
-      or not np.issubdtype(ids.dtype, np.integer)
-      or ids.min() < 0
-      or ids.max() >= size
-    ):
+    fits = ids.ndim == 1 and len(ids) and np.issubdtype(ids.dtype, np.integer)
+    if not fits or ids.min() < 0 or ids.max() >= size:
       raise ValueError(
         f"ids must be a list of integers in [0, vocab_size={size}), at least"
         f" one, got {str(ids.tolist()):.60}"
@@ -189,25 +175,24 @@ class Server:
     """
     size = self.manifest["labels_length"]
     scores = [np.zeros(len(row), np.float32) for row in labels]
-    # (row, its labels that go together, tokens [C], labels' numbers [C])
+    # (row, labels that are scored together, tokens [C], labels' numbers [C])
     parts = []
     for row, candidates in enumerate(labels):
-      left = list(range(len(candidates)))
-      while left:
-        tokens, numbers = np.zeros((2, size), np.int32)
-        taken, end = [], 0
-        while left and end + len(candidates[left[0]]) <= size:
-          number = left.pop(0)
-          taken.append(number)
-          span = slice(end, end + len(candidates[number]))
-          tokens[span], numbers[span] = candidates[number], len(taken)
-          end = span.stop
-        if not taken:
+      end = size + 1
+      for label, ids in enumerate(candidates):
+        if len(ids) > size:
           raise ValueError(
-            f"a label of {len(candidates[left[0]])} tokens is longer than"
-            f" labels_length={size} of this export"
+            f"a label of {len(ids)} tokens is longer than labels_length={size}"
+            " of this export"
           )
-        parts.append((row, taken, tokens, numbers))
+        if end + len(ids) > size:
+          parts.append((row, [], *np.zeros((2, size), np.int32)))
+          end = 0
+        _, taken, tokens, numbers = parts[-1]
+        taken.append(label)
+        span = slice(end, end + len(ids))
+        tokens[span], numbers[span] = ids, len(taken)
+        end = span.stop
     for start in range(0, len(parts), self.batch_size):
       some = parts[start : start + self.batch_size]
       rows, takens, tokens, numbers = zip(*some, strict=True)
@@ -222,8 +207,6 @@ class Server:
         scores[row][taken] = values[: len(taken)]
     return scores
 
-  # ------------------------------------------------------------------- rows
-
   def predict(self, rows):
     """Predicts for rows of any tasks.
 
@@ -237,13 +220,13 @@ class Server:
       where sentencepiece is installed, and its "prediction_ids".
 
     Raises:
-      ValueError: a row that does not fit.
+      ValueError: a row lacks a field, or has a wrong one.
     """
     inputs = [self._input_ids(row) for row in rows]
     names = [row["task"] for row in rows]
     results = [dict(row) for row in rows]
     labels = [self.task(name).get("label_tokens") for name in names]
-    # Rows of like length share a batch.
+    # Rows of similar length share a batch.
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
     for kind in (True, False):
       chosen = [i for i in order if bool(labels[i]) == kind]
@@ -263,14 +246,11 @@ class Server:
       label_names = self.task(name)["label_names"]
       return {
         "prediction": label_names[int(values.argmax())],
-        "scores": dict(
-          zip(label_names, [float(value) for value in values], strict=True)
-        ),
+        "scores": dict(zip(label_names, values.tolist(), strict=True)),
       }
     ids = values.tolist()
     result = {"prediction_ids": ids[: ids.index(EOS_ID)] if 1 in ids else ids}
-    vocabulary = self._load_vocabulary()
-    if vocabulary is not None:
+    if vocabulary := self._load_vocabulary():
       result["prediction"] = vocabulary.decode(result["prediction_ids"])
     return result
 
@@ -311,7 +291,7 @@ class Server:
 
 
 class Pieces:
-  """A sentencepiece model; the embedding may have more rows than it pieces."""
+  """A sentencepiece model, which may have fewer pieces than there are ids."""
 
   def __init__(self, model):
     self.encode, self._model = model.encode, model
@@ -333,8 +313,8 @@ class Bytes:
 
 
 def _fill(template, row):
-  """The input text: the template, filled with the row's fields."""
-  # True and False are the classes 1 and 0, as in training.
+  """The input text: the template with the row's fields filled in."""
+  # As in training, True and False are the classes 1 and 0.
   row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
   template = template or "{text}"
   fields = [f for _, f, _, _ in string.Formatter().parse(template) if f]
@@ -350,7 +330,7 @@ def _fill(template, row):
 
 
 def read_manifest(folder):
-  """Reads manifest.json; raises where there is none of ours."""
+  """Reads manifest.json; raises if it is missing or not one of ours."""
   path = pathlib.Path(folder) / "manifest.json"
   if not path.is_file():
     raise FileNotFoundError(f"{folder} has no manifest.json")
@@ -359,7 +339,7 @@ def read_manifest(folder):
   except ValueError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
   if manifest.get("format") != "mpt_jax.stablehlo":
-    raise ValueError(f"{path} is not of `mpt export --to stablehlo`")
+    raise ValueError(f"{path} was not written by `mpt export --to stablehlo`")
   return manifest
 
 

@@ -1,11 +1,6 @@
 """Evaluates the prompts of a bank, or a T5 without any: `mpt eval`."""
 
-import dataclasses
-import json
-import os
 import pathlib
-
-import rich.table
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import check_vocabulary, load_backbone
@@ -124,39 +119,3 @@ def _chosen(bank, tasks):
     # `index` has the error for a name that is neither.
     found.update(of_task or [bank.index(name)])
   return sorted(found)
-
-
-def table(rows) -> rich.table.Table:
-  """The rows as a table, one line per prompt."""
-  metrics = list(dict.fromkeys(row["metric"] for row in rows))
-  made = rich.table.Table()
-  with_prompts = any(row["prompt"] is not None for row in rows)
-  for name in (*(["prompt"] if with_prompts else []), "task", "examples"):
-    made.add_column(name, overflow="fold")
-  for name in metrics:
-    made.add_column(name, justify="right")
-  lines = {}
-  for row in rows:
-    key = (row["prompt"], row["task"], row["num_examples"])
-    lines.setdefault(key, {})[row["metric"]] = row["value"]
-  for (prompt, task, count), values in lines.items():
-    made.add_row(
-      *([prompt] if with_prompts else []),
-      task,
-      str(count),
-      *(f"{values[m]:.4f}" if m in values else "" for m in metrics),
-    )
-  return made
-
-
-def write_rows(path, rows, settings: EvalConfig):
-  """Writes the rows and how they were made as JSON, in one move."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  result = {"eval": dataclasses.asdict(settings), "rows": rows}
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-  try:
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -12,10 +12,8 @@ import select
 import sys
 import time
 
-import rich.console
-import rich.progress
-
 from mpt_jax.io.prediction_output import open_output
+from mpt_jax.io.progress import Progress
 
 # Rows of so many batches are sorted by length and written together.
 WINDOW_BATCHES = 16
@@ -102,19 +100,22 @@ def predict_file(
       **predictor.fingerprint(),
     }
   predicted, tokens = 0, predictor.num_tokens
-  with open_output(target, begun) as (file, written), _progress(total) as bar:
+  with (
+    open_output(target, begun) as (file, written),
+    Progress("predict", total, show=total is not None) as bar,
+  ):
     first = written // window * window
     if written:
       print(
         f"{written} of {total} rows are in {target}.partial: going on",
         file=sys.stderr,
       )
-      bar(min(first, total))
+      bar.advance(min(first, total))
     rows = _prepared(predictor, read_rows(source, task), source)
     start = time.perf_counter()
     for part in _windows(rows, window, source, first):
       if first + len(part) > written:
-        results = predictor.run(part, first, bar)
+        results = predictor.run(part, first, bar.advance)
         for result in results[max(0, written - first) :]:
           file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
         file.flush()
@@ -279,19 +280,3 @@ def _stream(rows, size, source):
       yield part
   if not isinstance(end, StopIteration):
     raise end
-
-
-@contextlib.contextmanager
-def _progress(total):
-  """A function that moves a bar, where there is a file and a terminal."""
-  console = rich.console.Console(stderr=True)
-  with rich.progress.Progress(
-    "{task.description}",
-    rich.progress.BarColumn(),
-    rich.progress.MofNCompleteColumn(),
-    rich.progress.TimeRemainingColumn(),
-    console=console,
-    disable=not (console.is_terminal and total is not None),
-  ) as bar:
-    task = bar.add_task("predict", total=total)
-    yield lambda rows: bar.advance(task, rows)

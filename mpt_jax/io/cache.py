@@ -1,4 +1,4 @@
-"""The user's cache folder: all that can be fetched or made again."""
+"""The user's cache folder, for files that can be fetched or made again."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Keeps what JAX compiles for later processes of the same machine."""
+"""Keeps compiled programs for later processes on the same machine."""
 
 import hashlib
 import pathlib
@@ -10,12 +10,13 @@ MAX_BYTES = 2**30
 
 
 def use_compilation_cache():
-  """Lets this process keep what it compiles, and take what others kept.
+  """Turns on JAX's compilation cache for this process.
 
-  In the folder `xla` of the cache folder (`cache.cache_dir`), of which
-  what was not used for longest goes once there is a GiB. A folder that was
-  chosen otherwise, by `JAX_COMPILATION_CACHE_DIR` for instance, stays;
-  `JAX_ENABLE_COMPILATION_CACHE=0` turns it off.
+  Programs are kept in the folder `xla` of the cache folder (see
+  `cache.cache_dir`). When it reaches 1 GiB, JAX removes the programs that have
+  not been used for the longest time. A folder that the user chose, for
+  instance with `JAX_COMPILATION_CACHE_DIR`, is left as it is.
+  `JAX_ENABLE_COMPILATION_CACHE=0` turns the cache off.
   """
   import jax
 
@@ -23,22 +24,23 @@ def use_compilation_cache():
     folder = cache.cache_dir() / "xla" / _machine()
     try:
       folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # A home that cannot be written: as it is without a cache.
+    except OSError:
+      # The home directory is read-only: run without a cache.
       return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
 
 
 def _machine() -> str:
-  """A name for what the CPU can do.
+  """A name for the features of the CPU.
 
-  JAX compiles for that and does not look at it again, and the home of several
-  machines may be one.
+  JAX compiles for these features and does not check them when it reads the
+  cache, and several machines may share one home directory.
   """
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     lines = []
-  able = {line for line in lines if line.startswith(("flags", "Features"))}
-  digest = hashlib.sha256("\n".join(sorted(able)).encode()).hexdigest()
+  features = {line for line in lines if line.startswith(("flags", "Features"))}
+  digest = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()
   return f"{platform.machine()}-{digest[:12]}"

@@ -1,4 +1,4 @@
-"""An output file that grows line by line and survives a stop."""
+"""An output file that grows line by line and survives an interruption."""
 
 import contextlib
 import fcntl
@@ -10,23 +10,23 @@ import sys
 
 @contextlib.contextmanager
 def open_output(target, begun):
-  """A binary file that takes its name when it is complete.
+  """Opens a binary file that takes its name once it is complete.
 
-  Its lines grow in `TARGET.partial`. `TARGET.partial.json` holds `begun`: a
-  partial file that was begun from the same is gone on with, behind its last
-  whole line; any other is refused.
+  Its lines are written to `TARGET.partial`, and `begun` to
+  `TARGET.partial.json`. A partial file with the same `begun` is continued
+  after its last whole line; any other is refused.
 
   Args:
     target: the file, "-" for standard output.
-    begun: what the lines are made of, a dict for JSON; None where they cannot
-      be made again.
+    begun: what determines the lines, a dict for JSON; None if they cannot be
+      made again.
 
   Yields:
     (file, number of lines that it has).
 
   Raises:
-    ValueError: a partial file of something else, or one that another process
-      writes.
+    ValueError: there is a partial file of other lines, or another process
+      writes it.
   """
   if target == "-":
     yield sys.stdout.buffer, 0
@@ -40,7 +40,7 @@ def open_output(target, begun):
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise ValueError(f"another process is writing {partial}") from error
-    # Lines are written behind notes only: without any, nothing is lost.
+    # The notes are written before the first line.
     if os.path.getsize(partial):
       _check_notes(notes, begun, partial)
     num_lines, end = _whole_lines(file)
@@ -54,7 +54,7 @@ def open_output(target, begun):
       os.replace(partial, path)
       notes.unlink()
     finally:
-      # Nothing to go on with: as if this had not been called.
+      # Leave no trace of an output without lines.
       if partial.exists() and not os.path.getsize(partial):
         partial.unlink()
         notes.unlink()
@@ -65,19 +65,19 @@ def _check_notes(notes, begun, partial):
     found = json.loads(notes.read_text(encoding="utf-8"))
   except (OSError, ValueError):
     found = None
-  mend = f"move {partial} and {notes.name} away, or name another output"
+  fix = f"move {partial} and {notes.name} away, or name another output"
   if found is None or begun is None:
     raise ValueError(
-      f"{partial} has lines of a run that stopped and cannot be gone on with;"
-      f" {mend}"
+      f"{partial} is left over from an interrupted run that cannot be resumed;"
+      f" {fix}"
     )
-  # As JSON has it: lists for tuples.
+  # JSON turns tuples into lists.
   begun = json.loads(json.dumps(begun))
   other = [k for k in begun | found if begun.get(k) != found.get(k)]
   if other:
     raise ValueError(
-      f"{partial} was begun with another {', '.join(other)}; run that again to"
-      f" finish it, or {mend}"
+      f"{partial} was begun with another {', '.join(other)}; run that command"
+      f" again to finish it, or {fix}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run's experiment.json says to those who use its prompts."""
+"""Reads a run's experiment.json, for those who use its prompts."""
 
 import json
 
@@ -7,7 +7,7 @@ from etils import epath
 from mpt_jax.io import paths
 
 FILE = "experiment.json"
-# Of prompts whose run folder is not at hand.
+# Lengths for prompts whose run folder is not known.
 INPUTS_LENGTH, TARGETS_LENGTH = 512, 64
 
 
@@ -18,7 +18,7 @@ def read(path) -> dict:
     path: a run folder, or a file in its prompts/.
 
   Returns:
-    The settings, empty where the file lies elsewhere.
+    The settings; an empty dict if the path is not in a run folder.
   """
   path = epath.Path(paths.absolute(path))
   for folder in (path, path.parent.parent):
@@ -29,7 +29,7 @@ def read(path) -> dict:
 
 
 def backbone(settings) -> str:
-  """The backbone that a run's settings name, "default" where none does."""
+  """The backbone that a run's settings name; "default" if they name none."""
   name = settings.get("backbone", "default")
   return name if isinstance(name, str) else "default"
 

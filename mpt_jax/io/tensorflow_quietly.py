@@ -1,7 +1,7 @@
 """Imports TensorFlow without the lines that its C++ code prints meanwhile.
 
-They come before its logging is set up, so that no setting silences all of
-them. To be imported before any module that imports TensorFlow.
+Some are printed before TensorFlow has set up its logging, so no setting
+silences them. Import this module before any module that imports TensorFlow.
 """
 
 import os

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from mpt_jax.io import files
 from mpt_jax.prompts import parametrization
 from mpt_jax.prompts.parametrization import PromptConfig
 
@@ -252,19 +253,12 @@ class PromptBank:
 
   def save(self, path):
     """Writes a safetensors file, in one move; to gs:// as well."""
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # One entry: the library writes several in any order, and equal banks
     # should be equal files.
     metadata = {FORMAT: json.dumps(self.fields)}
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-      # The library's own `save_file` lets no other user read.
-      temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
-      temporary.replace(path)
-    finally:
-      temporary.unlink(missing_ok=True)
+    # The library's own `save_file` lets no other user read.
+    files.write_bytes(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load_bank(path, backbone: str | None = None) -> PromptBank:

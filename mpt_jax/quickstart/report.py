@@ -1,12 +1,12 @@
 """The quickstart's results as one self-contained HTML page."""
 
 import html
-import os
 import pathlib
 import string
 
 import numpy as np
 
+from mpt_jax.io import files
 from mpt_jax.quickstart.learning_curves import learning_curves
 from mpt_jax.quickstart.statistics import (
   METRIC,
@@ -168,10 +168,7 @@ def write_report(path, results, runs, bank, metric=METRIC):
     heat_map=_heat_map(bank),
     run=_what_was_run(meta),
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(page, encoding="utf-8")
-  os.replace(temporary, path)
+  files.write_text(path, page)
 
 
 PAGE = string.Template("""<!doctype html>

@@ -18,6 +18,7 @@ from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
+from mpt_jax.io import files
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig
@@ -239,10 +240,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   clock.stop("evaluate")
 
   results = {"rows": rows, "meta": _meta(config, backbone, clock)}
-  out.mkdir(parents=True, exist_ok=True)
-  temporary = out / "results.json.tmp"
-  temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-  os.replace(temporary, out / "results.json")
+  files.write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
   report.write_report(out / "report.html", results, runs, students)
   report.print_tables(rows, rich.console.Console())
   say(

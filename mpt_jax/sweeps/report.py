@@ -1,4 +1,4 @@
-"""A table for the terminal and for files, and what its runs will do."""
+"""Prints and writes a table, and prints what its runs will do."""
 
 import json
 import pathlib
@@ -7,8 +7,8 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from mpt_jax.cli.inspect import num_backbone_parameters
-from mpt_jax.sweeps import run as sweep
+from mpt_jax.backbones.shapes import num_backbone_parameters
+from mpt_jax.io import files
 from mpt_jax.sweeps.results import row_slots, t5_config, trained_parameters
 
 MISSING = "–"
@@ -52,7 +52,11 @@ def _notes(table, lines):
 
 
 def rich_table(table, lines) -> rich.table.Table:
-  """The table for the terminal: a line for ours, its deviation, the paper's."""
+  """The table for the terminal.
+
+  Each row has a line of our scores, one of their deviations and one of the
+  paper's scores.
+  """
   drawn = rich.table.Table(
     title=table.title,
     title_justify="left",
@@ -117,7 +121,7 @@ def markdown(table, lines) -> str:
 
 
 def as_json(table, lines) -> dict:
-  """The table with all digits."""
+  """The table as a dict for JSON, with all digits."""
   return {
     "table": table.name,
     "title": table.title,
@@ -145,8 +149,8 @@ def write_files(table, lines, model_dir):
   """Writes NAME.md and NAME.json, in one move each."""
   folder = pathlib.Path(model_dir)
   text = json.dumps(as_json(table, lines), indent=2) + "\n"
-  sweep.write_text(folder / f"{table.name}.json", text)
-  sweep.write_text(folder / f"{table.name}.md", markdown(table, lines))
+  files.write_text(folder / f"{table.name}.json", text)
+  files.write_text(folder / f"{table.name}.md", markdown(table, lines))
 
 
 def _settings(table, run):
@@ -228,7 +232,8 @@ def print_plan(table, planned, console, command=None):
     table: the table.
     planned: its runs.
     console: where to.
-    command: gives a run's shell command, to be added; None for none.
+    command: a function that gives a run's shell command, to be printed below
+      the run; None prints none.
   """
   console.print(Text(table.title, style="bold"))
   for run in planned:

@@ -1,7 +1,8 @@
-"""From a table's runs to its numbers: choice on validation, then test scores.
+"""Evaluates a table's runs and makes its numbers.
 
-The test split is seen once, by the slots that validation chose. What was
-measured stays in the run's results.json and is not measured again.
+Validation chooses among a row's slots, and only the chosen ones are evaluated
+on the test split. The scores stay in the run's results.json and are not
+measured again.
 """
 
 import dataclasses
@@ -10,23 +11,26 @@ import json
 from typing import NamedTuple
 
 import numpy as np
-import rich.progress
 
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
-from mpt_jax.cli.inspect import num_backbone_parameters
+from mpt_jax.backbones.shapes import num_backbone_parameters
+from mpt_jax.data import text_tasks
+from mpt_jax.inference import evaluate_bank
 from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.io import files
+from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts import bank
-from mpt_jax.sweeps import run as sweep
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
-# All other metrics are fractions.
+# Metrics in percent; all others are fractions.
 IN_PERCENT = ("bleu",)
 
 
 class Cell(NamedTuple):
-  """A method's score in percent, over seeds; std is None for one seed."""
+  """A method's score in percent over seeds; std is None for a single seed."""
 
   mean: float
   std: float | None
@@ -38,12 +42,12 @@ class Line:
   """A row of a table, of one variant.
 
   Attributes:
-    row: what the table says of it.
-    method: its name, the variant's included.
-    cells: {heading: Cell}, the average included; what is missing is not there.
+    row: its entry in the table.
+    method: its name, with that of the variant.
+    cells: {heading: Cell}, with the average. Missing scores are left out.
     labels: {heading: label of the slots that validation chose}.
     metrics: {heading: name of the metric}.
-    parameters: trained parameters per task, None where there is no run.
+    parameters: trained parameters per task, None if there is no run.
   """
 
   row: Row
@@ -71,7 +75,7 @@ def row_slots(table, row, run) -> list:
 
 
 def check_run(table, run, planned):
-  """Checks that the table can show a run, before it is trained.
+  """Checks, before a run is trained, that the table can show it.
 
   Args:
     table: the table.
@@ -79,8 +83,8 @@ def check_run(table, run, planned):
     planned: all runs.
 
   Raises:
-    ValueError: the table has no cell for any of its slots, or would choose
-      among them by an evaluation that the run does not make.
+    ValueError: the table has no cell for any of the run's slots, or validation
+      has to choose among them but the run has no evaluation.
   """
   of_rows = [row_slots(table, row, run) for row in table.rows]
   rows = [row for row in table.rows if row.run == run.run.name]
@@ -99,7 +103,7 @@ def check_run(table, run, planned):
     )
   for slots in of_rows:
     if run.experiment.eval is None:
-      # Raises where there are several candidates.
+      # Raises a ValueError if there are several candidates.
       choose(slots, {})
 
 
@@ -111,11 +115,11 @@ def choose(slots, validation) -> dict[str, str]:
     validation: {slot name: score}.
 
   Returns:
-    {task: label}: the label with the best mean over seeds, the first of equal
-    ones.
+    {task: label}: the label with the best mean over seeds; of equal ones, the
+    first.
 
   Raises:
-    ValueError: several candidates, and no validation score of one of them.
+    ValueError: a task has several candidates, and one lacks a validation score.
   """
   candidates = {}
   for slot in slots:
@@ -137,7 +141,7 @@ def choose(slots, validation) -> dict[str, str]:
 
 
 def _chosen_slots(table, row, run):
-  """The slots of a row that count, in the bank's order."""
+  """The slots of a row that validation chose, in the bank's order."""
   slots = row_slots(table, row, run)
   validation = {}
   if len({slot.label for slot in slots}) > 1:
@@ -150,7 +154,7 @@ def _chosen_slots(table, row, run):
 
 
 def _fingerprint(run) -> str:
-  """SHA-256 of what was trained."""
+  """SHA-256 of the trained files."""
   names = ("prompts/best.safetensors", "backbone/params.safetensors")
   digest = hashlib.sha256()
   for name in names:
@@ -161,7 +165,7 @@ def _fingerprint(run) -> str:
 
 
 def read_results(run) -> dict:
-  """The run's results.json: {"eval", "trained", "rows"}; empty if none."""
+  """The run's results.json: {"eval", "trained", "rows"}, or an empty dict."""
   path = run.folder / RESULTS
   if not path.is_file():
     return {}
@@ -172,7 +176,7 @@ def read_results(run) -> dict:
 
 
 def evaluate_run(table, run, console) -> bool:
-  """Evaluates the slots of a run that the table needs and nobody measured.
+  """Evaluates the slots of a run that the table needs, unless it was done.
 
   Returns:
     Whether the table has rows of this run.
@@ -201,29 +205,25 @@ def evaluate_run(table, run, console) -> bool:
     made = _evaluate(run, [wanted[n] for n in missing], config, console)
     made = [row for row in made if row["prompt"] in missing]
     result = {**settings, "rows": [*old.get("rows", []), *made]}
-    sweep.write_text(run.folder / RESULTS, json.dumps(result, indent=2) + "\n")
+    text = json.dumps(result, indent=2) + "\n"
+    files.write_text(run.folder / RESULTS, text)
   return True
 
 
 def _evaluate(run, slots, config, console):
   """Rows of `evaluate_bank.evaluate`, "prompt" being the slot's name."""
-  from mpt_jax.inference import evaluate_bank
-
   prompts, backbone = run.folder, None
   names = [slot.name for slot in slots]
   if run.experiment.prompt_length == 0:
     prompts, backbone = None, run.folder / "backbone"
     names = [slot.task for slot in slots]
-  with rich.progress.Progress(
-    console=console, transient=True, disable=not console.is_terminal
-  ) as bar:
-    task = bar.add_task(f"evaluate {run.name}", total=None)
+  with Progress(f"evaluate {run.name}", transient=True, console=console) as bar:
     rows = evaluate_bank.evaluate(
       prompts,
       names,
       config,
       backbone,
-      lambda done, total: bar.update(task, completed=done, total=total),
+      bar.update,
       dtype=run.experiment.dtype,
       num_model_partitions=run.arguments.get("num_model_partitions", 1),
     )
@@ -235,9 +235,7 @@ def _evaluate(run, slots, config, console):
 
 def main_metric(task_name: str, names) -> str:
   """The metric of a task that a table shows: the task's own, or the first."""
-  from mpt_jax import tasks
-
-  own = getattr(tasks.get_task(task_name), "metric", None)
+  own = getattr(text_tasks.get_task(task_name), "metric", None)
   return own if own in names else next(iter(names))
 
 
@@ -251,16 +249,17 @@ def _cell(values) -> Cell:
 
 
 def table_lines(table, planned) -> list[Line]:
-  """The table's lines with what was measured so far.
+  """The table's lines with all scores so far.
 
-  A cell is there once all of the row's seeds are; the average, once all cells
-  are. Its deviation is that of the seeds' own averages.
+  A cell appears once all seeds of the row have a score, the average once all
+  cells are there. The deviation of the average is taken over the averages of
+  each seed.
   """
   lines = []
   for variant in table.variants:
     runs = [run for run in planned if run.variant == variant]
     for row in table.rows:
-      # The paper's numbers are not of any variant.
+      # The paper's numbers belong to no variant; list them once.
       if row.run is None and variant != next(iter(table.variants)):
         continue
       name = row.method
@@ -312,9 +311,11 @@ def _line(table, row, method, runs):
 
 
 def t5_config(preset, experiment) -> tuple[T5Config, bool]:
-  """(the shape of the experiment's T5, whether it was found).
+  """The shape of an experiment's T5.
 
-  A T5 that is not on this machine is taken for the preset.
+  Returns:
+    (the shape, whether the T5 is on this machine). If it is not, the shape is
+    that of the preset.
   """
   if experiment.network is not None:
     return experiment.network, True
@@ -325,11 +326,11 @@ def t5_config(preset, experiment) -> tuple[T5Config, bool]:
 
 
 def trained_parameters(experiment, slots, config) -> int:
-  """Trained parameters of some slots of an experiment.
+  """The number of trained parameters of some slots of an experiment.
 
-  Of prompts (l·d) for each P* that they have and (l + d)·R for each task whose
-  factors train, Wang et al. (2023), section 3.3: 77,668 for one target of
-  T5-Base, 8 · 10,468 for eight that share P*.
+  Prompts have l·d for each P* and (l + d)·R for each task whose factors train,
+  Wang et al. (2023), section 3.3: 77,668 for one target of T5-Base, 8 · 10,468
+  for eight targets that share P*.
 
   Args:
     experiment: the settings.

@@ -1,206 +1,22 @@
-"""Runs all runs of a table and prints it beside the paper's: `mpt sweep`.
+"""Trains and evaluates the runs of a table: `mpt sweep`.
 
 A table (gin/tables/) says which runs it needs and which of their slots make
-its rows. Each run is an ordinary experiment, trained in a folder of its own
-that resumes as any run does; what is done is not done again.
+its rows. Each run is an ordinary experiment in a folder of its own, and it
+resumes as any run does. Finished runs and evaluations are not repeated.
 """
 
-import dataclasses
-import fnmatch
 import functools
 import json
-import os
-import pathlib
-import re
-import shlex
-from collections.abc import Mapping
-from typing import Any
 
 import rich.console
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
-from mpt_jax.io import paths as folders
-from mpt_jax.io.paths import check_local
-from mpt_jax.sweeps.tables import Run, Table
-from mpt_jax.training import gin_config, run_folder
-from mpt_jax.training.experiment import Experiment
-
-_OF_A_TABLE = re.compile(r"(^|[./])(Table|Row|Run)\.\w+$")
-FINISHED = "finished.json"
-# What `gin/tables/base.gin` binds.
-SWEEP = "mpt_jax.sweeps.run.sweep"
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-  """A run with all its settings.
-
-  Attributes:
-    run: what the table says of it.
-    variant: the table's variant that it belongs to.
-    name: its folder in MODEL_DIR.
-    folder: that folder.
-    bindings: gin lines over the run's gin file.
-    uses: names of the planned runs that it needs.
-    arguments: of `train.train`.
-    config_text: its configuration, for config.gin.
-  """
-
-  run: Run
-  variant: str
-  name: str
-  folder: pathlib.Path
-  bindings: tuple[str, ...]
-  uses: tuple[str, ...]
-  arguments: Mapping[str, Any]
-  config_text: str
-
-  @property
-  def experiment(self) -> Experiment:
-    return self.arguments["experiment"]
-
-  @property
-  def finished(self) -> bool:
-    return (self.folder / FINISHED).is_file()
-
-  @property
-  def status(self) -> str:
-    if self.finished:
-      return "finished"
-    return "started" if self.folder.exists() else "not started"
-
-  def command(self, files=(), paths=()) -> str:
-    """The shell command that trains it alone.
-
-    Args:
-      files: the table's gin files. One of the user's own imports the modules
-        that register its tasks; what else it binds is the table's, or is bound
-        again by the run's file.
-      paths: folders in which gin files are looked for.
-    """
-    gin_files = [*filter(_is_own, files), self.run.gin_file]
-    known = gin_config.known_macros(gin_files, paths)
-    bound = dict(line.split(" = ", 1) for line in self.bindings)
-    words = ["python", "-m", "mpt_jax.train"]
-    words += [f"--gin_search_paths={','.join(paths)}"] if paths else []
-    words += [f"--gin_file={file}" for file in gin_files]
-    words += [
-      f"--gin.{name}={value}"
-      for name, value in bound.items()
-      # Without the macros of the table's other runs, and the table's arguments.
-      if (name in known or not name.isidentifier())
-      and not _OF_A_TABLE.search(name)
-    ]
-    return shlex.join(words)
-
-
-def _is_own(file) -> bool:
-  """Whether a gin file is the user's, and not one of this repository's."""
-  ours = folders.GIN.resolve()
-  path = pathlib.Path(file).resolve()
-  return path.is_file() and not path.is_relative_to(ours)
-
-
-def _lines(values: Mapping[str, Any]) -> list[str]:
-  """Gin lines; strings in double quotes where they can, for the shell."""
-  lines = []
-  for name, value in values.items():
-    text = repr(value)
-    lines.append(
-      f"{name} = " + (text if '"' in text else text.replace("'", '"'))
-    )
-  return lines
-
-
-def plan(
-  table: Table, model_dir, bindings=(), paths=(), missing=False
-) -> list[PlannedRun]:
-  """All runs of a table with their settings; nothing is loaded.
-
-  Args:
-    table: the table.
-    model_dir: where the runs' folders are.
-    bindings: gin lines for all runs, the command line's.
-    paths: folders in which gin files are looked for.
-    missing: also those of variants that wait for a value, which is then the
-      name of the variant's preset.
-
-  Raises:
-    ValueError: settings that do not hold; a run that uses what does not come
-      before it; a model_dir on gs://.
-  """
-  check_local(model_dir, "a table's runs")
-  model_dir = pathlib.Path(model_dir)
-  bindings = [b for b in bindings if b.partition(" = ")[0] != "MODEL_DIR"]
-  planned = []
-  for variant, values in table.variants.items():
-    if variant in table.missing_variants:
-      if not missing:
-        continue
-      preset = table.preset(variant)
-      values = {k: preset if v is None else v for k, v in values.items()}
-    prefix = f"{variant}/" if values else ""
-    before = []
-    for run in table.runs:
-      used = {k: _used(run, v, before, prefix) for k, v in run.uses.items()}
-      lines = (
-        *_lines(run.defaults),
-        *bindings,
-        *_lines({**run.bindings, **values}),
-        *_lines({k: _folders(model_dir, v) for k, v in used.items()}),
-      )
-      load = functools.partial(
-        _load, run, variant, model_dir, used, paths=paths
-      )
-      made = load(prefix + run.name, lines)
-      before.append(run.name)
-      if not run.per_slot:
-        planned.append(made)
-        continue
-      for slot in made.experiment.slots:
-        alone = {
-          "MIXTURE_OR_TASK_NAME": slot.task,
-          "SHOTS": (slot.shots,),
-          "SEEDS": (slot.seed,),
-        }
-        planned.append(
-          load(f"{made.name}/{slot.name}", (*lines, *_lines(alone)))
-        )
-  return planned
-
-
-def _used(run, name, before, prefix):
-  """The names of the planned runs behind a value of `Run.uses`."""
-  if isinstance(name, Mapping):
-    return {k: _used(run, v, before, prefix) for k, v in name.items()}
-  if name not in before:
-    raise ValueError(
-      f"run {run.name!r} uses {name!r}, which is no run before it"
-    )
-  return prefix + name
-
-
-def _folders(model_dir, names):
-  if isinstance(names, Mapping):
-    return {k: _folders(model_dir, v) for k, v in names.items()}
-  return str(model_dir / names)
-
-
-def _load(run, variant, model_dir, used, name, lines, paths):
-  """The planned run of these gin lines."""
-  folder = model_dir / name
-  lines = (*lines, *_lines({"MODEL_DIR": str(folder)}))
-  try:
-    arguments, text = gin_config.load_config([run.gin_file], lines, list(paths))
-  except ValueError as error:
-    raise ValueError(f"run {name!r}: {error}") from error
-  uses = []
-  for names in used.values():
-    uses += names.values() if isinstance(names, Mapping) else [names]
-  return PlannedRun(
-    run, variant, name, folder, lines, tuple(uses), arguments, text
-  )
+from mpt_jax.io import files
+from mpt_jax.sweeps import report, results
+from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
+from mpt_jax.sweeps.tables import Table
+from mpt_jax.training import loop, run_folder
 
 
 def sweep(
@@ -211,28 +27,25 @@ def sweep(
   only=(),
   console: rich.console.Console | None = None,
 ) -> list:
-  """Trains and evaluates what is missing of a table, and writes the table.
+  """Trains and evaluates the missing runs of a table, and writes the table.
 
   Args:
     table: the table.
-    model_dir: folder of the runs, which several tables may share. It gets
-      NAME.md and NAME.json of the table.
+    model_dir: folder of the runs, which several tables may share. The table is
+      written there as NAME.md and NAME.json.
     bindings: gin lines for all runs.
-    paths: folders in which gin files are looked for.
-    only: patterns of names of runs; the others are left as they are.
-    console: where progress is told.
+    paths: folders in which gin files are looked up.
+    only: patterns of the names of the runs to do; the others are skipped.
+    console: where progress is printed; stderr by default.
 
   Returns:
-    The table's lines, see `sweep_results.table_lines`.
+    The table's lines, see `results.table_lines`.
 
   Raises:
-    FileNotFoundError: a T5 is not there.
-    ValueError: settings that do not hold or are not those of a folder's run.
+    FileNotFoundError: a T5 does not exist.
+    ValueError: settings are wrong, or differ from those of the run in a folder.
     TrainingDiverged: a run's loss became NaN or infinite.
   """
-  from mpt_jax.sweeps import report, results
-  from mpt_jax.training import loop
-
   console = console or rich.console.Console(stderr=True)
   say = functools.partial(
     console.print, highlight=False, markup=False, soft_wrap=True
@@ -241,7 +54,7 @@ def sweep(
   for name in table.missing_variants:
     say(table.left_out(name))
   todo = choose_runs(planned, only)
-  # Before hours of training, not between them.
+  # Find mistakes before hours of training, not between them.
   for run in todo:
     results.check_run(table, run, planned)
     settings = {**run.experiment.to_json(), "launcher": "mpt_jax"}
@@ -260,76 +73,10 @@ def sweep(
         **run.arguments, description=run.name, config_text=run.config_text
       )
       finished = {"total_steps": run.experiment.total_steps}
-      write_text(run.folder / FINISHED, json.dumps(finished) + "\n")
+      files.write_text(run.folder / FINISHED, json.dumps(finished) + "\n")
     if results.evaluate_run(table, run, console):
       lines = results.table_lines(table, planned)
       report.write_files(table, lines, model_dir)
   lines = results.table_lines(table, planned)
   report.write_files(table, lines, model_dir)
   return lines
-
-
-def find_runs(planned, only) -> list[PlannedRun]:
-  """The runs of these names.
-
-  Args:
-    planned: all runs.
-    only: patterns of names; none for all.
-
-  Raises:
-    ValueError: a pattern that fits none.
-  """
-  names = [run.name for run in planned]
-  for pattern in only:
-    if not fnmatch.filter(names, pattern):
-      raise ValueError(
-        f"--only {pattern}: no run is called so; there are {', '.join(names)}"
-      )
-  fits = lambda run: any(fnmatch.fnmatch(run.name, p) for p in only)
-  return [run for run in planned if not only or fits(run)]
-
-
-def choose_runs(planned, only) -> list[PlannedRun]:
-  """The runs to do now, of `find_runs`.
-
-  Raises:
-    ValueError: a pattern that fits none; a run that needs an unfinished one.
-  """
-  chosen = find_runs(planned, only)
-  by_name = {run.name: run for run in planned}
-  for run in chosen:
-    for name in run.uses:
-      if by_name[name] not in chosen and not by_name[name].finished:
-        raise ValueError(
-          f"run {run.name!r} needs {name!r}, which is not finished; add"
-          f" --only {name}"
-        )
-  return chosen
-
-
-def write_text(path: pathlib.Path, text: str):
-  """Writes a file in one move."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-  try:
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
-
-
-def load_table(files, bindings, paths=()) -> tuple[Table, str]:
-  """(the table of these gin files, its MODEL_DIR).
-
-  Raises:
-    FileNotFoundError: a file is not there.
-    ValueError: they do not hold, or are no table's.
-  """
-  # What the files do not mention is for the runs.
-  arguments, _ = gin_config.load_config(files, bindings, paths, SWEEP, True)
-  if "table" not in arguments:
-    raise ValueError(
-      f"{', '.join(files)} describes no table (no sweep.sweep.table); tables"
-      " are in gin/tables/, single experiments are run with mpt train"
-    )
-  return arguments["table"], arguments["model_dir"]

@@ -1,6 +1,6 @@
-"""What a table of results is: its runs, its rows, the published numbers.
+"""A table of results: its runs, its rows and the published numbers.
 
-The files in gin/tables/ bind these; `sweep` runs them.
+The files in gin/tables/ configure these classes; `run.sweep` runs a table.
 """
 
 import dataclasses
@@ -13,17 +13,17 @@ class Run:
   """An experiment of a table.
 
   Attributes:
-    name: its folder in the table's MODEL_DIR. Tables that share a MODEL_DIR
-      share the runs of one name.
+    name: its folder in the table's MODEL_DIR. Tables with the same MODEL_DIR
+      share the runs of the same name.
     gin_file: the experiment file.
-    defaults: {macro: value} that the run has instead of the file's; the
-      command line's win over them.
-    bindings: {macro: value} that make the run what it is; they win over the
-      command line's.
+    defaults: {macro: value} in place of the file's values; the command line's
+      values win over them.
+    bindings: {macro: value} that define the run; they win over the command
+      line's values.
     uses: {macro: earlier run}; the macro becomes that run's folder. A dict of
       runs becomes a dict of folders.
-    per_slot: a run for each slot, in NAME/SLOT: where everything trains, tasks
-      cannot share a run.
+    per_slot: train each slot in a run of its own, NAME/SLOT. It is needed where
+      the whole T5 trains, since tasks cannot share such a run.
   """
 
   name: str
@@ -40,13 +40,12 @@ class Row:
 
   Attributes:
     method: its name in the table.
-    run: the run that has its slots; None where only the paper's numbers are.
-    label: the slots' label, or its beginning up to a "-". Where a task, a
-      number of shots and a seed have several such slots, these are candidates:
-      the one with the best validation score, in the mean over seeds, counts.
+    run: the run that has its slots; None for a row of published numbers only.
+    label: the slots' label, or its beginning up to a "-". If several such
+      slots have the same task, number of shots and seed, they are candidates:
+      the label with the best validation score, averaged over seeds, counts.
     shots: the slots' number of examples per class, None for all examples.
-    paper: {heading: expected score in percent}, as published; what is missing
-      is not known here.
+    paper: {heading: published score in percent}; a missing score is unknown.
     parameters: trained parameters per task as published.
     source: where the published numbers are from.
   """
@@ -67,18 +66,18 @@ class Table:
   Attributes:
     name: of its files, NAME.md and NAME.json.
     title: its title.
-    model: preset of the T5 that the published numbers are of; one that is not
-      on this machine is taken for it.
+    model: preset of the T5 of the published numbers. Where the run's T5 is not
+      on this machine, its size is taken from this preset.
     columns: {task: heading}.
-    runs: in the order in which they run; what one uses comes before it.
+    runs: in the order in which they run; a run comes after those that it uses.
     rows: the methods.
     average: heading of the mean over the columns.
-    split: what is evaluated.
-    variants: {name: {macro: value}}: all runs and rows once for each. The runs
-      of a variant that binds something are in folders NAME/RUN; one that binds
-      nothing shares the runs of other tables. A variant with a value of None
-      is not run: it waits for the value.
-    models: {variant: preset} of those with another T5.
+    split: the split to evaluate.
+    variants: {name: {macro: value}}: all runs and rows are made once for each.
+      The runs of a variant that binds macros are in folders NAME/RUN; a variant
+      that binds none shares the runs of other tables. A variant with a value
+      of None is left out until it gets the value.
+    models: {variant: preset} of the variants with another T5.
     notes: lines below the table.
   """
 
@@ -121,13 +120,13 @@ class Table:
 
   @property
   def missing_variants(self) -> list[str]:
-    """Names of the variants that wait for a value."""
+    """Names of the variants that lack a value."""
     return [
       name for name, values in self.variants.items() if None in values.values()
     ]
 
   def left_out(self, variant) -> str:
-    """Says what a variant waits for."""
+    """Says which values a variant lacks."""
     lacks = [k for k, v in self.variants[variant].items() if v is None]
     return (
       f"{variant} is left out: {', '.join(lacks)} has no value; the table's gin"

@@ -25,8 +25,8 @@ from t5x import models, optimizers, trainer, utils
 from t5x import metrics as t5x_metrics
 
 # isort: on
-from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
+from mpt_jax.backbones.fingerprints import fingerprint
 from mpt_jax.inference import decoding
 from mpt_jax.io import paths
 from mpt_jax.model import losses, partitioning
@@ -271,7 +271,7 @@ class PromptTrainer(trainer.Trainer):
     if backbone.params is None:
       frozen = {k: v for k, v in params.items() if k != "prompt"}
       backbone = dataclasses.replace(
-        backbone, fingerprint=backbones.fingerprint(backbone.config, frozen)
+        backbone, fingerprint=fingerprint(backbone.config, frozen)
       )
     if experiment.loss.distill is not None:
       model.teacher_prompts = assembly.teacher_prompts(

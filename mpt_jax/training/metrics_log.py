@@ -2,17 +2,17 @@
 
 import json
 import math
-import sys
 import time
 
 import jax
 import numpy as np
 import rich.console
-import rich.progress
 from etils import epath
 
 from mpt_jax.data import batches
+from mpt_jax.io import files
 from mpt_jax.io.errors import TrainingDiverged
+from mpt_jax.io.progress import Progress
 
 
 class MetricsLog:
@@ -41,17 +41,12 @@ class MetricsLog:
 
       self._writer = metric_writers.SummaryWriter(str(model_dir))
     self._console = rich.console.Console(stderr=True)
-    self._bar = rich.progress.Progress(
-      "{task.description}",
-      rich.progress.BarColumn(bar_width=20),
-      rich.progress.MofNCompleteColumn(),
-      rich.progress.TimeRemainingColumn(),
-      "{task.fields[shown]}",
+    self._bar = Progress(
+      description,
+      num_steps,
+      first_step,
       console=self._console,
-      disable=not (self._is_primary and self._console.is_terminal),
-    )
-    self._task = self._bar.add_task(
-      description, total=num_steps, completed=first_step, shown=""
+      show=self._is_primary,
     )
     self._description = description
     self._num_steps = num_steps
@@ -68,16 +63,14 @@ class MetricsLog:
           kept.append(line)
       except (json.JSONDecodeError, KeyError):
         continue  # A line that a killed run did not finish.
-    temporary = self._path.with_name(self._path.name + ".tmp")
-    temporary.write_text("".join(f"{k}\n" for k in kept), encoding="utf-8")
-    temporary.replace(self._path)
+    files.write_text(self._path, "".join(f"{line}\n" for line in kept))
 
   def __enter__(self):
-    self._bar.start()
+    self._bar.__enter__()
     return self
 
   def __exit__(self, *exception):
-    self._bar.stop()
+    self._bar.__exit__(*exception)
     if self._file:
       self._file.close()
     if self._writer:
@@ -85,16 +78,12 @@ class MetricsLog:
       self._writer.close()
 
   def advance(self, step):
-    self._bar.update(self._task, completed=step)
+    self._bar.update(step)
 
   def note(self, text):
     """Prints a line above the bar."""
-    if not self._is_primary:
-      return
-    if self._console.is_terminal:
-      self._bar.console.print(text, highlight=False)
-    else:
-      print(text, file=sys.stderr, flush=True)
+    if self._is_primary:
+      self._bar.print(text)
 
   def write(self, step, kind, scalars, shown=()):
     """Logs scalars.
@@ -119,12 +108,13 @@ class MetricsLog:
       self._writer.write_scalars(
         step, {f"{kind}/{k}": v for k, v in scalars.items()}
       )
-    text = "  ".join(f"{k} {scalars[k]:.4g}" for k in shown if k in scalars)
+    values = [f"{k} {scalars[k]:.4g}" for k in shown if k in scalars]
     if self._console.is_terminal and kind == "train":
-      self._bar.update(self._task, completed=step, shown=text)
+      self._bar.update(step, values=values)
     else:
       self.note(
-        f"{self._description} {kind} step {step}/{self._num_steps}  {text}"
+        f"{self._description} {kind} step {step}/{self._num_steps}"
+        f"  {'  '.join(values)}"
       )
 
 

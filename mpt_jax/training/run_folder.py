@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mpt_jax.inference import evaluator
-from mpt_jax.io import run_settings
+from mpt_jax.io import files, run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
@@ -164,7 +164,7 @@ def check_model_dir(model_dir, settings):
         f" (see {path}); use another folder"
       )
   elif model_dir.is_dir() and any(
-    p.name != SETTINGS + ".tmp" for p in model_dir.iterdir()
+    not files.is_temporary(p, SETTINGS) for p in model_dir.iterdir()
   ):
     raise ValueError(
       f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
@@ -177,8 +177,7 @@ def write_settings(model_dir, settings, config_text):
   if jax.process_index() != 0:
     return
   model_dir.mkdir(parents=True, exist_ok=True)
-  temporary = model_dir / (SETTINGS + ".tmp")
-  temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-  temporary.replace(model_dir / SETTINGS)
+  text = json.dumps(settings, indent=2) + "\n"
+  files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
     (model_dir / "config.gin").write_text(config_text, encoding="utf-8")

@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 from mpt_jax.tasks.public import debian, packages, readers, sources
 
 NUM_EXTRA_IDS = 100
@@ -124,10 +124,7 @@ def write_corpus(path: str | os.PathLike | None = None) -> pathlib.Path:
   texts = [" ".join(text.split()) for text in iter_texts()]
   texts = list(dict.fromkeys(text for text in texts if text))
   random.Random(0).shuffle(texts)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_suffix(f".{os.getpid()}.tmp")
-  temporary.write_text("\n".join(texts) + "\n", encoding="utf-8")
-  os.replace(temporary, path)
+  files.write_text(path, "\n".join(texts) + "\n")
   return path
 
 

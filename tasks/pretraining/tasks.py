@@ -13,7 +13,7 @@ import pathlib
 import seqio
 
 from mpt_jax.data import text_tasks, vocabularies
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 from mpt_jax.tasks.pretraining import (
   corpus,
   forms,
@@ -135,12 +135,12 @@ def _chunks(processor, path):
 
 def _write_lines(path, rows):
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  with open(temporary, "w", encoding="utf-8") as file:
+  with (
+    files.replacing(path) as temporary,
+    open(temporary, "w", encoding="utf-8") as file,
+  ):
     for row in rows:
       file.write(json.dumps(row, ensure_ascii=False) + "\n")
-  os.replace(temporary, path)
   return path
 
 

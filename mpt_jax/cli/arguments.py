@@ -1,0 +1,70 @@
+"""The parser of `mpt`, and arguments that several commands share."""
+
+import argparse
+import sys
+
+METHODS = ("auto", "rank", "decode")
+
+
+class Parser(argparse.ArgumentParser):
+  """A parser whose errors are one line."""
+
+  def error(self, message):
+    print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+    sys.exit(2)
+
+
+def add_backbone(parser):
+  parser.add_argument(
+    "--backbone",
+    metavar="DIR",
+    help="folder of the T5, or 'default' (default: the T5 of the run)",
+  )
+
+
+def add_decoding(parser):
+  """Adds how labels and texts are predicted."""
+  parser.add_argument(
+    "--method",
+    choices=METHODS,
+    default="auto",
+    help="rank the labels, or decode a text; auto ranks where a task has"
+    " labels (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--num-beams",
+    type=count,
+    default=1,
+    metavar="N",
+    help="beams of decoding (default: %(default)s)",
+  )
+
+
+def add_devices(parser):
+  """Adds the precision, and the devices that share the T5."""
+  parser.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    help="type of the weights and of the computation (default: the run's)",
+  )
+  parser.add_argument(
+    "--num-model-partitions",
+    type=count,
+    default=1,
+    metavar="N",
+    help="number of devices that share one copy of the T5"
+    " (default: %(default)s)",
+  )
+
+
+def count(text: str) -> int:
+  """An argument that is a whole number of at least 1."""
+  try:
+    value = int(text)
+  except ValueError:
+    value = 0
+  if value < 1:
+    raise argparse.ArgumentTypeError(
+      f"expected a whole number of at least 1, got {text!r}"
+    )
+  return value
