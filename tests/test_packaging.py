@@ -262,3 +262,25 @@ def test_t5x_finds_the_librarys_gin_files(installed, tmp_path, by_path):
     fails=True,
   )
   assert "SOURCE/macro.value" in output
+
+
+# ------------------------------------------------------------------ the rooms
+
+
+def test_rooms_import_only_downwards_and_in_no_circle():
+  output = run(
+    pathlib.Path(sys.executable).with_name("lint-imports"),
+    *("--no-cache", "--verbose"),
+    folder=ROOT,
+  )
+  assert "0 broken" in output
+
+
+def test_the_contract_sees_the_tasks_through_their_link():
+  import grimp
+
+  graph = grimp.build_graph("mpt_jax", cache_dir=None)
+  assert "mpt_jax.tasks.benchmarks.glue" in graph.modules
+  assert "mpt_jax.data.text_tasks" in graph.find_modules_directly_imported_by(
+    "mpt_jax.tasks.registry"
+  )
