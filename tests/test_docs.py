@@ -366,7 +366,7 @@ EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
-  "docs/weights_and_prompts.md": ("multitask", "prompts.npz"),
+  "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
   "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
   "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
