@@ -467,13 +467,33 @@ def test_named_paths_exist():
       assert (ROOT / path).exists(), (page, path)
 
 
-def test_every_room_is_on_the_map():
+def rooms():
+  """{room: (floor, sentence)} of the map in find_your_way.md."""
   text = (ROOT / "docs/find_your_way.md").read_text(encoding="utf-8")
-  rooms = {path.parent.name for path in ROOT.glob("mpt_jax/*/__init__.py")}
-  for room in rooms - {"tasks"}:
-    assert re.search(rf"^\| \d \| `mpt_jax/{room}/` \|", text, re.MULTILINE), (
-      room
-    )
+  row = r"^\| (\d) \| `mpt_jax/(\w+)/` \| (.*) \|$"
+  found = re.findall(row, text, re.MULTILINE)
+  return {room: (int(floor), sentence) for floor, room, sentence in found}
+
+
+def test_the_map_has_every_room_and_its_sentence():
+  files = sorted(ROOT.glob("mpt_jax/*/__init__.py"))
+  assert {path.parent.name for path in files} == set(rooms())
+  for path in files:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert rooms()[path.parent.name][1] == docstring.splitlines()[0], path
+
+
+def test_rooms_import_lower_floors_only():
+  floors = {room: floor for room, (floor, _) in rooms().items()}
+  for room in floors:
+    for path in (ROOT / "mpt_jax" / room).rglob("*.py"):
+      text = path.read_text(encoding="utf-8")
+      found = re.findall(
+        r"^\s*(?:from|import) mpt_jax\.(\w+)", text, re.MULTILINE
+      )
+      found += re.findall(r"^\s*from mpt_jax import (\w+)", text, re.MULTILINE)
+      for other in set(found) - {room}:
+        assert floors[other] < floors[room], (path, other)
 
 
 def test_the_hour_has_its_lines():
