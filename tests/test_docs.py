@@ -1,7 +1,8 @@
-"""Every block of README.md and docs/*.md, run as a reader would run it.
+"""Every block of README.md and docs/*.md is run as a reader would run it.
 
-A page's blocks run in their order, in one empty folder. What a reader would
-have beforehand, and downloads, are stand-ins; see `make_stand_ins`.
+A page's blocks run in their order, in one empty folder. Stand-ins replace
+downloads and what a reader has beforehand; see `make_stand_ins`. Commands that
+cannot run here are parsed. Links, paths and dotted names must exist.
 """
 
 import ast
@@ -24,20 +25,28 @@ from train_fixtures import CACHE, save_tiny_backbone
 from mpt_jax.backbones import backbone
 from mpt_jax.cli import main as cli
 from mpt_jax.data import vocabularies
+from mpt_jax.training import gin_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
-# Pages that go on from another one, in its folder.
-GO_ON_FROM = {
+# Pages that continue another one, in its folder.
+CONTINUES = {
   "docs/pytorch_service.md": "docs/real_t5.md",
   "docs/ahead_of_time.md": "docs/real_t5.md",
+  "docs/getting_started.md": "README.md",
+  "docs/weights_and_prompts.md": "docs/getting_started.md",
 }
+FILES = ("CONTRIBUTING.md", "benchmarks/README.md")
 
-# Commands that are not run here, by how they begin, and why.
+# Commands that are only parsed here, by a text in them, and the reason.
 NOT_RUN = {
-  "pip install": "installs; .ci/run does, in a fresh environment",
-  "hf download": "0.9 GB from the network",
-  "python -m t5x.": "t5x is not on PyPI; test_t5x.py runs them where it is",
+  "pip install": ".ci/run installs, in a fresh environment",
+  "hf download": "it takes 0.9 GB from the network",
+  "mpt quickstart": ".ci/run and test_quickstart.py run it",
+  "python -m pytest": "these are the tests themselves",
+  "python -m t5x.": "t5x is not on PyPI; test_t5x.py runs it where it is",
+  "--multiprocess": "it needs several machines; test_processes.py has two",
+  "--coordinator_address": "the same",
 }
 
 # What is appended to training commands: two steps of a tiny prompt, and a tiny
@@ -75,7 +84,7 @@ def load_splits(sources, name):
 
 class Finder(importlib.abc.MetaPathFinder):
   def find_spec(self, name, path=None, target=None):
-    if name != "tasks.sources":
+    if name != "mpt_jax.tasks.public.sources":
       return None
     spec = importlib.machinery.PathFinder.find_spec(name, path)
     run = spec.loader.exec_module
@@ -108,7 +117,7 @@ def commands(text):
 
 
 def not_run(command):
-  return any(command.startswith(start) for start in NOT_RUN)
+  return any(text in command for text in NOT_RUN)
 
 
 def file_name(text):
@@ -139,8 +148,56 @@ def test_every_block_is_of_a_known_kind():
 
 
 def test_what_is_not_run_is_in_the_docs():
-  for start in NOT_RUN:
-    assert any(command.startswith(start) for command in all_commands()), start
+  for text in NOT_RUN:
+    assert any(text in command for command in all_commands()), text
+
+
+def check_training(command):
+  """Checks a training command without running it.
+
+  All macros must be known, the gin files must be there, and the process
+  arguments must be valid.
+  """
+  *_, program, arguments = command.partition("python -m ")
+  program, *words = shlex.split(arguments)
+  files, macros, others = [], [], []
+  for word in words:
+    name, _, value = word.partition("=")
+    if name == "--gin_file":
+      files.append(value)
+    elif name.startswith("--gin."):
+      macros.append(name.removeprefix("--gin."))
+    else:
+      others.append(name)
+  launcher = ROOT / "gin" / "launchers" / f"{program}.gin"
+  paths = [*(ROOT / name for name in files), ROOT / "gin" / "base.gin"]
+  paths += [launcher, *ROOT.glob("gin/launchers/t5x.gin")]
+  text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+  for macro in macros:
+    assert re.search(rf"^{macro} =", text, re.MULTILINE), (macro, command)
+  processes = set(gin_config.PROCESS_ARGUMENTS)
+  if program.startswith("t5x."):
+    processes = (processes - {"--multiprocess"}) | {"--multiprocess_gpu"}
+  assert set(others) <= processes, command
+  if "--coordinator_address" in others:
+    assert {"--process_count", "--process_index"} <= set(others), command
+
+
+def test_commands_that_are_not_run_are_well_formed():
+  parsed = 0
+  for command in all_commands():
+    if not_run(command):
+      parts = [part.strip() for part in command.split("&&")]
+      for part in parts:
+        if part.startswith("mpt "):
+          cli.make_parser().parse_args(shlex.split(part)[1:])
+          parsed += 1
+        elif "python -m t5x." in part or part.startswith(TRAIN):
+          check_training(part)
+          parsed += 1
+        for path in re.findall(r"\btests/\S+", part):
+          assert (ROOT / path).is_file(), part
+  assert parsed > 10
 
 
 def test_commands_within_the_text_exist():
@@ -160,9 +217,36 @@ def test_commands_within_the_text_exist():
 def test_links_lead_somewhere():
   for page in PAGES:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-      if "://" not in target:
-        assert ((ROOT / page).parent / target).exists(), (page, target)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+      if "://" in target:
+        continue
+      path, _, anchor = target.partition("#")
+      path = (ROOT / page).parent / path if path else ROOT / page
+      assert path.exists(), (page, target)
+      if anchor:
+        assert anchor in anchors(path), (page, target)
+
+
+def anchors(path):
+  """The anchors that GitHub makes of a page's headings."""
+  text = path.read_text(encoding="utf-8")
+  text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+  headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+  plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+  return {heading.replace(" ", "-") for heading in plain}
+
+
+def test_the_readme_is_short():
+  assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1000
+
+
+def test_every_page_is_in_the_table_of_contents():
+  for contents, folder in (("README.md", "docs/"), ("docs/README.md", "")):
+    text = (ROOT / contents).read_text(encoding="utf-8")
+    for page in PAGES:
+      name = page.removeprefix("docs/")
+      if name != "README.md":
+        assert f"]({folder}{name})" in text, (contents, page)
 
 
 # ----------------------------------------------------------------- running
@@ -190,17 +274,18 @@ def make_t5_base(folder):
 
 
 def make_stand_ins(page, folder):
-  """What the reader of a page has before its first command."""
+  """Makes what the reader of a page has before its first command."""
   if page == "docs/real_t5.md":
     make_t5_base(folder / "t5-base")
-  else:
+  elif "docs/real_t5.md" not in (page, CONTINUES.get(page)):
     save_tiny_backbone(folder / "tiny-t5")
-  if page == "README.md":
+  if page == "docs/weights_and_prompts.md":
     params = backbone.load_backbone(folder / "tiny-t5").params
     flat = traverse_util.flatten_dict(params, sep="/")
     write_legacy(folder / "t5x_checkpoint", flat)
     vocabulary = vocabularies.default_vocabulary_path()
     shutil.copyfile(vocabulary, folder / "spiece.model")
+  if page == "README.md":
     for split in ("train", "dev", "test"):
       with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
         for text, label in (("it broke", "bad"), ("lovely", "good")) * 8:
@@ -247,11 +332,11 @@ def run_page(tmp_path_factory):
 
   @functools.cache
   def run(page):
-    if page in GO_ON_FROM:
-      folder = run(GO_ON_FROM[page])[0]
+    if page in CONTINUES:
+      folder = run(CONTINUES[page])[0]
     else:
       folder = tmp_path_factory.mktemp("page")
-      make_stand_ins(page, folder)
+    make_stand_ins(page, folder)
     output, found = "", blocks(page)
     for number, (language, text) in enumerate(found):
       name = file_name(text)
@@ -279,6 +364,9 @@ def run_page(tmp_path_factory):
 
 EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
+  "docs/getting_started.md": ("vader_amazon", "prediction"),
+  "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
+  "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
   "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
   "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
@@ -329,17 +417,92 @@ def test_quoted_errors_are_the_codes():
     ), f"no error of the code reads {message!r}"
 
 
-def test_named_functions_exist():
+def written_pages():
+  for page in (*PAGES, *FILES):
+    yield page, (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_named_objects_exist():
   named = set()
-  for page in PAGES:
-    text = (ROOT / page).read_text(encoding="utf-8")
+  for _, text in written_pages():
     named |= set(re.findall(r"`(mpt_jax(?:\.\w+)+)`", text))
-  named -= {"mpt_jax.train"}
   assert len(named) > 15
   for name in sorted(named):
-    # t5x_adapter cannot be imported without t5x.
-    parts = name.split(".")
-    assert (ROOT / "mpt_jax" / f"{parts[1]}.py").is_file(), name
-    found = importlib.import_module(".".join(parts[:2]))
-    for part in parts[2:]:
-      found = getattr(found, part)
+    assert exists(name), name
+
+
+def exists(name):
+  """Whether a dotted name is a module, or an object of one."""
+  parts = name.split(".")
+  for count in range(len(parts), 0, -1):
+    path = ROOT.joinpath(*parts[:count])
+    if path.is_dir() or path.with_suffix(".py").is_file():
+      break
+  module, rest = ".".join(parts[:count]), parts[count:]
+  if not rest:
+    return True
+  if module.startswith("mpt_jax.t5x."):
+    # It cannot be imported without t5x.
+    tree = ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))
+    return rest[0] in {getattr(node, "name", None) for node in tree.body}
+  found = importlib.import_module(module)
+  for part in rest:
+    if not hasattr(found, part):
+      return False
+    found = getattr(found, part)
+  return True
+
+
+def test_named_paths_exist():
+  roots = "mpt_jax|gin|tasks|tests|docs|benchmarks"
+  pattern = rf"`((?:{roots})/[\w./-]*)`"
+  named = {
+    (page, path)
+    for page, text in written_pages()
+    for path in re.findall(pattern, text)
+  }
+  assert len(named) > 15
+  for page, path in sorted(named):
+    if path != "gin/launcher.gin":  # It stands for a file of gin/launchers/.
+      assert (ROOT / path).exists(), (page, path)
+
+
+def rooms():
+  """{room: (floor, sentence)} of the map in find_your_way.md."""
+  text = (ROOT / "docs/find_your_way.md").read_text(encoding="utf-8")
+  row = r"^\| (\d) \| `mpt_jax/(\w+)/` \| (.*) \|$"
+  found = re.findall(row, text, re.MULTILINE)
+  return {room: (int(floor), sentence) for floor, room, sentence in found}
+
+
+def test_the_map_has_every_room_and_its_sentence():
+  files = sorted(ROOT.glob("mpt_jax/*/__init__.py"))
+  assert {path.parent.name for path in files} == set(rooms())
+  for path in files:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert rooms()[path.parent.name][1] == docstring.splitlines()[0], path
+
+
+def test_rooms_import_lower_floors_only():
+  floors = {room: floor for room, (floor, _) in rooms().items()}
+  for room in floors:
+    for path in (ROOT / "mpt_jax" / room).rglob("*.py"):
+      text = path.read_text(encoding="utf-8")
+      found = re.findall(
+        r"^\s*(?:from|import) mpt_jax\.(\w+)", text, re.MULTILINE
+      )
+      found += re.findall(r"^\s*from mpt_jax import (\w+)", text, re.MULTILINE)
+      for other in set(found) - {room}:
+        assert floors[other] < floors[room], (path, other)
+
+
+def test_the_hour_has_its_lines():
+  text = (ROOT / "docs/find_your_way.md").read_text(encoding="utf-8")
+  rows = re.findall(
+    r"^\| \d+ \| `([\w/]+\.py)` \| (\d+) \|", text, re.MULTILINE
+  )
+  assert len(rows) == 10
+  for path, lines in rows:
+    found = len((ROOT / path).read_text(encoding="utf-8").splitlines())
+    # The table may lag behind small changes.
+    assert abs(found - int(lines)) <= 20 + found // 5, (path, found)
