@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax.prompts import bank
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.slots import Slot, optimizer_scales
 from mpt_jax.training.optimizers import (
   OptimizerConfig,
   clip_by_group_norm,
@@ -15,6 +16,7 @@ from mpt_jax.training.optimizers import (
 )
 
 NUM_STEPS = 10
+BANK = PromptConfig(3, 2, 1, groups=(0, 1, 1))
 
 
 def prompt_tree(seed, groups=2, tasks=3, scale=1.0):
@@ -50,9 +52,7 @@ def config(**changes):
   [("shared_prompt", 0.3), ("task_columns", 0.4), ("task_rows", 0.4)],
 )
 def test_each_part_is_optax_adamw_at_its_own_rate(name, rate):
-  made = train(
-    make_optimizer(config(weight_decay=0.1), NUM_STEPS, groups=(0, 1, 1))
-  )
+  made = train(make_optimizer(config(weight_decay=0.1), NUM_STEPS, BANK))
   expected = train(optax.adamw(rate, weight_decay=0.1))
   np.testing.assert_allclose(made[name], expected[name], rtol=1e-5, atol=1e-6)
 
@@ -60,9 +60,11 @@ def test_each_part_is_optax_adamw_at_its_own_rate(name, rate):
 def test_scales_are_factors_on_the_rates():
   made = train(
     make_optimizer(
-      config(group_scales=(0.0, 2.0), task_scales=(1.0, 0.0, 0.5)),
+      config(),
       NUM_STEPS,
-      groups=(0, 1, 1),
+      BANK,
+      group_scales=(0.0, 2.0),
+      task_scales=(1.0, 0.0, 0.5),
     )
   )
   start = prompt_tree(0)["prompt"]
@@ -85,7 +87,7 @@ def test_a_group_is_clipped_by_its_own_norm():
       "task_rows": jnp.array([[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 12.0]]]),
     }
   }
-  clip = clip_by_group_norm(1.0, (0, 1, 0))
+  clip = clip_by_group_norm(1.0, PromptConfig(3, 1, 1, (0, 1, 0)))
   clipped = clip.update(updates, clip.init(updates))[0]["prompt"]
   np.testing.assert_allclose(
     clipped["shared_prompt"], [[[3 / 13, 4 / 13]], [[0.6, 0.0]]], rtol=1e-6
@@ -98,7 +100,7 @@ def test_a_group_is_clipped_by_its_own_norm():
 
 def test_a_group_without_gradient_stays_finite():
   zeros = jax.tree.map(jnp.zeros_like, prompt_tree(0))
-  clip = clip_by_group_norm(1.0, (0, 1, 1))
+  clip = clip_by_group_norm(1.0, BANK)
   clipped = clip.update(zeros, clip.init(zeros))[0]
   jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0.0), clipped)
 
@@ -107,13 +109,13 @@ def test_what_is_kept_does_not_count_in_the_norm():
   # Clipping sees P* alone: the kept factors' large
   # gradients are gone, so it is as if they were not there.
   kept = make_optimizer(
-    config(clip_norm=1.0, task_scales=(0.0, 0.0, 0.0)),
-    NUM_STEPS,
-    groups=(0, 1, 1),
+    config(clip_norm=1.0), NUM_STEPS, BANK, task_scales=(0.0, 0.0, 0.0)
   )
 
   def without_factors(num_steps=4):
-    optimizer = make_optimizer(config(clip_norm=1.0), NUM_STEPS, (0, 1))
+    optimizer = make_optimizer(
+      config(clip_norm=1.0), NUM_STEPS, PromptConfig(2, 2, rank=0)
+    )
     shared = lambda tree: {
       "prompt": {"shared_prompt": tree["prompt"]["shared_prompt"]}
     }
@@ -171,15 +173,15 @@ def test_config_errors(changes, message):
 
 def test_scales_must_fit_the_bank():
   with pytest.raises(ValueError, match=r"one number per group \(2\), got 3"):
-    make_optimizer(config(group_scales=(1, 1, 1)), NUM_STEPS, (0, 1, 1))
+    make_optimizer(config(), NUM_STEPS, BANK, group_scales=(1, 1, 1))
   with pytest.raises(ValueError, match=r"one number per task \(3\), got 2"):
-    make_optimizer(config(task_scales=(1, 1)), NUM_STEPS, (0, 1, 1))
+    make_optimizer(config(), NUM_STEPS, BANK, task_scales=(1, 1))
   with pytest.raises(ValueError, match="prompts train with adamw"):
-    make_optimizer(config(name="adafactor"), NUM_STEPS, (0,))
+    make_optimizer(config(name="adafactor"), NUM_STEPS, BANK)
 
 
 def test_a_parameter_without_a_rate_is_an_error():
-  optimizer = make_optimizer(config(), NUM_STEPS)
+  optimizer = make_optimizer(config(), NUM_STEPS, BANK)
   params = {"prompt": {"bias": jnp.zeros((1, 1, 1))}}
   state = optimizer.init(params)
   with pytest.raises(ValueError, match="no learning rate is known .*bias"):
@@ -188,24 +190,23 @@ def test_a_parameter_without_a_rate_is_an_error():
 
 def test_slots_of_one_group_have_one_scale():
   slots = [
-    bank.Slot("a", group="g"),
-    bank.Slot("b", group="g", learning_rate_scale=2.0),
+    Slot("a", group="g"),
+    Slot("b", group="g", learning_rate_scale=2.0),
   ]
   with pytest.raises(ValueError, match="scales must be equal"):
-    bank.optimizer_scales(slots, (0, 0))
+    optimizer_scales(slots, (0, 0))
   slots = [
-    bank.Slot("a", learning_rate_scale=2.0),
-    bank.Slot("b", train_factors=False),
+    Slot("a", learning_rate_scale=2.0),
+    Slot("b", train_factors=False),
   ]
-  assert bank.optimizer_scales(slots, (0, 1)) == ((2.0, 1.0), (2.0, 0.0))
+  assert optimizer_scales(slots, (0, 1)) == ((2.0, 1.0), (2.0, 0.0))
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_a_whole_network_trains_with_both(name):
   optimizer = make_optimizer(
-    OptimizerConfig(name=name, embedding_scale=0.0), NUM_STEPS,
-    trainable="everything",
-  )  # fmt: skip
+    OptimizerConfig(name=name, embedding_scale=0.0), NUM_STEPS, prompts=None
+  )
   params = {
     "token_embedder": {"embedding": jnp.ones((4, 2))},
     "kernel": jnp.ones((2, 3)),

@@ -8,7 +8,8 @@ from mpt_jax.backbones import huggingface
 from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts.parametrization import PromptConfig, init_target_factors
+from mpt_jax.prompts.multitask import init_target_factors
+from mpt_jax.prompts.parametrization import PromptConfig
 
 REASON = "parity needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -15,7 +15,7 @@ from mpt_jax.export import peft as peft_format
 from mpt_jax.export import prompt_files
 from mpt_jax.inference import decoding
 from mpt_jax.model.network import T5
-from mpt_jax.prompts import bank_parts
+from mpt_jax.prompts.bank import merge
 from mpt_jax.prompts.parametrization import PromptConfig
 
 REASON = "PEFT's side needs PyTorch, transformers and peft (the test extra)"
@@ -155,7 +155,7 @@ def test_exported_plain_prompts(base, kind, tmp_path):
   rank, groups = {"teacher": (0, (0, 1, 2)), "merged": (2, (0, 1, 1))}[kind]
   bank = make_bank(base, rank, groups)
   out = tmp_path / "adapters"
-  merged = bank_parts.merge(bank)
+  merged = merge(bank)
   assert len(prompt_files.export_prompts(merged, "peft", out)) == 3
   model = load_base(base)
   for task_id, name in enumerate(NAMES):

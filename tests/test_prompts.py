@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.prompts import parametrization
+from mpt_jax.prompts import initialization, multitask, parametrization
 from mpt_jax.prompts.parametrization import Prompt, PromptConfig
 
 
@@ -18,7 +18,7 @@ def test_compose_by_hand():
   # P* = [[1, 2], [3, 4]]. Task 0: u = (1, 2), v = (10, 1), so u vᵀ is
   # [[10, 1], [20, 2]] and P_0 = [[10, 2], [60, 8]]. Task 1: u = (0, -1),
   # v = (1, 5): [[0, 0], [-1, -5]] and P_1 = [[0, 0], [-3, -20]].
-  found = parametrization.compose_task_prompts(
+  found = multitask.compose_task_prompts(
     jnp.array([[1.0, 2.0], [3.0, 4.0]]),
     jnp.array([[[1.0], [2.0]], [[0.0], [-1.0]]]),
     jnp.array([[[10.0, 1.0]], [[1.0, 5.0]]]),
@@ -31,7 +31,7 @@ def test_compose_by_hand():
 def test_rank_two_is_the_sum_of_two_products():
   shared, columns, rows = _random(0, 4, 6), _random(1, 3, 4, 2), None
   rows = _random(2, 3, 2, 6)
-  found = parametrization.compose_task_prompts(
+  found = multitask.compose_task_prompts(
     shared[None], columns, rows, jnp.arange(3)
   )
   for k in range(3):
@@ -41,7 +41,7 @@ def test_rank_two_is_the_sum_of_two_products():
 
 def test_factors_of_ones_give_the_shared_prompt():
   shared = _random(0, 4, 6)
-  found = parametrization.compose_task_prompts(
+  found = multitask.compose_task_prompts(
     shared, np.ones((2, 4, 1)), np.ones((2, 1, 6)), jnp.array([0, 1])
   )
   np.testing.assert_array_equal(found, np.stack([shared, shared]))
@@ -49,7 +49,7 @@ def test_factors_of_ones_give_the_shared_prompt():
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_initial_factors_keep_the_shared_prompt(rank):
-  columns, rows = parametrization.init_factors(5, rank, 7)
+  columns, rows = multitask.init_factors(5, rank, 7)
   assert columns.shape == (5, rank) and rows.shape == (rank, 7)
   np.testing.assert_array_equal(columns @ rows, np.ones((5, 7)))
   # Ranks must be able to part: the gradients of no two are equal.
@@ -131,7 +131,7 @@ def test_config_is_checked(arguments, message):
 
 
 def test_random_rows_have_the_scale_asked_for():
-  rows = parametrization.random_rows(jax.random.key(0), 100, 64, scale=0.5)
+  rows = initialization.random_rows(jax.random.key(0), 100, 64, scale=0.5)
   # The standard error of the deviation of 6,400 draws is 0.5 / √12,800.
   assert rows.shape == (100, 64)
   assert float(rows.std()) == pytest.approx(0.5, abs=5 * 0.5 / 12_800**0.5)
@@ -139,22 +139,20 @@ def test_random_rows_have_the_scale_asked_for():
 
 def test_vocabulary_rows_are_distinct_frequent_pieces():
   embedding = np.arange(20.0)[:, None] * np.ones((1, 2))
-  draw = lambda seed, **kwargs: parametrization.vocabulary_rows(
+  draw = lambda seed, **kwargs: initialization.vocabulary_rows(
     jax.random.key(seed), embedding, 6, **kwargs
   )[:, 0].tolist()
   ids = draw(0, num_most_frequent=8)
   assert len(set(ids)) == 6 and set(ids) <= set(range(3, 11))
   assert ids == draw(0, num_most_frequent=8) != draw(1, num_most_frequent=8)
   assert set(sum((draw(s) for s in range(20)), [])) == set(range(3, 20))
-  longer = parametrization.vocabulary_rows(jax.random.key(0), embedding, 30)
+  longer = initialization.vocabulary_rows(jax.random.key(0), embedding, 30)
   assert longer.shape == (30, 2)
 
 
 def test_text_rows_repeat_and_cut():
   embedding = np.arange(10.0)[:, None]
-  rows = lambda *args: parametrization.text_rows(embedding, *args)[
-    :, 0
-  ].tolist()
+  rows = lambda *args: initialization.text_rows(embedding, *args)[:, 0].tolist()
   assert rows([4, 7], 5) == [4, 7, 4, 7, 4]
   assert rows([4, 7, 9], 2) == [4, 7]
   with pytest.raises(ValueError, match="no tokens"):
@@ -179,9 +177,7 @@ def _mean_matrix(source):
 @pytest.mark.parametrize("rank", [3, 4])
 def test_mean_matrix_is_exact_where_the_rank_allows_it(rank):
   source = _source()
-  columns, rows = parametrization.init_target_factors(
-    source, "mean_matrix", rank, 6
-  )
+  columns, rows = multitask.init_target_factors(source, "mean_matrix", rank, 6)
   assert columns.shape == (5, rank) and rows.shape == (rank, 6)
   np.testing.assert_allclose(columns @ rows, _mean_matrix(source), atol=1e-5)
 
@@ -189,9 +185,7 @@ def test_mean_matrix_is_exact_where_the_rank_allows_it(rank):
 def test_mean_matrix_of_rank_one_is_the_closest():
   source = _source()
   mean = _mean_matrix(source)
-  columns, rows = parametrization.init_target_factors(
-    source, "mean_matrix", 1, 6
-  )
+  columns, rows = multitask.init_target_factors(source, "mean_matrix", 1, 6)
   # Eckart and Young: the rest's squared norm is that of the singular values
   # left out.
   left_out = np.linalg.svd(mean, compute_uv=False)[1:]
@@ -202,7 +196,7 @@ def test_mean_matrix_of_rank_one_is_the_closest():
 
 def test_mean_matrix_of_equal_tasks_keeps_them():
   columns, rows = np.ones((4, 5, 1)), np.ones((4, 1, 6))
-  found = parametrization.init_target_factors(
+  found = multitask.init_target_factors(
     {"task_columns": columns, "task_rows": rows}, "mean_matrix", 1, 6
   )
   np.testing.assert_allclose(found[0] @ found[1], np.ones((5, 6)), atol=1e-6)
@@ -212,16 +206,14 @@ def test_mean_matrix_of_equal_tasks_keeps_them():
 def test_mean_matrix_with_a_rank_above_every_dimension():
   # The mean of a bank with D = 2 has at most two singular values.
   source = _source(length=5, emb_dim=2)
-  columns, rows = parametrization.init_target_factors(
-    source, "mean_matrix", 4, 2
-  )
+  columns, rows = multitask.init_target_factors(source, "mean_matrix", 4, 2)
   assert columns.shape == (5, 4) and rows.shape == (4, 2)
   np.testing.assert_allclose(columns @ rows, _mean_matrix(source), atol=1e-5)
 
 
 def test_other_target_inits():
   source = _source(rank=2)
-  init = lambda how, rank=2: parametrization.init_target_factors(
+  init = lambda how, rank=2: multitask.init_target_factors(
     source, how, rank, 6, task_names=("nli", "qa", "sst")
   )
   columns, rows = init("mean_factors")

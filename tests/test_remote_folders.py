@@ -10,7 +10,8 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from mpt_jax.io import files, run_settings
-from mpt_jax.prompts.bank import PromptBank, Slot, load_bank
+from mpt_jax.prompts.bank import PromptBank, load_bank
+from mpt_jax.prompts.slots import Slot
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.training import run_folder
 from mpt_jax.training.experiment import Experiment

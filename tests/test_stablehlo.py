@@ -22,8 +22,7 @@ from mpt_jax.inference import decoding
 from mpt_jax.inference import predictor as predict
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts import bank_parts
-from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.bank import PromptBank, select
 from mpt_jax.prompts.parametrization import PromptConfig
 
 P, D = 3, 32
@@ -166,7 +165,7 @@ def greedy_ids(backbone, bank, inputs):
 def test_serves_without_mpt_jax(version, dtype, tmp_path, make_params):
   backbone = save_backbone(tmp_path / "t5", make_params, version, dtype)
   more = make_bank(backbone, (*NAMES, "new"))
-  bank = bank_parts.select(more, NAMES)
+  bank = select(more, NAMES)
   lengths = LENGTHS[1:]
   out = export_folder(bank, tmp_path / "out", backbone, inputs_lengths=lengths)
   (out / "job.py").write_text(SERVE)

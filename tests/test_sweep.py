@@ -12,6 +12,7 @@ import rich.console
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts import bank, methods
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.slots import prompt_config
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.sweeps import report, results, tables
 
@@ -412,7 +413,7 @@ def test_methods_are_slots_of_one_bank():
   )
   # 2 tasks × 2 seeds × (1 + 1 + 2) settings.
   assert len(slots) == 16
-  groups = bank.prompt_config(slots, 3, 1).groups
+  groups = prompt_config(slots, 3, 1).groups
   # mpt: 4 prompts of their own; group: one for each seed; spot: 8.
   assert len(set(groups)) == 4 + 2 + 8
   of_group = [s for s in slots if s.label == "group"]
@@ -451,7 +452,7 @@ def test_counts_are_the_papers():
   # Rank 4: 76,800 + 4·868.
   assert count_slots(alone[:1], rank=4) == 80_272
   for slots in (alone, group):
-    config = bank.prompt_config(slots, 100, 1)
+    config = prompt_config(slots, 100, 1)
     assert count_slots(slots) == config.num_parameters(768)
   assert count_slots(group) == PromptConfig(8).num_parameters(768)
 
@@ -477,9 +478,7 @@ def test_counts_are_those_of_the_experiments_tree(method, expected, tmp_path):
   config = T5Config.preset("t5_base")
   model = Model(
     config,
-    bank.prompt_config(
-      experiment.slots, experiment.prompt_length, experiment.rank
-    ),
+    prompt_config(experiment.slots, experiment.prompt_length, experiment.rank),
   )
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   trainable, _ = model.split_params(variables["params"])

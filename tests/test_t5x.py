@@ -348,7 +348,7 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
   import jax
 
   from mpt_jax.data import batches
-  from mpt_jax.prompts.bank import make_slots
+  from mpt_jax.prompts.slots import make_slots
   from mpt_jax.t5x import adapter as t5x_adapter
 
   experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
@@ -391,7 +391,7 @@ def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
 
   from mpt_jax.data import batches
   from mpt_jax.model.objective import DistillConfig, LossConfig
-  from mpt_jax.prompts.bank import make_slots
+  from mpt_jax.prompts.slots import make_slots
   from mpt_jax.t5x import adapter as t5x_adapter
 
   experiment = tiny_experiment(

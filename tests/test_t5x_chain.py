@@ -18,7 +18,8 @@ from train_fixtures import (
 
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.inference.predictor import Predictor
-from mpt_jax.prompts.bank import load_bank, make_slots
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.slots import make_slots
 
 # A fixture.
 __all__ = ["tiny_tasks"]

@@ -23,6 +23,7 @@ from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts import bank
+from mpt_jax.prompts.slots import Slot, make_slots
 from mpt_jax.training import checkpoints, metrics_log, run_folder
 from mpt_jax.training import loop as trainer
 from mpt_jax.training.optimizers import OptimizerConfig
@@ -70,7 +71,7 @@ def assert_same_run(first, second):
 def teacher_run(tiny_backbone, tiny_tasks, tmp_path_factory):
   """(experiment, folder, result) of an uninterrupted teacher stage."""
   folder = tmp_path_factory.mktemp("teacher") / "run"
-  slots = bank.make_slots(tiny_tasks[:2])
+  slots = make_slots(tiny_tasks[:2])
   experiment = tiny_experiment(slots, tiny_backbone, total_steps=8)
   return experiment, folder, run(experiment, folder)
 
@@ -79,7 +80,7 @@ def teacher_run(tiny_backbone, tiny_tasks, tmp_path_factory):
 def distill_run(teacher_run, tiny_backbone, tiny_tasks, tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill") / "run"
   experiment = tiny_experiment(
-    bank.make_slots(tiny_tasks[:2], share="all"),
+    make_slots(tiny_tasks[:2], share="all"),
     tiny_backbone,
     rank=1,
     teachers=str(teacher_run[1]),
@@ -132,7 +133,7 @@ def test_adaptation_starts_from_the_source_and_moves(
   distill_run, tiny_backbone, tiny_tasks, tmp_path
 ):
   _, source_folder, source = distill_run
-  slots = bank.make_slots(
+  slots = make_slots(
     tiny_tasks[2:3],
     shots=(2,),
     seeds=(0, 1),
@@ -272,7 +273,7 @@ def test_another_experiment_in_the_folder_is_refused(teacher_run):
 
 def test_another_backbone_under_the_same_name_is_refused(tiny_tasks, tmp_path):
   backbone = save_tiny_backbone(tmp_path / "t5", seed=0)
-  slots = bank.make_slots(tiny_tasks[:1])
+  slots = make_slots(tiny_tasks[:1])
   experiment = tiny_experiment(slots, backbone, total_steps=1, eval=None)
   run(experiment, tmp_path / "run")
   save_tiny_backbone(tmp_path / "t5", seed=1)
@@ -289,7 +290,7 @@ def test_a_folder_that_is_no_run_is_refused(teacher_run, tmp_path):
 
 def test_a_run_that_cannot_start_leaves_the_folder_free(teacher_run, tmp_path):
   experiment, _, _ = teacher_run
-  slots = (bank.Slot("tiny_nowhere"),)
+  slots = (Slot("tiny_nowhere"),)
   with pytest.raises(ValueError, match="unknown task 'tiny_nowhere'"):
     run(dataclasses.replace(experiment, slots=slots), tmp_path / "run")
   assert not (tmp_path / "run").exists()
@@ -342,7 +343,7 @@ def test_a_huge_learning_rate_stops_the_run(teacher_run, tmp_path):
 def test_everything_can_learn_eight_examples(tiny_backbone, tmp_path):
   name = register_tiny_task(tmp_path, num=8)
   experiment = tiny_experiment(
-    bank.make_slots((name,)),
+    make_slots((name,)),
     tiny_backbone,
     total_steps=150,
     trainable="everything",
@@ -360,7 +361,7 @@ def test_everything_can_learn_eight_examples(tiny_backbone, tmp_path):
 
 
 def test_a_run_of_t5x_is_not_taken_up(tiny_backbone, tiny_tasks, tmp_path):
-  slots = bank.make_slots(tiny_tasks[:1])
+  slots = make_slots(tiny_tasks[:1])
   experiment = tiny_experiment(slots, tiny_backbone)
   settings = {**experiment.to_json(), "launcher": "t5x"}
   (tmp_path / "experiment.json").write_text(json.dumps(settings))

@@ -60,7 +60,7 @@ def run(
   trainable, frozen = model.split_params(params)
   if teacher is not None:
     frozen["teacher_prompt"] = teacher
-  made = make_optimizer(optimizer, NUM_STEPS, model.groups, model.trainable)
+  made = make_optimizer(optimizer, NUM_STEPS, model.prompt_config)
   state = init_train_state(made, trainable, mesh)
   shardings = None if mesh is None else state_shardings(state, mesh)
   step = make_train_step(model, made, num_microbatches, shardings)
@@ -196,7 +196,7 @@ def test_the_step_is_compiled_once(bank_of_three, params, lists):
   trainable, frozen = bank_of_three.split_params(
     jax.device_put(params, partitioning.replicated(mesh))
   )
-  optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, bank_of_three.groups)
+  optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, bank_of_three.prompt_config)
   state = init_train_state(optimizer, trainable, mesh)
   step = make_train_step(
     bank_of_three, optimizer, shardings=state_shardings(state, mesh)

@@ -156,8 +156,7 @@ def _convert(arguments):
 
 def _export(arguments):
   from mpt_jax.export import prompt_files
-  from mpt_jax.prompts import bank_parts
-  from mpt_jax.prompts.bank import load_bank
+  from mpt_jax.prompts.bank import load_bank, merge, select
 
   stablehlo = arguments.to == "stablehlo"
   for name in STABLEHLO_OPTIONS:
@@ -169,13 +168,13 @@ def _export(arguments):
     raise ValueError("--base-model goes with --to peft only")
   bank = load_bank(arguments.prompts)
   if arguments.task:
-    bank = bank_parts.select(bank, arguments.task)
+    bank = select(bank, arguments.task)
   if stablehlo:
     for line in _export_stablehlo(bank, arguments):
       print(line)
     return
   if arguments.merge:
-    bank = bank_parts.merge(bank)
+    bank = merge(bank)
   for line in prompt_files.export_prompts(
     bank,
     arguments.to,

@@ -9,7 +9,7 @@ from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
 from mpt_jax.model.config import T5Config
-from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.bank import check_backbone, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 
 
@@ -18,8 +18,8 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
 
   One target: (l·d) + (l + d); a group of τ targets that share P*: (l·d) +
   (l + d)·τ, Wang et al. (2023), section 3; factors of rank R count R times.
-  Beside this form, which is how prompts are kept, stands the merged one: a
-  plain prompt P* ∘ (u vᵀ) of l·d for each task.
+  Prompts are kept in this form. For comparison there are the numbers of the
+  merged form too: a plain prompt P* ∘ (u vᵀ) of l·d for each task.
 
   Args:
     prompts: the shape of the bank.
@@ -29,24 +29,20 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
   Returns:
     A list of (what, value) strings.
   """
-  length, rank = prompts.prompt_length, prompts.rank
-  tasks, groups = prompts.num_tasks, prompts.num_groups
+  length, tasks = prompts.prompt_length, prompts.num_tasks
   total = prompts.num_parameters(emb_dim)
-  per_task = length * emb_dim + rank * (length + emb_dim)
-  formula = f"{length}·{emb_dim}"
-  factors = f"({length}+{emb_dim})" + (f"·{rank}" if rank > 1 else "")
-  in_all = f"{formula}" + (f"·{groups}" if groups > 1 else "")
-  if rank:
-    in_all += f" + {factors}" + (f"·{tasks}" if tasks > 1 else "")
-    formula += f" + {factors}"
+  per_task = sum(prompts.num_parameters_each(emb_dim).values())
+  sizes = prompts.sizes(emb_dim)
+  formulas = prompts.find_kind().formulas(sizes)
+  in_all = (_times(text, sizes[first]) for first, text in formulas.items())
   rows = [
-    ("one task", f"{per_task:,} = {formula}"),
-    ("in all", f"{total:,} = {in_all}"),
+    ("one task", f"{per_task:,} = {' + '.join(formulas.values())}"),
+    ("in all", f"{total:,} = {' + '.join(in_all)}"),
     ("per task", f"{total / tasks:,.0f}"),
     ("bytes in float32", f"{4 * total:,}"),
   ]
   each = length * emb_dim
-  if rank:
+  if not prompts.is_plain:
     times = f"{each * tasks / total:.2f} times the bytes above"
     rows += [
       ("merged, each", f"{4 * each:,} bytes = 4·{length}·{emb_dim}"),
@@ -59,10 +55,16 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
       ("one task's share", f"{100 * per_task / size:.4f} % of the backbone"),
       ("share in all", f"{100 * total / size:.4f} % of the backbone"),
     ]
-    if rank:
+    if not prompts.is_plain:
       share = 100 * each * tasks / size
       rows.append(("share if merged", f"{share:.4f} % of the backbone"))
   return rows
+
+
+def _times(formula, count):
+  if count == 1:
+    return formula
+  return f"({formula})·{count}" if " + " in formula else f"{formula}·{count}"
 
 
 def describe_preset(
@@ -130,7 +132,6 @@ def _describe_bank(path, backbone, console):
 
   bank = load_bank(path)
   config = bank.config
-  emb_dim = bank.params["shared_prompt"].shape[-1]
   name = backbone or run_settings.backbone(run_settings.read(path))
   t5 = fingerprint = None
   try:
@@ -149,13 +150,10 @@ def _describe_bank(path, backbone, console):
   rows += [
     (k, " × ".join(map(str, v.shape))) for k, v in sorted(bank.params.items())
   ]
-  rows += counts(config, t5 if fits else None, emb_dim)
+  rows += counts(config, t5 if fits else None, bank.emb_dim)
   _print_pairs(console, f"prompts of {path}", rows)
-  if backbone is not None and not fits:
-    raise ValueError(
-      f"{path} was trained on another T5 (fingerprint {bank.backbone}) than"
-      f" {backbone} ({fingerprint})"
-    )
+  if backbone is not None:
+    check_backbone(bank, fingerprint, f"the prompts of {path}", backbone)
   table = rich.table.Table()
   for column in ("prompt", "group", "task", "labels", "metrics"):
     table.add_column(column, overflow="fold")

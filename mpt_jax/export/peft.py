@@ -1,14 +1,14 @@
 """PEFT's adapters of soft prompts, written and read without PEFT or PyTorch.
 
 An adapter is a folder with `adapter_config.json` and
-`adapter_model.safetensors`. Two of PEFT's methods hold what we train:
+`adapter_model.safetensors`. It holds the prompts of one group. Which method of
+PEFT's holds which kind of prompt is said by `Kind.peft_type`:
 
   MULTITASK_PROMPT_TUNING   P* and the factors of tasks that share it
   PROMPT_TUNING             one plain soft prompt: a teacher, a merged prompt
 
-Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, and S, PEFT's
-`num_transformer_submodules`: 1 where the encoder alone has a prompt, as ours
-has.
+PEFT's `num_transformer_submodules`, S below, is the number of stacks that have
+a prompt. It is 1 for ours, which belong to the encoder alone.
 """
 
 import json
@@ -18,17 +18,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
+from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS
+from mpt_jax.prompts.parametrization import KINDS, PromptConfig, read_sizes
 
-MULTITASK = "MULTITASK_PROMPT_TUNING"
-PLAIN = "PROMPT_TUNING"
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
-# PEFT's name of each tensor, and ours.
-_NAMES = {
-  "prompt_embeddings": "shared_prompt",
-  "prefix_task_cols": "task_columns",
-  "prefix_task_rows": "task_rows",
-}
+PROMPT = "prompt_embeddings"  # The tensor that all these methods have.
 
 
 def is_adapter(folder) -> bool:
@@ -36,26 +31,32 @@ def is_adapter(folder) -> bool:
 
 
 def write_adapter(
-  folder, params, *, base_model=None, num_layers=None, num_heads=None
+  folder, params, groups, *, base_model=None, num_layers=None, num_heads=None
 ):
-  """Writes the prompts that share one P* as an adapter.
+  """Writes the prompts of one group as an adapter.
 
   Args:
     folder: an existing folder.
-    params: {"shared_prompt": [1, P, D]} for PROMPT_TUNING and, for
-      MULTITASK_PROMPT_TUNING, "task_columns" [N, P, R], "task_rows" [N, R, D].
+    params: the arrays of the bank by name.
+    groups: the group of each prompt; all must be 0.
     base_model: name or folder of the T5, for `base_model_name_or_path`.
-    num_layers: the encoder's; None leaves it to PEFT, which asks the model.
+    num_layers: of the encoder; None leaves it to PEFT, which asks the model.
     num_heads: the same.
 
   Raises:
-    ValueError: more than one P*.
+    ValueError: more than one group, or prompts that PEFT has no method for.
   """
-  arrays = {k: np.asarray(v, np.float32) for k, v in params.items()}
-  groups, length, emb_dim = arrays["shared_prompt"].shape
-  if groups != 1:
-    raise ValueError(f"an adapter holds one shared prompt, got {groups}")
-  multitask = "task_columns" in arrays
+  config = PromptConfig.of_params(params, groups)
+  kind = config.find_kind()
+  if kind.peft_type is None:
+    raise ValueError(
+      f"PEFT has no method for {kind.name} prompts; --merge writes each as a"
+      " plain one"
+    )
+  if config.num_groups != 1:
+    raise ValueError(
+      f"an adapter holds one shared prompt, got {config.num_groups}"
+    )
   fields = {
     "auto_mapping": None,
     "base_model_name_or_path": base_model,
@@ -64,32 +65,31 @@ def write_adapter(
     "modules_to_save": None,
     "num_attention_heads": num_heads,
     "num_layers": num_layers,
-    # Left out, PEFT takes 2 and puts a second prompt before the decoder.
+    # By default PEFT takes 2 and puts a second prompt before the decoder.
     "num_transformer_submodules": 1,
-    "num_virtual_tokens": length,
-    "peft_type": MULTITASK if multitask else PLAIN,
+    "num_virtual_tokens": config.prompt_length,
+    "peft_type": kind.peft_type,
     # Any other start needs a file or a tokenizer when the adapter is loaded.
     "prompt_tuning_init": "RANDOM",
     "prompt_tuning_init_text": None,
     "revision": None,
     "task_type": "SEQ_2_SEQ_LM",
-    "token_dim": emb_dim,
+    "token_dim": read_sizes(params)[EMBED],
     "tokenizer_name_or_path": None,
   }
-  if multitask:
-    num_tasks, _, rank = arrays["task_columns"].shape
+  if config.can_share:
     fields |= {
-      "num_ranks": rank,
-      "num_tasks": num_tasks,
+      "num_ranks": config.rank,
+      "num_tasks": config.num_tasks,
       "prompt_tuning_init_state_dict_path": None,
       "prompt_tuning_init_task": 0,
     }
-  tensors = {
-    name: np.ascontiguousarray(arrays[ours])
-    for name, ours in _NAMES.items()
-    if ours in arrays
-  }
-  tensors["prompt_embeddings"] = tensors["prompt_embeddings"][0]
+  tensors = {}
+  for theirs, name in kind.peft_names.items():
+    array = np.asarray(params[name], np.float32)
+    if kind.leaves[name].axes[0] == GROUPS:
+      array = array[0]
+    tensors[theirs] = np.ascontiguousarray(array)
   folder = pathlib.Path(folder)
   (folder / TENSORS).write_bytes(save(tensors, {"format": "pt"}))
   text = json.dumps(fields, indent=2, sort_keys=True)
@@ -101,13 +101,13 @@ def read_adapter(folder, encoder_half: bool = False):
 
   Args:
     folder: a folder of PEFT's `save_pretrained`, or of `write_adapter`.
-    encoder_half: of an adapter that prompts the decoder too (S = 2), take the
-      encoder's prompt and drop the other. That is what PEFT's own `generate`
-      does, but the logits of its `forward`, and so of its training, used both.
+    encoder_half: if an adapter prompts the decoder too (S = 2), take the
+      encoder's prompt and drop the other. PEFT's own `generate` does the same,
+      but the logits of its `forward`, and so of its training, used both.
 
   Returns:
-    `params` as for `write_adapter`, float32, and the name of the base model or
-    None.
+    The arrays of a bank of one group, float32, and the name of the base model
+    or None.
 
   Raises:
     FileNotFoundError: no such adapter.
@@ -125,13 +125,15 @@ def read_adapter(folder, encoder_half: bool = False):
     raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
   if not isinstance(fields, dict):
     raise ValueError(f"{folder / CONFIG} must hold a JSON object")
-  kind = fields.get("peft_type")
-  if kind not in (MULTITASK, PLAIN):
+  method = fields.get("peft_type")
+  kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
+  if method not in kinds:
     raise ValueError(
-      f"{folder} is a PEFT adapter of {kind}; only {MULTITASK} and {PLAIN} are"
+      f"{folder} is a PEFT adapter of {method}; only {' and '.join(kinds)} are"
       " soft prompts that T5's encoder gets in front of its input"
     )
-  names = list(_NAMES) if kind == MULTITASK else ["prompt_embeddings"]
+  kind = kinds[method]
+  names = kind.peft_names
   tensors = _tensors(folder)
   if set(tensors) != set(names):
     raise ValueError(
@@ -139,25 +141,28 @@ def read_adapter(folder, encoder_half: bool = False):
       f" {', '.join(sorted(tensors))}"
     )
   # Every float of 16 bits is one of 32 bits too.
-  params = {
-    _NAMES[name]: np.ascontiguousarray(tensors[name], np.float32)
-    for name in names
+  arrays = {
+    theirs: np.ascontiguousarray(tensors[theirs], np.float32)
+    for theirs in names
   }
-  _check_shapes(folder, params, fields)
-  params["shared_prompt"] = params["shared_prompt"][None]
+  rows = _check_shapes(folder, kind, arrays, fields)
   length = fields["num_virtual_tokens"]
-  if params["shared_prompt"].shape[1] > length:
-    if not encoder_half:
-      raise ValueError(
-        f"{folder} has num_transformer_submodules=2: a prompt of the decoder"
-        " beside the encoder's, which ours have not. Train it with"
-        " num_transformer_submodules=1, or take the encoder's half alone (mpt"
-        " import: --encoder-half), as PEFT's generate does; its logits in"
-        " training were other ones"
-      )
-    for name in ("shared_prompt", "task_columns"):
-      if name in params:
-        params[name] = np.ascontiguousarray(params[name][:, :length])
+  if rows > length and not encoder_half:
+    raise ValueError(
+      f"{folder} has num_transformer_submodules=2: a prompt of the decoder"
+      " beside the encoder's, which ours have not. Train it with"
+      " num_transformer_submodules=1, or take the encoder's half alone (mpt"
+      " import: --encoder-half), as PEFT's generate does; its logits in"
+      " training were other ones"
+    )
+  params = {}
+  for theirs, name in names.items():
+    axes, array = kind.leaves[name].axes, arrays[theirs]
+    if axes[0] == GROUPS:
+      array = array[None]
+    if LENGTH in axes:
+      array = array.take(range(length), axis=axes.index(LENGTH))
+    params[name] = np.ascontiguousarray(array)
   return params, fields.get("base_model_name_or_path") or None
 
 
@@ -171,35 +176,35 @@ def _tensors(folder):
   return TensorFiles(folder, [folder / TENSORS])
 
 
-def _check_shapes(folder, params, fields):
-  """Checks the tensors against each other and the config's numbers."""
-  shapes = {name: array.shape for name, array in params.items()}
-  length, (rows, *rest) = (
-    fields.get("num_virtual_tokens"),
-    (shapes["shared_prompt"]),
-  )
-  if len(rest) != 1 or not isinstance(length, int) or length < 1:
+def _check_shapes(folder, kind, arrays, fields):
+  """Checks the tensors against each other and the config's numbers.
+
+  Returns:
+    The rows of a prompt: `num_virtual_tokens`, or twice as many if there is a
+    prompt for the decoder too.
+  """
+  length, shape = fields.get("num_virtual_tokens"), arrays[PROMPT].shape
+  if len(shape) != 2 or not isinstance(length, int) or length < 1:
     raise ValueError(
-      f"{folder}: prompt_embeddings must be [num_virtual_tokens, token_dim]"
-      f" with num_virtual_tokens={length!r} of {CONFIG}, got shape"
-      f" {shapes['shared_prompt']}"
+      f"{folder}: {PROMPT} must be [num_virtual_tokens, token_dim] with"
+      f" num_virtual_tokens={length!r} of {CONFIG}, got shape {shape}"
     )
+  rows, emb_dim = shape
   if rows not in (length, 2 * length):
     raise ValueError(
-      f"{folder}: prompt_embeddings has {rows} rows, but {CONFIG} says"
+      f"{folder}: {PROMPT} has {rows} rows, but {CONFIG} says"
       f" num_virtual_tokens={length}"
     )
-  if "task_columns" not in params:
-    return
   num_tasks, rank = fields.get("num_tasks"), fields.get("num_ranks")
-  expected = {
-    "task_columns": (num_tasks, rows, rank),
-    "task_rows": (num_tasks, rank, rest[0]),
-  }
-  for name, ours in _NAMES.items():
-    if ours in expected and shapes[ours] != expected[ours]:
+  sizes = {TASKS: num_tasks, LENGTH: rows, RANK: rank, EMBED: emb_dim}
+  for theirs, name in kind.peft_names.items():
+    expected = tuple(
+      sizes[axis] for axis in kind.leaves[name].axes if axis != GROUPS
+    )
+    if arrays[theirs].shape != expected:
       raise ValueError(
-        f"{folder}: {name} has shape {shapes[ours]}, but {CONFIG}"
-        f" (num_tasks={num_tasks}, num_ranks={rank}) and prompt_embeddings"
-        f" make it {expected[ours]}"
+        f"{folder}: {theirs} has shape {arrays[theirs].shape}, but {CONFIG}"
+        f" (num_tasks={num_tasks}, num_ranks={rank}) and {PROMPT} make it"
+        f" {expected}"
       )
+  return rows

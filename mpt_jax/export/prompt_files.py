@@ -20,14 +20,24 @@ import numpy as np
 from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
 from mpt_jax.export import peft
 from mpt_jax.io import files
-from mpt_jax.prompts.bank import FORMAT, PromptBank
-from mpt_jax.prompts.bank_parts import concatenate, select
+from mpt_jax.prompts.bank import (
+  FORMAT,
+  PromptBank,
+  check_backbone,
+  concatenate,
+  select,
+)
+from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.parametrization import (
+  read_sizes,
+  recognise_kind,
+)
+from mpt_jax.prompts.plain import plain_params
 
 EXPORTS = ("peft", "npz", "safetensors")
 IMPORTS = ("peft", "npz", "npy")
 # Beside an adapter: what PEFT has no place for. Above several: their order.
 NOTES = "mpt_jax.json"
-_ARRAYS = ("shared_prompt", "task_columns", "task_rows")
 
 
 # -------------------------------------------------------------------- out
@@ -38,16 +48,16 @@ def export_prompts(
 ) -> list[str]:
   """Writes a bank for other programs.
 
-  An adapter of PEFT's holds one P*. Where the bank has several, or several
-  plain prompts, `out` becomes a folder of adapters: one for each P*.
+  An adapter of PEFT's holds one P*. If the bank has several, or several plain
+  prompts, `out` becomes a folder of adapters: one for each P*.
 
   Args:
-    bank: the prompts; `bank_parts` makes one of some of them, or merged.
+    bank: the prompts; `bank.select` and `bank.merge` make such banks.
     how: one of `EXPORTS`.
     out: the file, or PEFT's folder; there must be nothing yet.
     backbone: the prompts' T5, to be checked, and for PEFT's config.
-    base_model: what PEFT's config names as the model, the backbone's folder by
-      default if that is one of Hugging Face's.
+    base_model: the model that PEFT's config names. By default it is the
+      backbone's folder, if that is one of Hugging Face's.
 
   Returns:
     Lines that say what was written.
@@ -61,11 +71,7 @@ def export_prompts(
   details = {"base_model": base_model}
   if backbone is not None:
     config, fingerprint = identify_backbone(backbone)
-    if fingerprint != bank.backbone:
-      raise ValueError(
-        f"the prompts were trained on another T5 (fingerprint {bank.backbone})"
-        f" than {backbone} ({fingerprint})"
-      )
+    check_backbone(bank, fingerprint, backbone=backbone)
     details["num_layers"] = config.num_encoder_layers
     details["num_heads"] = config.num_heads
     if base_model is None and is_hugging_face(backbone):
@@ -96,12 +102,14 @@ def _write_adapters(bank, out, details):
   with files.new_folder(out) as temporary:
     for folder, part in zip(folders, parts, strict=True):
       (temporary / folder).mkdir(parents=True, exist_ok=True)
-      peft.write_adapter(temporary / folder, part.params, **details)
+      peft.write_adapter(
+        temporary / folder, part.params, part.groups, **details
+      )
       _write_notes(temporary / folder, part.fields)
       lines.append(f"{out / folder}: {_describe(part)}")
     if len(parts) > 1:
       _write_notes(temporary, {"names": bank.names})
-      if bank.config.rank > 0:
+      if not bank.config.is_plain:
         lines.append(
           f"The bank has {len(parts)} shared prompts and an adapter of PEFT's"
           " holds one, so there is a folder for each. --merge writes every"
@@ -115,7 +123,7 @@ def _one_adapter_each(bank):
   members = [[] for _ in range(bank.config.num_groups)]
   for name, group in zip(bank.names, bank.groups, strict=True):
     members[group].append(name)
-  if bank.config.rank == 0:
+  if bank.config.is_plain:
     # Slots that share a plain prompt are that prompt.
     members = [[name] for name in bank.names]
   return [select(bank, names) for names in members]
@@ -139,10 +147,11 @@ def _write_notes(folder, fields):
 
 
 def _describe(part):
-  if part.config.rank == 0:
-    return f"{peft.PLAIN}, {part.names[0]}"
+  method = part.config.find_kind().peft_type
+  if part.config.is_plain:
+    return f"{method}, {part.names[0]}"
   ids = ", ".join(f"{i} {name}" for i, name in enumerate(part.names))
-  return f"{peft.MULTITASK}, task_ids {ids}"
+  return f"{method}, task_ids {ids}"
 
 
 # --------------------------------------------------------------------- in
@@ -191,10 +200,9 @@ def import_prompts(
         f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
         " large numbers, so the prompts are of no use"
       )
-  emb_dim = bank.params["shared_prompt"].shape[-1]
-  if identity is not None and emb_dim != config.emb_dim:
+  if identity is not None and bank.emb_dim != config.emb_dim:
     raise ValueError(
-      f"the prompts have width {emb_dim}, the T5 {str(backbone)!r} has"
+      f"the prompts have width {bank.emb_dim}, the T5 {str(backbone)!r} has"
       f" emb_dim={config.emb_dim}"
     )
   return bank
@@ -231,15 +239,14 @@ def _bank(params, names, groups, fingerprint, where):
   slots = tuple(
     {"task": name, "label_names": None, "template": None} for name in names
   )
-  return PromptBank(params, tuple(names), tuple(groups), fingerprint, slots)
+  bank = PromptBank(params, tuple(names), tuple(groups), fingerprint, slots)
+  bank.check_shapes(where)
+  return bank
 
 
-def _check_same(where, noted, fingerprint):
-  if fingerprint is not None and noted != fingerprint:
-    raise ValueError(
-      f"the prompts of {where} were trained on another T5 (fingerprint {noted},"
-      f" --backbone is {fingerprint})"
-    )
+def _check_noted(bank, fingerprint, path):
+  if fingerprint is not None:
+    check_backbone(bank, fingerprint, f"the prompts of {path}", "--backbone")
 
 
 def _read_peft(path, fingerprint, encoder_half):
@@ -259,16 +266,17 @@ def _read_peft(path, fingerprint, encoder_half):
 
 def _read_adapter(path, fingerprint, encoder_half):
   params, base_model = peft.read_adapter(path, encoder_half)
-  num_tasks = params.get("task_columns", params["shared_prompt"]).shape[0]
+  num_tasks = read_sizes(params).get(TASKS, 1)
   notes = _read_notes(path)
   if notes is not None:
-    bank = PromptBank.from_fields(params, notes, path / NOTES)
-    _check_same(path, bank.backbone, fingerprint)
-    if len(bank.names) != num_tasks:
+    named = notes.get("names", ()) if isinstance(notes, dict) else ()
+    if len(named) not in (0, num_tasks):
       raise ValueError(
-        f"{path / NOTES} names {len(bank.names)} prompts, but the adapter has"
-        f" {num_tasks}; remove the file if the adapter was trained anew"
+        f"{path / NOTES} names {len(named)} prompts, but the adapter"
+        f" has {num_tasks}; remove the file if the adapter was trained anew"
       )
+    bank = PromptBank.from_fields(params, notes, path / NOTES)
+    _check_noted(bank, fingerprint, path)
     return bank
   if fingerprint is None and base_model and pathlib.Path(base_model).is_dir():
     fingerprint = identify_backbone(base_model)[1]
@@ -308,17 +316,23 @@ def _read_npz(path, fingerprint):
   with _load_numpy(path, ".npz") as file:
     arrays = {name: file[name] for name in file.files}
   fields = arrays.pop(FORMAT, None)
-  unknown = set(arrays) - set(_ARRAYS)
-  if unknown or "shared_prompt" not in arrays or len(arrays) == 2:
-    raise ValueError(
-      f"{path} must hold shared_prompt, and with factors task_columns and"
-      f" task_rows too, got {', '.join(sorted(arrays)) or 'nothing'}"
-    )
-  params = {name: _floats(path, name, a) for name, a in arrays.items()}
-  if params["shared_prompt"].ndim == 2:
-    params["shared_prompt"] = params["shared_prompt"][None]
-  num_groups = len(params["shared_prompt"])
-  num_tasks = len(params.get("task_columns", params["shared_prompt"]))
+  try:
+    leaves = recognise_kind(arrays).leaves
+  except ValueError as error:
+    raise ValueError(f"{path} does not hold prompts: {error}") from error
+  params = {}
+  for name, array in arrays.items():
+    array = _floats(path, name, array)
+    # Other programs write one shared array without the axis of groups.
+    if (
+      leaves[name].axes[0] == GROUPS
+      and array.ndim == len(leaves[name].axes) - 1
+    ):
+      array = array[None]
+    params[name] = array
+  sizes = read_sizes(params)
+  num_groups = sizes.get(GROUPS, sizes.get(TASKS))
+  num_tasks = sizes.get(TASKS, num_groups)
   if not num_tasks or not num_groups:
     raise ValueError(f"{path} holds no prompt")
   if fields is not None:
@@ -327,7 +341,7 @@ def _read_npz(path, fingerprint):
     except ValueError as error:
       raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
     bank = PromptBank.from_fields(params, fields, path)
-    _check_same(path, bank.backbone, fingerprint)
+    _check_noted(bank, fingerprint, path)
   else:
     if num_groups not in (1, num_tasks):
       raise ValueError(
@@ -339,25 +353,7 @@ def _read_npz(path, fingerprint):
       names = [f"{path.stem}_{i}" for i in range(num_tasks)]
     groups = [0] * num_tasks if num_groups == 1 else range(num_tasks)
     bank = _bank(params, names, groups, fingerprint, path)
-  _check_bank(path, bank)
   return bank
-
-
-def _check_bank(path, bank):
-  _, length, emb_dim = bank.params["shared_prompt"].shape
-  rank = bank.params.get("task_rows", np.zeros((1, 0, 0))).shape[-2]
-  num_tasks = len(bank.names)
-  expected = {"shared_prompt": (max(bank.groups) + 1, length, emb_dim)}
-  if rank:
-    expected["task_columns"] = (num_tasks, length, rank)
-    expected["task_rows"] = (num_tasks, rank, emb_dim)
-  found = {name: array.shape for name, array in bank.params.items()}
-  if found != expected:
-    raise ValueError(
-      f"the arrays of {path} do not fit each other: shared_prompt"
-      " [groups, length, width], task_columns [tasks, length, rank], task_rows"
-      f" [tasks, rank, width] should be {expected}, got {found}"
-    )
 
 
 def _read_npy(path, fingerprint):
@@ -366,9 +362,8 @@ def _read_npy(path, fingerprint):
     raise ValueError(
       f"{path} must hold one prompt [length, width], got shape {prompt.shape}"
     )
-  return _bank(
-    {"shared_prompt": prompt[None]}, [path.stem], [0], fingerprint, path
-  )
+  params = plain_params(prompt[None])
+  return _bank(params, [path.stem], [0], fingerprint, path)
 
 
 def _floats(path, name, array):

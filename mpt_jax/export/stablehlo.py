@@ -38,10 +38,9 @@ from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.export import stablehlo_serve
 from mpt_jax.export.stablehlo_programs import write_programs
-from mpt_jax.inference.predictor import check_backbone
 from mpt_jax.io import files
 from mpt_jax.model.network import T5
-from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.bank import PromptBank, check_backbone
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # The default; "rocm" is possible too.
 # Bounds of the number of label tokens that are scored together. The logits are

@@ -10,8 +10,10 @@ from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
-from mpt_jax.prompts.bank import Slot, load_bank
+from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.plain import plain_params
+from mpt_jax.prompts.slots import Slot
 
 
 def evaluate(
@@ -69,7 +71,7 @@ def evaluate(
     names = [bank.names[i] for i in chosen]
     task_names = [bank.slots[i]["task"] for i in chosen]
     prompt_config = PromptConfig(len(chosen), bank.config.prompt_length, 0)
-    params["prompt"] = {"shared_prompt": bank.composed[chosen]}
+    params["prompt"] = plain_params(bank.composed[chosen])
   else:
     names, task_names = [None] * len(tasks), list(tasks)
   seqio_tasks = slot_tasks(

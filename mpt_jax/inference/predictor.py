@@ -22,8 +22,9 @@ from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import segment_attention
 from mpt_jax.model.network import T5
-from mpt_jax.prompts.bank import PromptBank, load_bank
+from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.plain import plain_params
 
 # Positions that the encoder gets at once where rows are joined, or that the
 # longest row has.
@@ -123,7 +124,8 @@ class Predictor:
     )
     check_vocabulary(loaded)
     if isinstance(prompts, PromptBank):
-      bank = check_backbone(prompts, loaded.fingerprint)
+      bank = prompts
+      check_backbone(bank, loaded.fingerprint)
     else:
       bank = load_bank(prompts, loaded.fingerprint)
     self.bank, self.num_truncated, self.num_tokens = bank, 0, 0
@@ -153,7 +155,7 @@ class Predictor:
     self._params = partitioning.put_params(
       self._mesh,
       network,
-      {**loaded.params, "prompt": {"shared_prompt": bank.composed}},
+      {**loaded.params, "prompt": plain_params(bank.composed)},
     )
     self._score = jax.jit(
       functools.partial(decoding.score_candidates, network),
@@ -418,14 +420,3 @@ def _lacks(missing, row, of="") -> str:
     f" {', '.join(row) or 'none'}"
     + (f", of which {', '.join(null)} null" if null else "")
   )
-
-
-def check_backbone(bank: PromptBank, fingerprint: str) -> PromptBank:
-  """Returns the bank; ValueError where it belongs to another T5."""
-  if bank.backbone != fingerprint:
-    raise ValueError(
-      "the prompts were trained on another T5 (fingerprint"
-      f" {bank.backbone}, this one is {fingerprint}); load the backbone they"
-      " belong to"
-    )
-  return bank

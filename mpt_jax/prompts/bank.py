@@ -1,169 +1,26 @@
-"""The slots of a bank: what each trains on, how it starts, and files of them.
+"""Banks of trained prompts: their files, parts of them, several as one."""
 
-A slot is one prompt with its task, examples and starting point. Slots of one
-group share P* and train as one run; groups are independent of each other, so
-all targets, numbers of shots, seeds, methods and learning rates of a sweep can
-be slots of one bank.
-"""
-
+import collections
 import dataclasses
+import functools
+import itertools
 import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
 from etils import epath
 
 from mpt_jax.io import files
-from mpt_jax.prompts import parametrization
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.kind import EMBED, GROUPS
+from mpt_jax.prompts.parametrization import (
+  PromptConfig,
+  compose_bank,
+  read_sizes,
+)
+from mpt_jax.prompts.plain import plain_params
 
 FORMAT = "mpt_jax.prompts"
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-  """One prompt of a bank.
-
-  Attributes:
-    task: name of the seqio task.
-    shots: training examples per class, None for all.
-    seed: of the draw of the shots and of the prompt's random start.
-    label: tells slots apart that differ in nothing else (a method's name).
-    group: slots of the same group share P*; None is a group of its own.
-    init: the start: "vocabulary", "random", "text:WORDS" or, from the bank
-      `source`, "task:NAME" (that task's prompt: SPoT) or one of "mean_matrix",
-      "mean_factors", "shared_only" (P* with factors from the source tasks').
-    source: prompt file or run folder that `init` reads.
-    train_factors: False keeps the factors at their start.
-    learning_rate_scale: factor on this slot's learning rates.
-  """
-
-  task: str
-  shots: int | None = None
-  seed: int = 0
-  label: str = ""
-  group: str | None = None
-  init: str = "vocabulary"
-  source: str | None = None
-  train_factors: bool = True
-  learning_rate_scale: float = 1.0
-
-  @property
-  def data_name(self) -> str:
-    """Names the slot's examples and their order: equal for equal data."""
-    shots = "" if self.shots is None else f"_k{self.shots}"
-    return f"{self.task}{shots}_s{self.seed}"
-
-  @property
-  def name(self) -> str:
-    plain = self.shots is None and self.seed == 0
-    name = self.task if plain else self.data_name
-    return f"{name}_{self.label}" if self.label else name
-
-
-def make_slots(
-  tasks,
-  shots=(None,),
-  seeds=(0,),
-  share="none",
-  init="vocabulary",
-  source=None,
-  train_factors=True,
-) -> tuple[Slot, ...]:
-  """The product of tasks, shots and seeds as slots.
-
-  Args:
-    tasks: task names.
-    shots: numbers of examples per class, None for all.
-    seeds: draws of each.
-    share: "none": each slot has its own P*; "all": one P* for all; "tasks":
-      the tasks of one number of shots and one seed share P* (a group of
-      targets).
-    init: see `Slot.init`.
-    source: see `Slot.source`.
-    train_factors: see `Slot.train_factors`.
-
-  Returns:
-    The slots, tasks varying fastest.
-
-  Raises:
-    ValueError: an unknown `share`, or no tasks.
-  """
-  if isinstance(tasks, str):
-    tasks = (tasks,)
-  if not tasks:
-    raise ValueError("a bank needs at least one task")
-  if share not in ("none", "all", "tasks"):
-    raise ValueError(f"share must be none, all or tasks, got {share!r}")
-  for name, values in (("shots", shots), ("seeds", seeds)):
-    if isinstance(values, str | int) or any(
-      not (isinstance(v, int) or v is None and name == "shots") for v in values
-    ):
-      raise ValueError(
-        f"{name} must be a tuple of whole numbers, as in (0, 1), got {values!r}"
-      )
-  group = lambda k, s: {"none": None, "all": "all"}.get(share, f"k{k}_s{s}")
-  return tuple(
-    Slot(
-      t,
-      k,
-      s,
-      group=group(k, s),
-      init=init,
-      source=source,
-      train_factors=train_factors,
-    )
-    for k in shots
-    for s in seeds
-    for t in tasks
-  )
-
-
-def prompt_config(slots, prompt_length, rank) -> PromptConfig:
-  """The shape of the bank of these slots.
-
-  Raises:
-    ValueError: two slots of one name, or slots that share a P* without
-      factors to tell them apart.
-  """
-  names = [slot.name for slot in slots]
-  if len(set(names)) != len(names):
-    twice = sorted({n for n in names if names.count(n) > 1})
-    raise ValueError(
-      f"two slots have the same name: {', '.join(twice)}; give them labels"
-    )
-  numbers, groups = {}, []
-  for i, slot in enumerate(slots):
-    key = slot.group if slot.group is not None else i
-    groups.append(numbers.setdefault(key, len(numbers)))
-  if rank == 0 and len(numbers) < len(slots):
-    raise ValueError("rank=0 has no task factors, so slots cannot share a P*")
-  return PromptConfig(len(slots), prompt_length, rank, tuple(groups))
-
-
-def optimizer_scales(slots, groups):
-  """(group_scales, task_scales) of `OptimizerConfig` for these slots.
-
-  Raises:
-    ValueError: slots of one group differ in learning_rate_scale.
-  """
-  group_scales = {}
-  for slot, group in zip(slots, groups, strict=True):
-    scale = group_scales.setdefault(group, slot.learning_rate_scale)
-    if scale != slot.learning_rate_scale:
-      raise ValueError(
-        f"slot {slot.name!r} has learning_rate_scale"
-        f" {slot.learning_rate_scale}, another slot of its group {scale}; they"
-        " train one P*, so the scales must be equal"
-      )
-  task_scales = [
-    slot.learning_rate_scale if slot.train_factors else 0.0 for slot in slots
-  ]
-  scales = tuple(group_scales[g] for g in range(len(group_scales)))
-  return scales, tuple(task_scales)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +28,8 @@ class PromptBank:
   """Trained prompts, as they are kept in a file.
 
   Attributes:
-    params: {"shared_prompt": [G, P, D]} and, for rank > 0, "task_columns"
-      [N, P, R] and "task_rows" [N, R, D]; float32.
+    params: the arrays of the bank's kind by name, float32; see
+      `parametrization.compose_bank`.
     names: the N slots' names.
     groups: the N slots' groups.
     backbone: fingerprint of the T5 that they were trained on.
@@ -187,20 +44,19 @@ class PromptBank:
   backbone: str
   slots: tuple[dict, ...]
 
-  @property
+  @functools.cached_property
   def config(self) -> PromptConfig:
-    rank = (
-      self.params["task_columns"].shape[-1]
-      if "task_columns" in self.params
-      else 0
-    )
-    length = self.params["shared_prompt"].shape[1]
-    return PromptConfig(len(self.names), length, rank, self.groups)
+    return PromptConfig.of_params(self.params, self.groups)
+
+  @property
+  def emb_dim(self) -> int:
+    """D, the width of the prompts."""
+    return read_sizes(self.params)[EMBED]
 
   @property
   def composed(self):
     """[N, P, D], each slot's prompt as a plain soft prompt."""
-    return np.asarray(parametrization.compose_bank(self.params, self.groups))
+    return np.asarray(compose_bank(self.params, self.groups))
 
   @property
   def listing(self) -> str:
@@ -223,18 +79,36 @@ class PromptBank:
     """The bank of these arrays and `fields`.
 
     Raises:
-      ValueError: one of them is missing; the message begins with `where`.
+      ValueError: one of them is missing or does not fit the others; the
+        message begins with `where`.
     """
     wanted = ("names", "groups", "backbone", "slots")
     fields = fields if isinstance(fields, dict) else {}
     missing = [name for name in wanted if name not in fields]
-    missing += {"shared_prompt"} - set(params)
     if missing:
       raise ValueError(
         f"{where} does not describe prompts: no {', '.join(missing)}"
       )
     names, groups, backbone, slots = (fields[name] for name in wanted)
-    return cls(params, tuple(names), tuple(groups), backbone, tuple(slots))
+    bank = cls(params, tuple(names), tuple(groups), backbone, tuple(slots))
+    bank.check_shapes(where)
+    return bank
+
+  def check_shapes(self, where):
+    """Raises ValueError if the arrays do not fit each other or the names.
+
+    Args:
+      where: what the message begins with.
+    """
+    try:
+      num_tasks = self.config.num_tasks
+    except ValueError as error:
+      raise ValueError(f"{where} holds no bank: {error}") from error
+    if not num_tasks == len(self.names) == len(self.slots):
+      raise ValueError(
+        f"{where} does not describe prompts: it has {len(self.names)} names"
+        f" and {len(self.slots)} slots for {num_tasks} prompts"
+      )
 
   def index(self, name: str) -> int:
     """The slot of a name, or of a task that has one slot only.
@@ -259,6 +133,27 @@ class PromptBank:
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
     # The library's own `save_file` lets no other user read.
     files.write_bytes(path, safetensors.numpy.save(tensors, metadata))
+
+
+def check_backbone(
+  bank: PromptBank, fingerprint: str, prompts="the prompts", backbone="this one"
+):
+  """Refuses prompts that were trained on another T5.
+
+  Args:
+    bank: the prompts.
+    fingerprint: of the T5 that is to use them.
+    prompts: what the message calls the prompts.
+    backbone: what the message calls the T5.
+
+  Raises:
+    ValueError: the T5 is another.
+  """
+  if bank.backbone != fingerprint:
+    raise ValueError(
+      f"{prompts} were trained on another T5 (fingerprint {bank.backbone},"
+      f" {backbone} is {fingerprint}); load the backbone they belong to"
+    )
 
 
 def load_bank(path, backbone: str | None = None) -> PromptBank:
@@ -305,94 +200,88 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
   except ValueError as error:
     raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
   bank = PromptBank.from_fields(params, fields, path)
-  if backbone is not None and bank.backbone != backbone:
-    raise ValueError(
-      f"the prompts of {path} were trained on another T5 (fingerprint"
-      f" {bank.backbone}, this one is {backbone}); load the backbone they"
-      " belong to"
-    )
+  if backbone is not None:
+    check_backbone(bank, backbone, f"the prompts of {path}")
   return bank
 
 
-def init_bank(slots, config, embedding, encode=None, backbone=None):
-  """Starting values of a bank, each slot's by its own `init` and `seed`.
-
-  A slot's values depend on its own fields alone, so they are the same in a
-  bank of one and in a bank of many. Slots of one group take P* from the first
-  of them.
-
-  Args:
-    slots: the N slots.
-    config: their `PromptConfig`.
-    embedding: [V, D], the T5's token embedding.
-    encode: text -> token ids, for "text:...".
-    backbone: fingerprint that the source banks must have.
-
-  Returns:
-    {"shared_prompt": [G, P, D]} and, for rank > 0, "task_columns" [N, P, R]
-    and "task_rows" [N, R, D]; float32.
+def select(bank: PromptBank, names) -> PromptBank:
+  """The bank of some slots only, in the order of their names.
 
   Raises:
-    ValueError: an init that does not exist or does not fit.
+    ValueError: no such slot, or one named twice.
   """
-  emb_dim = embedding.shape[1]
-  sources = {}
-  shared, columns, rows = {}, [], []
-  for slot, group in zip(slots, config.groups, strict=True):
-    if slot.source is not None and slot.source not in sources:
-      sources[slot.source] = load_bank(slot.source, backbone)
-    source = sources.get(slot.source)
-    prompt, factors = _init_slot(slot, config, embedding, encode, source)
-    if prompt.shape != (config.prompt_length, emb_dim):
-      raise ValueError(
-        f"slot {slot.name!r}: its start has shape {prompt.shape}, but"
-        f" [prompt_length, emb_dim] = {(config.prompt_length, emb_dim)}"
-      )
-    shared.setdefault(group, prompt)
-    columns.append(factors[0])
-    rows.append(factors[1])
+  chosen = [bank.index(name) for name in names]
+  if len(set(chosen)) < len(chosen):
+    raise ValueError(f"a prompt is named twice in {', '.join(names)}")
+  old = [bank.groups[i] for i in chosen]
+  kept = list(dict.fromkeys(old))
   params = {
-    "shared_prompt": jnp.stack([shared[g] for g in range(config.num_groups)])
+    name: array[kept if bank.config.leaves[name].axes[0] == GROUPS else chosen]
+    for name, array in bank.params.items()
   }
-  if config.rank > 0:
-    params["task_columns"] = jnp.stack(columns)
-    params["task_rows"] = jnp.stack(rows)
-  return jax.tree.map(lambda x: x.astype(jnp.float32), params)
-
-
-def _init_slot(slot, config, embedding, encode, source):
-  """P* [P, D] and factors ([P, R], [R, D]) of one slot."""
-  key = jax.random.key(slot.seed)
-  length, emb_dim = config.prompt_length, embedding.shape[1]
-  ones = parametrization.init_factors(length, max(1, config.rank), emb_dim)
-  if source is None:
-    if slot.init == "vocabulary":
-      return parametrization.vocabulary_rows(key, embedding, length), ones
-    if slot.init == "random":
-      # The scale of the token embeddings, which is what the encoder expects.
-      scale = jnp.sqrt(jnp.mean(jnp.square(jnp.asarray(embedding))))
-      return parametrization.random_rows(key, length, emb_dim, scale), ones
-    if slot.init.startswith("text:"):
-      ids = encode(slot.init.removeprefix("text:"))
-      return parametrization.text_rows(embedding, ids, length), ones
-    raise ValueError(
-      f"slot {slot.name!r}: init {slot.init!r} is not 'vocabulary', 'random'"
-      " or 'text:...', and no source was given for any other"
-    )
-  if config.rank == 0 or source.config.rank == 0:
-    if not slot.init.startswith("task:"):
-      raise ValueError(
-        f"slot {slot.name!r}: init {slot.init!r} needs factors in the source"
-        " and in the bank; from plain prompts start with 'task:NAME'"
-      )
-    index = source.index(slot.init.removeprefix("task:"))
-    return jnp.asarray(source.composed[index]), ones
-  if source.config.num_groups > 1:
-    raise ValueError(
-      f"slot {slot.name!r}: the source has {source.config.num_groups} shared"
-      " prompts; a target starts from one"
-    )
-  factors = parametrization.init_target_factors(
-    source.params, slot.init, config.rank, emb_dim, source.names
+  return PromptBank(
+    params,
+    tuple(bank.names[i] for i in chosen),
+    tuple(kept.index(g) for g in old),
+    bank.backbone,
+    tuple(bank.slots[i] for i in chosen),
   )
-  return jnp.asarray(source.params["shared_prompt"][0]), factors
+
+
+def merge(bank: PromptBank) -> PromptBank:
+  """The bank as N plain prompts, each in a group of its own."""
+  return PromptBank(
+    plain_params(bank.composed),
+    bank.names,
+    tuple(range(len(bank.names))),
+    bank.backbone,
+    bank.slots,
+  )
+
+
+def concatenate(banks) -> PromptBank:
+  """The slots of several banks, one after the other; none share a P*.
+
+  Raises:
+    ValueError: prompts of different shapes or of different T5s, or two of one
+      name.
+  """
+  first, *others = banks
+  for bank in others:
+    check_backbone(
+      bank,
+      first.backbone,
+      f"the prompts with {bank.names[0]!r}",
+      f"that of {first.names[0]!r}",
+    )
+    shapes = [
+      {k: v.shape[1:] for k, v in b.params.items()} for b in (first, bank)
+    ]
+    if shapes[0] != shapes[1]:
+      raise ValueError(
+        "prompts of one file must have one length, width and rank:"
+        f" {first.names[0]!r} has {shapes[0]}, {bank.names[0]!r} {shapes[1]}."
+        " Import them one by one"
+      )
+  groups, next_group = [], 0
+  for bank in banks:
+    groups += [next_group + g for g in bank.groups]
+    next_group += bank.config.num_groups
+  names = tuple(itertools.chain.from_iterable(b.names for b in banks))
+  twice = [n for n, count in collections.Counter(names).items() if count > 1]
+  if twice:
+    raise ValueError(
+      f"several prompts are called {', '.join(twice)}; name them all with"
+      " --task"
+    )
+  return PromptBank(
+    {
+      k: np.concatenate([np.asarray(b.params[k]) for b in banks])
+      for k in first.params
+    },
+    names,
+    tuple(groups),
+    first.backbone,
+    tuple(itertools.chain.from_iterable(b.slots for b in banks)),
+  )

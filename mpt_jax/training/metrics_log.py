@@ -171,17 +171,22 @@ class Window:
     return scalars
 
 
-def check_finite(trainable, slots, groups, step):
+def check_finite(trainable, slots, prompts, step):
   """Refuses to save what is lost already.
+
+  Args:
+    trainable: the trained tree.
+    slots: the slots of the bank.
+    prompts: its `PromptConfig`; None for a T5 without prompts.
+    step: steps done.
 
   Raises:
     TrainingDiverged: a parameter is not finite.
   """
   bad = set()
-  rows = {"shared_prompt": groups}
   for name, value in trainable.get("prompt", {}).items():
-    finite = np.isfinite(np.asarray(value)).all(axis=(1, 2))
-    finite = finite[np.asarray(rows.get(name, range(len(slots))))]
+    finite = np.isfinite(np.asarray(value).reshape(len(value), -1)).all(axis=1)
+    finite = finite[prompts.rows(name)]
     bad |= {s.name for s, ok in zip(slots, finite, strict=True) if not ok}
   if bad:
     raise TrainingDiverged(

@@ -4,7 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.parametrization import PromptConfig
 
 SCHEDULES = ("linear", "constant", "rsqrt")
 
@@ -21,16 +25,14 @@ class OptimizerConfig:
     name: "adamw", or "adafactor" (T5's own; for trainable="everything").
     learning_rate: of P*, and of a whole T5; with Adafactor relative to each
       parameter's own size.
-    factor_learning_rate: of the task columns and rows.
+    factor_learning_rate: of the factors of the tasks (u and v), and of the
+      arrays of other kinds that name it; see `kind.Leaf.rate`.
     weight_decay: AdamW's decoupled decay, multiplied by the learning rate.
     clip_norm: largest gradient norm of each independent group of the bank
       (of the whole tree where everything trains); 0 for none.
     schedule: "linear" to zero at the last step, "constant", or "rsqrt" (1 /
       sqrt(step) from the end of the warm-up on); each after a linear warm-up.
     warmup_fraction: share of all steps spent on the warm-up, in [0, 1].
-    group_scales: for each group of the bank a factor on the learning rate of
-      its P*, or None for ones. 0 keeps it as it is.
-    task_scales: for each task a factor on the rate of its columns and rows.
     embedding_scale: factor on the update of the token embedding, where it
       trains. Rows are large (T5 starts them at norm 1 an entry) and sparse in
       their gradients, so a small T5 wants less than 1 under Adafactor.
@@ -43,8 +45,6 @@ class OptimizerConfig:
   clip_norm: float = 1.0
   schedule: str = "linear"
   warmup_fraction: float = 0.1
-  group_scales: tuple[float, ...] | None = None
-  task_scales: tuple[float, ...] | None = None
   embedding_scale: float = 1.0
 
   def __post_init__(self):
@@ -86,49 +86,49 @@ def make_schedule(config: OptimizerConfig, num_steps: int):
   return schedule
 
 
-def _is_shared(path):
-  """Whether a leaf is P*, with an axis of groups; the others are by task."""
-  return "'shared_prompt'" in jax.tree_util.keystr(path)
+def _leaf_name(path) -> str:
+  """The name of a parameter of the prompt, from its path in a tree."""
+  return path[-1].key
 
 
-def clip_by_group_norm(max_norm: float, groups: tuple[int, ...]):
+def _as_column(values, x):
+  """[rows] -> [rows, 1, ...], to be multiplied with `x` [rows, ...]."""
+  return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def clip_by_group_norm(max_norm: float, prompts: PromptConfig):
   """Clips the gradient of each independent group of a bank by its own norm.
 
-  A group's gradient is that of its P* and of all its tasks' factors, so that a
-  group is clipped as it would be in a run of its own.
+  A group's gradient is that of all its arrays: for MPT P* and its tasks'
+  factors. So a group is clipped as it would be in a run of its own.
 
   Args:
     max_norm: largest norm.
-    groups: the group of each task.
+    prompts: the bank.
 
   Returns:
     An optax transformation for {"prompt": {...}} trees.
   """
+  groups = np.asarray(prompts.groups)
 
   def update(updates, state, params=None):
     del params
-    square = lambda x: jnp.sum(jnp.square(x), axis=(1, 2))
     total = 0.0  # [G]
     for path, x in jax.tree.leaves_with_path(updates):
-      if _is_shared(path):
-        total += square(x)
-      else:
-        total += (
-          jnp.zeros(max(groups) + 1).at[jnp.asarray(groups)].add(square(x))
-        )
+      squares = jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
+      if prompts.leaves[_leaf_name(path)].axes[0] == TASKS:
+        squares = jnp.zeros(prompts.num_groups).at[groups].add(squares)
+      total += squares
     # The minimum goes last, and the square root never sees 0: a group without
     # a gradient stays at 0 instead of turning into NaN.
     scale = max_norm / jnp.sqrt(jnp.maximum(total, max_norm**2))
-    scaled = jax.tree.map_with_path(
-      lambda path, x: (
-        x
-        * (scale if _is_shared(path) else scale[jnp.asarray(groups)])[
-          :, None, None
-        ]
-      ),
-      updates,
-    )
-    return scaled, state
+    by_first_axis = {GROUPS: scale, TASKS: scale[groups]}
+
+    def clip(path, x):
+      first = prompts.leaves[_leaf_name(path)].axes[0]
+      return x * _as_column(by_first_axis[first], x)
+
+    return jax.tree.map_with_path(clip, updates), state
 
   return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
@@ -139,101 +139,107 @@ def _scale_leaves(scale_of):
   def update(updates, state, params=None):
     del params
     scaled = jax.tree.map_with_path(
-      lambda path, x: x * scale_of(jax.tree_util.keystr(path), x), updates
+      lambda path, x: x * scale_of(path, x), updates
     )
     return scaled, state
 
   return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
 
-def _column(values, num, name, what):
-  """A per-row factor as [num, 1, 1]."""
-  if values is None:
-    return jnp.ones((num, 1, 1))
-  if len(values) != num:
-    raise ValueError(
-      f"OptimizerConfig.{name} needs one number per {what} ({num}), got"
-      f" {len(values)}"
-    )
-  return jnp.asarray(values, jnp.float32)[:, None, None]
-
-
 def make_optimizer(
   config: OptimizerConfig,
   num_steps: int,
-  groups: tuple[int, ...] = (0,),
-  trainable: str = "prompt",
+  prompts: PromptConfig | None,
+  group_scales: tuple[float, ...] | None = None,
+  task_scales: tuple[float, ...] | None = None,
 ) -> optax.GradientTransformation:
   """Builds the optimizer of the trainable tree.
 
   Args:
     config: see `OptimizerConfig`.
     num_steps: length of the schedule.
-    groups: the group of each task of the bank.
-    trainable: "prompt" or "everything".
+    prompts: the bank, if it is what trains; None if everything trains.
+    group_scales: for each group of the bank a factor on the learning rates of
+      its shared arrays (P*), or None for ones. 0 keeps them as they are.
+    task_scales: for each task a factor on the rates of its own arrays.
 
   Returns:
     An optax transformation.
 
   Raises:
-    ValueError: scales that do not fit the bank.
+    ValueError: an optimizer that prompts cannot have, or scales that do not
+      fit the bank.
   """
   schedule = make_schedule(config, num_steps)
   adam = optax.chain(
     optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay)
   )
-  if trainable == "everything":
-    parts = []
-    if config.clip_norm:
-      parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.name == "adafactor":
-      # Updates relative to each parameter's root mean square, as T5 was
-      # trained (Shazeer and Stern, 2018).
-      parts += [
-        optax.scale_by_factored_rms(),
-        optax.clip_by_block_rms(1.0),
-        optax.scale_by_param_block_rms(),
-      ]
-    else:
-      parts.append(adam)
-    embedding = lambda path, _: (
-      config.embedding_scale if "token_embedder" in path else 1.0
-    )
-    parts.append(_scale_leaves(embedding))
-    parts.append(
-      optax.scale_by_schedule(
-        lambda step: -config.learning_rate * schedule(step)
-      )
-    )
-    return optax.chain(*parts)
-
+  if prompts is None:
+    return _network_optimizer(config, schedule, adam)
   if config.name == "adafactor":
     raise ValueError(
       "OptimizerConfig.name='adafactor' mixes the prompts of a bank in its"
       " statistics; prompts train with adamw"
     )
-  group_scales = _column(
-    config.group_scales, max(groups) + 1, "group_scales", "group"
-  )
-  task_scales = _column(config.task_scales, len(groups), "task_scales", "task")
+  scales = {
+    GROUPS: _scales(group_scales, prompts.num_groups, "group_scales", "group"),
+    TASKS: _scales(task_scales, prompts.num_tasks, "task_scales", "task"),
+  }
 
-  def scale_of(path, _):
-    if "'shared_prompt'" in path:
-      return config.learning_rate * group_scales
-    if "'task_columns'" in path or "'task_rows'" in path:
-      return config.factor_learning_rate * task_scales
-    raise ValueError(f"no learning rate is known for the parameter {path}")
+  def rate_of(path, x):
+    leaf = prompts.leaves.get(_leaf_name(path))
+    if leaf is None:
+      raise ValueError(
+        "no learning rate is known for the parameter"
+        f" {jax.tree_util.keystr(path)}"
+      )
+    return getattr(config, leaf.rate) * _as_column(scales[leaf.axes[0]], x)
 
   # A prompt that is kept as it is must not count in its group's norm either.
-  frozen = _scale_leaves(
-    lambda path, x: (scale_of(path, x) > 0).astype(x.dtype)
-  )
+  frozen = _scale_leaves(lambda path, x: (rate_of(path, x) > 0).astype(x.dtype))
   parts = [frozen]
   if config.clip_norm:
-    parts.append(clip_by_group_norm(config.clip_norm, groups))
+    parts.append(clip_by_group_norm(config.clip_norm, prompts))
   parts += [
     adam,
-    _scale_leaves(scale_of),
+    _scale_leaves(rate_of),
     optax.scale_by_schedule(lambda step: -schedule(step)),
   ]
+  return optax.chain(*parts)
+
+
+def _scales(values, num, name, what):
+  if values is None:
+    return jnp.ones((num,))
+  if len(values) != num:
+    raise ValueError(
+      f"{name} needs one number per {what} ({num}), got {len(values)}"
+    )
+  return jnp.asarray(values, jnp.float32)
+
+
+def _network_optimizer(config, schedule, adam):
+  """The optimizer of a whole T5."""
+  parts = []
+  if config.clip_norm:
+    parts.append(optax.clip_by_global_norm(config.clip_norm))
+  if config.name == "adafactor":
+    # Updates relative to each parameter's root mean square, as T5 was
+    # trained (Shazeer and Stern, 2018).
+    parts += [
+      optax.scale_by_factored_rms(),
+      optax.clip_by_block_rms(1.0),
+      optax.scale_by_param_block_rms(),
+    ]
+  else:
+    parts.append(adam)
+
+  def scale_of(path, _):
+    is_embedding = "token_embedder" in jax.tree_util.keystr(path)
+    return config.embedding_scale if is_embedding else 1.0
+
+  parts.append(_scale_leaves(scale_of))
+  parts.append(
+    optax.scale_by_schedule(lambda step: -config.learning_rate * schedule(step))
+  )
   return optax.chain(*parts)

@@ -53,13 +53,13 @@ def update_best(best, trainable, metrics, model, names, step):
   best = jax.tree.map(np.array, best)
   for group in range(groups.max() + 1):
     members = np.flatnonzero(groups == group)
-    # As it is kept, or an equal value would pass for a better one.
+    # Compare in float32, as stored; otherwise a tie looks like an improvement.
     mean = np.float32(values[members].mean())
     if mean > best["metric"][group]:
       best["metric"][group], best["step"][group] = mean, step
       best["values"][members] = values[members]
       for name, value in trainable["prompt"].items():
-        rows = [group] if name == "shared_prompt" else members
+        rows = np.unique(model.prompt_config.rows(name)[members])
         best["prompt"][name][rows] = np.asarray(value)[rows]
   return best
 

@@ -1,0 +1,132 @@
+"""What the library must know about one kind of prompt, as one class.
+
+A kind says of which arrays a bank consists and how they make its prompts. The
+network, the optimizer, checkpoints, prompt files and commands read all that
+from here; none of them knows a kind or an array by its name. A new kind is a
+file with one subclass of `Kind`, added to `parametrization.KINDS`.
+
+Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of
+slots that share arrays.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+# Logical names of a leaf's axes. t5x has partitioning rules for these alone.
+GROUPS, TASKS = "prompt_groups", "prompt_tasks"
+LENGTH, RANK, EMBED = "prompt_length", "prompt_rank", "embed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """One trained array of a bank.
+
+  Attributes:
+    axes: names of its axes. The first is GROUPS, for an array with a row for
+      each group, which its slots share, or TASKS, for one with a row for each
+      slot; the others are LENGTH, RANK and EMBED in any number and order.
+    rate: the field of `OptimizerConfig` that holds the array's learning rate.
+  """
+
+  axes: tuple[str, ...]
+  rate: str
+
+  def __post_init__(self):
+    first, *others = self.axes
+    if first not in (GROUPS, TASKS) or set(others) - {LENGTH, RANK, EMBED}:
+      raise ValueError(
+        f"the axes of a leaf must be {GROUPS} or {TASKS}, and then any of"
+        f" {LENGTH}, {RANK} and {EMBED}, got {self.axes}"
+      )
+
+
+class Kind(abc.ABC):
+  """One way to make the prompts [N, P, D] of a bank from trained arrays.
+
+  Arrays that do not train, such as a random basis, are no leaves: `compose`
+  makes them anew from a fixed seed, with NumPy's `RandomState`, whose numbers
+  never change between versions. They cost nothing in checkpoints and files.
+
+  Attributes:
+    name: what settings call the kind.
+    leaves: the trained arrays by name. The names are those of the parameter
+      tree, of checkpoints and of prompt files. No two kinds may have the same
+      set of names, for it is how a file's kind is recognised.
+    peft_type: PEFT's method for such prompts, or None if it has none. They can
+      then be exported as merged prompts only.
+    peft_names: PEFT's name of each tensor of `peft_type`, and ours.
+  """
+
+  name: ClassVar[str]
+  leaves: ClassVar[dict[str, Leaf]]
+  peft_type: ClassVar[str | None] = None
+  peft_names: ClassVar[dict[str, str]] = {}
+
+  @abc.abstractmethod
+  def compose(self, params, groups):
+    """Makes all prompts of a bank.
+
+    Args:
+      params: the leaves.
+      groups: [N] int, the group of each slot.
+
+    Returns:
+      [N, P, D] prompts.
+    """
+
+  @abc.abstractmethod
+  def start(self, rows, rank, key):
+    """Starting values of one slot, whose prompt is then `rows` or near them.
+
+    Args:
+      rows: [P, D], the prompt to start from.
+      rank: R.
+      key: PRNG key of the slot, for what starts at random.
+
+    Returns:
+      For each leaf its row for the slot: the leaf's shape without the first
+      axis.
+    """
+
+  def start_from(self, source, how, rank, key):
+    """Starting values of one slot from a trained bank.
+
+    Args:
+      source: the `PromptBank`, of any kind.
+      how: `Slot.init`. All kinds know "task:NAME", one prompt of the source.
+      rank: R.
+      key: as for `start`.
+
+    Returns:
+      As `start`.
+
+    Raises:
+      ValueError: `how` is unknown, or the source does not fit.
+    """
+    if not how.startswith("task:"):
+      raise ValueError(
+        f"init {how!r} does not lead from {source.config.kind} prompts to"
+        f" {self.name} ones; use 'task:NAME' with one of"
+        f" {', '.join(source.names)}"
+      )
+    index = source.index(how.removeprefix("task:"))
+    return self.start(jnp.asarray(source.composed[index]), rank, key)
+
+  def formulas(self, sizes) -> dict[str, str]:
+    """How many parameters there are, as text.
+
+    Args:
+      sizes: the size of each axis.
+
+    Returns:
+      For GROUPS and TASKS, where there are such leaves, the parameters in one
+      row of all of them, as in "100·8 + 8·768".
+    """
+    terms = {}
+    for leaf in self.leaves.values():
+      product = "·".join(str(sizes[axis]) for axis in leaf.axes[1:])
+      terms.setdefault(leaf.axes[0], []).append(product)
+    return {first: " + ".join(found) for first, found in terms.items()}

@@ -1,0 +1,26 @@
+"""Plain soft prompts: a teacher, prompt tuning, SPoT, a merged prompt."""
+
+import jax.numpy as jnp
+
+from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, Kind, Leaf
+
+
+class Plain(Kind):
+  """The prompt itself is trained (Lester et al., 2021)."""
+
+  name = "plain"
+  leaves = {"shared_prompt": Leaf((GROUPS, LENGTH, EMBED), "learning_rate")}
+  peft_type = "PROMPT_TUNING"
+  peft_names = {"prompt_embeddings": "shared_prompt"}
+
+  def compose(self, params, groups):
+    return jnp.asarray(params["shared_prompt"])[jnp.asarray(groups)]
+
+  def start(self, rows, rank, key):
+    del rank, key
+    return {"shared_prompt": rows}
+
+
+def plain_params(prompts) -> dict:
+  """The arrays of a bank of plain prompts [N, P, D], a group for each."""
+  return {"shared_prompt": prompts}

@@ -1,0 +1,161 @@
+"""The slots of a bank: which task each trains on, and how it starts.
+
+A slot is one prompt with its task, examples and starting point. Slots of one
+group share arrays (P*) and train as one run; groups are independent of each
+other, so all targets, numbers of shots, seeds, methods and learning rates of a
+sweep can be slots of one bank.
+"""
+
+import dataclasses
+
+from mpt_jax.prompts.multitask import Multitask
+from mpt_jax.prompts.parametrization import PromptConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+  """One prompt of a bank.
+
+  Attributes:
+    task: name of the seqio task.
+    shots: training examples per class, None for all.
+    seed: of the draw of the shots and of the prompt's random start.
+    label: tells slots apart that differ in nothing else (a method's name).
+    group: slots of the same group share P*; None is a group of its own.
+    init: the start: "vocabulary", "random", "text:WORDS" or, from the bank
+      `source`, "task:NAME" (that task's prompt: SPoT) or one of "mean_matrix",
+      "mean_factors", "shared_only" (P* with factors from the source tasks').
+    source: prompt file or run folder that `init` reads.
+    train_factors: False keeps the factors at their start.
+    learning_rate_scale: factor on this slot's learning rates.
+  """
+
+  task: str
+  shots: int | None = None
+  seed: int = 0
+  label: str = ""
+  group: str | None = None
+  init: str = "vocabulary"
+  source: str | None = None
+  train_factors: bool = True
+  learning_rate_scale: float = 1.0
+
+  @property
+  def data_name(self) -> str:
+    """Names the slot's examples and their order: equal for equal data."""
+    shots = "" if self.shots is None else f"_k{self.shots}"
+    return f"{self.task}{shots}_s{self.seed}"
+
+  @property
+  def name(self) -> str:
+    plain = self.shots is None and self.seed == 0
+    name = self.task if plain else self.data_name
+    return f"{name}_{self.label}" if self.label else name
+
+
+def make_slots(
+  tasks,
+  shots=(None,),
+  seeds=(0,),
+  share="none",
+  init="vocabulary",
+  source=None,
+  train_factors=True,
+) -> tuple[Slot, ...]:
+  """The product of tasks, shots and seeds as slots.
+
+  Args:
+    tasks: task names.
+    shots: numbers of examples per class, None for all.
+    seeds: draws of each.
+    share: "none": each slot has its own P*; "all": one P* for all; "tasks":
+      the tasks of one number of shots and one seed share P* (a group of
+      targets).
+    init: see `Slot.init`.
+    source: see `Slot.source`.
+    train_factors: see `Slot.train_factors`.
+
+  Returns:
+    The slots, tasks varying fastest.
+
+  Raises:
+    ValueError: an unknown `share`, or no tasks.
+  """
+  if isinstance(tasks, str):
+    tasks = (tasks,)
+  if not tasks:
+    raise ValueError("a bank needs at least one task")
+  if share not in ("none", "all", "tasks"):
+    raise ValueError(f"share must be none, all or tasks, got {share!r}")
+  for name, values in (("shots", shots), ("seeds", seeds)):
+    if isinstance(values, str | int) or any(
+      not (isinstance(v, int) or v is None and name == "shots") for v in values
+    ):
+      raise ValueError(
+        f"{name} must be a tuple of whole numbers, as in (0, 1), got {values!r}"
+      )
+  group = lambda k, s: {"none": None, "all": "all"}.get(share, f"k{k}_s{s}")
+  return tuple(
+    Slot(
+      t,
+      k,
+      s,
+      group=group(k, s),
+      init=init,
+      source=source,
+      train_factors=train_factors,
+    )
+    for k in shots
+    for s in seeds
+    for t in tasks
+  )
+
+
+def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
+  """The `PromptConfig` of the bank of these slots.
+
+  Raises:
+    ValueError: two slots of one name, an unknown kind, or slots that share a
+      P* where the kind has nothing to share or nothing to tell them apart.
+  """
+  names = [slot.name for slot in slots]
+  if len(set(names)) != len(names):
+    twice = sorted({n for n in names if names.count(n) > 1})
+    raise ValueError(
+      f"two slots have the same name: {', '.join(twice)}; give them labels"
+    )
+  numbers, groups = {}, []
+  for i, slot in enumerate(slots):
+    key = slot.group if slot.group is not None else i
+    groups.append(numbers.setdefault(key, len(numbers)))
+  config = PromptConfig(len(slots), prompt_length, rank, tuple(groups), kind)
+  if len(numbers) < len(slots) and not config.can_share:
+    if config.is_plain:
+      raise ValueError("rank=0 has no task factors, so slots cannot share a P*")
+    raise ValueError(
+      f"prompt_kind={kind!r} has no arrays that slots can share; use"
+      " share='none'"
+    )
+  return config
+
+
+def optimizer_scales(slots, groups):
+  """(group_scales, task_scales) of `make_optimizer` for these slots.
+
+  Raises:
+    ValueError: slots of one group differ in learning_rate_scale.
+  """
+  group_scales = {}
+  for slot, group in zip(slots, groups, strict=True):
+    scale = group_scales.setdefault(group, slot.learning_rate_scale)
+    if scale != slot.learning_rate_scale:
+      raise ValueError(
+        f"slot {slot.name!r} has learning_rate_scale"
+        f" {slot.learning_rate_scale}, another slot of its group {scale}; they"
+        " train one P*, so the scales must be equal"
+      )
+  task_scales = [
+    slot.learning_rate_scale if slot.train_factors else 0.0 for slot in slots
+  ]
+  scales = tuple(group_scales[g] for g in range(len(group_scales)))
+  return scales, tuple(task_scales)

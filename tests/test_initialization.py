@@ -1,0 +1,141 @@
+"""Where the slots of a bank start."""
+
+import jax
+import numpy as np
+import pytest
+
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.initialization import init_bank
+from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.slots import Slot, prompt_config
+
+P, D = 3, 4
+
+
+@pytest.fixture
+def embedding():
+  return np.random.default_rng(0).normal(0.0, 2.0, (50, D)).astype(np.float32)
+
+
+def start(embedding, *slots, rank=0, **arguments):
+  return init_bank(slots, prompt_config(slots, P, rank), embedding, **arguments)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_random_start_is_drawn_by_the_seed_of_its_slot(embedding, rank):
+  slots = [Slot("a", seed=seed, init="random") for seed in (5, 0, 7)]
+  found = start(embedding, *slots, rank=rank)["shared_prompt"]
+  # The scale is the root mean square of the embedding.
+  scale = np.sqrt(np.mean(embedding**2))
+  for i, slot in enumerate(slots):
+    expected = scale * jax.random.normal(jax.random.key(slot.seed), (P, D))
+    np.testing.assert_allclose(found[i], expected, rtol=1e-6)
+  assert not np.allclose(found[0], found[1])
+  assert not np.allclose(found[1], found[2])
+
+
+@pytest.mark.parametrize("init", ["vocabulary", "random"])
+def test_a_start_is_the_same_in_a_bank_of_one_and_of_many(embedding, init):
+  slots = [Slot("a", seed=seed, init=init) for seed in (2, 0, 1)]
+  together = start(embedding, *slots, rank=2)
+  for i, slot in enumerate(slots):
+    alone = start(embedding, slot, rank=2)
+    for name, array in alone.items():
+      np.testing.assert_array_equal(array[0], together[name][i])
+  # Two seeds draw other rows, and so do not start alike.
+  shared = np.asarray(together["shared_prompt"])
+  assert not np.array_equal(shared[0], shared[1])
+  assert not np.array_equal(shared[1], shared[2])
+
+
+def test_vocabulary_rows_are_those_of_the_embedding(embedding):
+  found = np.asarray(start(embedding, Slot("a", seed=3)).pop("shared_prompt"))
+  distances = np.abs(found[0][:, None] - embedding[None]).max(axis=-1)
+  assert (distances.min(axis=1) == 0.0).all()
+
+
+def test_a_group_starts_as_its_first_slot(embedding):
+  slots = [
+    Slot("a", seed=1, group="g"),
+    Slot("b", seed=2),
+    Slot("c", seed=3, group="g"),
+  ]
+  found = start(embedding, *slots, rank=1)
+  alone = [start(embedding, slot, rank=1)["shared_prompt"] for slot in slots]
+  np.testing.assert_array_equal(
+    found["shared_prompt"], np.concatenate(alone[:2])
+  )
+  assert found["task_columns"].shape == (3, P, 1)
+
+
+def test_a_text_is_encoded(embedding):
+  slot = Slot("a", init="text:some words")
+  texts = []
+  encode = lambda text: texts.append(text) or [7, 9]
+  found = start(embedding, slot, encode=encode)["shared_prompt"]
+  np.testing.assert_array_equal(found[0], embedding[[7, 9, 7]])
+  assert texts == ["some words"]
+
+
+def save_bank(path, length=P, emb_dim=D, num_groups=1):
+  rng = np.random.default_rng(1)
+  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+  params = {
+    "shared_prompt": draw(num_groups, length, emb_dim),
+    "task_columns": draw(2, length, 1),
+    "task_rows": draw(2, 1, emb_dim),
+  }
+  groups = tuple(i % num_groups for i in range(2))
+  slots = ({"task": "nli"}, {"task": "qa"})
+  bank = PromptBank(params, ("nli", "qa"), groups, "feed", slots)
+  bank.save(path)
+  return bank
+
+
+def test_a_target_starts_from_the_source(embedding, tmp_path):
+  source = save_bank(tmp_path / "x.safetensors").params
+  slots = [
+    Slot("a", label=init, init=init, source=str(tmp_path / "x.safetensors"))
+    for init in ("mean_factors", "task:qa", "shared_only")
+  ]
+  found = start(embedding, *slots, rank=1)
+  for i in range(3):
+    np.testing.assert_array_equal(
+      found["shared_prompt"][i], source["shared_prompt"][0]
+    )
+  rows = [source["task_rows"].mean(0), source["task_rows"][1], np.ones((1, D))]
+  np.testing.assert_allclose(found["task_rows"], rows, rtol=1e-6)
+  # A plain prompt starts as the composed one.
+  plain = start(embedding, slots[1])["shared_prompt"][0]
+  expected = source["shared_prompt"][0] * (
+    source["task_columns"][1] @ source["task_rows"][1]
+  )
+  np.testing.assert_allclose(plain, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "source, init, rank, message",
+  [
+    (dict(length=5), "task:qa", 1, "have prompt_length=5 .* prompt_length=3"),
+    (dict(emb_dim=6), "task:qa", 1, "width 6, .* a T5 of width 4"),
+    (dict(num_groups=2), "mean_matrix", 1, "has 2 shared prompts"),
+    ({}, "task:nlu", 1, "no source task 'nlu'; the bank has nli, qa"),
+    ({}, "mean_matrix", 0, "from multitask prompts to plain .*'task:NAME'"),
+    (None, "mean_matrix", 1, "'random' or 'text:...', and no source"),
+  ],
+)
+def test_what_does_not_fit(source, init, rank, message, embedding, tmp_path):
+  path = None
+  if source is not None:
+    path = str(tmp_path / "x.safetensors")
+    save_bank(path, **source)
+  with pytest.raises(ValueError, match=f"slot 'a': .*{message}"):
+    start(embedding, Slot("a", init=init, source=path), rank=rank)
+
+
+def test_a_source_of_another_t5(embedding, tmp_path):
+  path = str(tmp_path / "x.safetensors")
+  save_bank(path)
+  slot = Slot("a", init="task:qa", source=path)
+  with pytest.raises(ValueError, match="another T5 .*feed, this one is beef"):
+    init_bank((slot,), PromptConfig(1, P, 1), embedding, backbone="beef")
