@@ -6,7 +6,9 @@ from workload import TARGETS_LENGTH
 
 from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.model import partitioning
+from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.training.optimizers import OptimizerConfig, make_optimizer
 from mpt_jax.training.step import (
@@ -81,8 +83,10 @@ class Trainer:
       PromptConfig(num_tasks, length, rank, groups),
       PromptConfig(num_tasks, length, 0) if distill else None,
       LossConfig(distill=DistillConfig() if distill else None),
-      longest_segment=(
-        batch_config.inputs_length + length if batch_config.long_rows else None
+      plan=(
+        BySegments.for_batches(batch_config)
+        if batch_config.long_rows
+        else Dense()
       ),
     )
     self._batch_config, self._row_each = batch_config, row_each
@@ -90,7 +94,7 @@ class Trainer:
     device = np.array(jax.devices()[:1]).reshape(1, 1)
     self._mesh = jax.sharding.Mesh(device, ("data", "model"))
     put = lambda tree: jax.device_put(tree, partitioning.replicated(self._mesh))
-    self._frozen = self.model.stack_frozen(put(params))
+    self._frozen = self.model.plan.prepare(put(params))
     if distill:
       self._frozen["teacher_prompt"] = put({"shared_prompt": teacher_prompts})
     optimizer = make_optimizer(OPTIMIZER, 1, self.model.prompt_config)

@@ -10,7 +10,9 @@ import pytest
 
 from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
 from mpt_jax.inference import decoding
+from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import Model
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
 VOCAB = 5
@@ -114,12 +116,17 @@ def _join(network, params, batch):
   }
 
 
-# By segments the cache of few positions is the encoder's states, else keys and
-# values.
-@pytest.mark.parametrize("longest, length", [(None, 2), (13, 6), (13, 2)])
-def test_step_logits_equal_uncached(case, next_log_probs, longest, length):
+# By segments the cache of few positions holds the encoder's states, otherwise
+# it holds keys and values.
+@pytest.mark.parametrize(
+  "plan, length, caches_states",
+  [(Dense(), 2, False), (BySegments(13), 6, False), (BySegments(13), 2, True)],
+)
+def test_step_logits_equal_uncached(
+  case, next_log_probs, plan, length, caches_states
+):
   network, params, batch = case
-  network = network.clone(longest_segment=longest)
+  network = network.clone(plan=plan)
   num_rows = len(batch["encoder_input_tokens"])
   variables = {"params": params}
 
@@ -139,7 +146,8 @@ def test_step_logits_equal_uncached(case, next_log_probs, longest, length):
     )
   )
   cache = start(batch)
-  assert ("states" in cache) == (longest is not None and length == 2)
+  num_layers = network.config.num_decoder_layers
+  assert (cache["cross"] == [None] * num_layers) == caches_states
   prefix = (3, 4, 2, 2, 3)[: length - 1]
   for index, token in enumerate((0, *prefix)):
     logits, cache = step(np.full(num_rows, token), cache, index)
@@ -262,7 +270,7 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
 
 def test_joined_rows_give_what_plain_rows_give(case, make_examples):
   network, params, batch = case
-  by_segments = network.clone(longest_segment=13)
+  by_segments = network.clone(plan=BySegments(13))
   joined = _join(by_segments, params, batch)
   np.testing.assert_array_equal(
     greedy_decode(by_segments, params, joined, max_length=6),

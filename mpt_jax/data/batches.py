@@ -44,7 +44,7 @@ class BatchConfig:
     pack: put several examples into a row.
     long_rows: pack into rows of about 3072 positions, equally full and as long
       as the examples need, in steps of an eighth of that. Hardly any padding,
-      for a T5 that attends example by example (`network.T5.longest_segment`).
+      for a plan that attends example by example (`model.plan.Dense.rows`).
     row_length: encoder positions of a packed row, slots included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
@@ -365,7 +365,7 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
 def join_rows(batch, num_positions: int):
   """Joins the encoder's plain rows into one long row without their padding.
 
-  For a T5 that attends example by example (`network.T5.longest_segment`).
+  For a T5 that attends example by example (`model.plan.Dense.joins_rows`).
 
   Args:
     batch: of `make_batch` with pack=False.

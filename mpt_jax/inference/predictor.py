@@ -20,8 +20,9 @@ from mpt_jax.inference import decoding
 from mpt_jax.inference.evaluator import METHODS
 from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.prompts.plain import plain_params
@@ -145,12 +146,14 @@ class Predictor:
       labels and [self._with_eos(label) for label in labels]
       for labels in self._labels
     ]
-    self._joins_rows = segment_attention.suits_devices()
-    longest = self._config.inputs_length + self._config.prompt_length
+    plan = Dense()
+    if strategy.suits_devices():
+      plan = strategy.BySegments.for_batches(self._config)
+    self._joins_rows = plan.joins_rows
     network = T5(
       loaded.config,
       PromptConfig(len(bank.names), bank.config.prompt_length, 0),
-      longest if self._joins_rows else None,
+      plan,
     )
     self._params = partitioning.put_params(
       self._mesh,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
+from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
 from mpt_jax.prompts.parametrization import Prompt, PromptConfig
 
@@ -43,27 +44,21 @@ class T5(nn.Module):
   Attributes:
     config: the shape of the T5.
     prompt_config: the bank of prompts, or None for a T5 without prompts.
-    longest_segment: positions of the longest example. Given, the encoder
-      attends example by example, and the decoder to few targets' examples
-      likewise (see `segment_attention`), which is for long packed rows on a
-      CPU; None attends to whole rows.
+    plan: how attention is computed and layers are looped over. It depends on
+      the hardware and changes no result; `Dense` is the plain one.
   """
 
   config: T5Config
   prompt_config: PromptConfig | None = None
-  longest_segment: int | None = None
+  plan: Dense = Dense()
 
   def setup(self):
     c = self.config
     self.token_embedder = layers.Embed(
       c.vocab_size, c.emb_dim, jnp.dtype(c.dtype)
     )
-    # Every example has its prompt and the end of sequence.
-    prompt_length = (
-      self.prompt_config.prompt_length if self.prompt_config else 0
-    )
-    self.encoder = Encoder(c, self.longest_segment, prompt_length + 1)
-    self.decoder = Decoder(c, self.longest_segment)
+    self.encoder = Encoder(c, self.plan)
+    self.decoder = Decoder(c, self.plan)
     if self.prompt_config is not None:
       self.prompt = Prompt(self.prompt_config, c.emb_dim)
 
@@ -187,4 +182,5 @@ def init_variables(network: T5, key):
     for stack in ("encoder", "decoder")
     for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
   }
-  return network.init(key, batch)
+  # All plans use the parameters that the plain one creates.
+  return network.clone(plan=Dense()).init(key, batch)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from mpt_jax.model import losses
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5, init_variables
-from mpt_jax.model.stacks import stack_layers
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
 TRAINABLE = ("prompt", "everything")
@@ -99,7 +99,7 @@ class Model:
     trainable: "prompt", or "everything" for pretraining and for full
       fine-tuning.
     num_datasets: tasks of a T5 without prompts, told apart in the metrics.
-    longest_segment: see `network.T5`.
+    plan: see `network.T5`.
   """
 
   config: T5Config
@@ -108,7 +108,7 @@ class Model:
   loss_config: LossConfig = LossConfig()
   trainable: str = "prompt"
   num_datasets: int = 1
-  longest_segment: int | None = None
+  plan: Dense = Dense()
 
   def __post_init__(self):
     if self.trainable not in TRAINABLE:
@@ -138,7 +138,7 @@ class Model:
 
   @property
   def network(self) -> T5:
-    return T5(self.config, self.prompt_config, self.longest_segment)
+    return T5(self.config, self.prompt_config, self.plan)
 
   @property
   def num_tasks(self) -> int:
@@ -162,25 +162,14 @@ class Model:
     frozen = {k: v for k, v in params.items() if k != "prompt"}
     return {"prompt": params["prompt"]}, frozen
 
-  def stack_frozen(self, frozen):
-    """The frozen parameters with what each step would otherwise make of them.
-
-    Where attention goes by segments, the stacks loop over their layers, whose
-    parameters, stacked, are added under "stacked".
-    """
-    if self.longest_segment is None or "encoder" not in frozen:
-      return frozen
-    stacked = {k: stack_layers(frozen[k]) for k in ("encoder", "decoder")}
-    return {**frozen, "stacked": stacked}
-
   def loss(self, trainable, frozen, batch, key=None):
     """The loss of a batch: a sum over groups of each group's mean.
 
     Args:
       trainable: parameters to differentiate with respect to.
       frozen: all other parameters; under "teacher_prompt" the teachers' bank,
-        where there is a distillation loss; "stacked" of `stack_frozen` may be
-        there.
+        where there is a distillation loss. `plan.prepare` may have changed
+        its form.
       batch: arrays of `batches.make_batch`. `decoder_mean_weights` and
         `encoder_mean_weights` may hold the weights of `losses.mean_weights`
         of the whole batch, of which this is a part.
@@ -193,14 +182,13 @@ class Model:
     """
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
-    stacked = frozen.pop("stacked", {})
     params = {**frozen, **trainable}
     distill = self.loss_config.distill
     if "decoder_mean_weights" not in batch:
       batch = {**batch, **self.mean_weights(batch)}
     all_hidden = distill is not None and distill.hidden_layers != "last"
     output = self.network.apply(
-      {"params": params, "stacked": stacked},
+      {"params": params},
       batch,
       deterministic=key is None,
       all_hidden=all_hidden,
@@ -222,8 +210,8 @@ class Model:
       return total, metrics
 
     teacher_output = jax.lax.stop_gradient(
-      T5(self.config, self.teacher_config, self.longest_segment).apply(
-        {"params": {**params, "prompt": teacher}, "stacked": stacked},
+      T5(self.config, self.teacher_config, self.plan).apply(
+        {"params": {**params, "prompt": teacher}},
         batch,
         all_hidden=all_hidden,
       )

@@ -1,34 +1,30 @@
 """The two stacks of T5: blocks, encoder and decoder.
 
+How the blocks attend and how the stacks loop over them is the plan's to say
+(`plan.Dense`).
+
 Axis letters: B batch, L length, T target_length, D emb_dim, H num_heads,
 K head_dim.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from mpt_jax.model import layers
+from mpt_jax.model.attention import MASKED, Attention, segment_mask
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import segment_attention, target_attention
-
-
-def _segment_bias(query_segments, key_segments):
-  """[B, T], [B, L] int -> [B, 1, T, L] float32: 0 where one may look."""
-  same = query_segments[:, :, None] == key_segments[:, None, :]
-  mask = same & (key_segments > 0)[:, None, :]
-  return jnp.where(mask, 0.0, layers.MASKED)[:, None]
+from mpt_jax.model.plan import Dense
 
 
 class _Block(nn.Module):
-  """What the blocks of both stacks share."""
+  """The parts that the blocks of both stacks share."""
 
   config: T5Config
 
   def _attention(self):
     c = self.config
-    return layers.Attention(
+    return Attention(
       c.num_heads, c.head_dim, c.emb_dim, c.dropout_rate, jnp.dtype(c.dtype)
     )
 
@@ -46,6 +42,8 @@ class _Block(nn.Module):
 
 
 class EncoderLayer(_Block):
+  """Self-attention and the feed-forward block."""
+
   def setup(self):
     self.pre_attention_layer_norm = self._norm()
     self.attention = self._attention()
@@ -53,18 +51,17 @@ class EncoderLayer(_Block):
     self.mlp = self._mlp()
     self.dropout = self._dropout()
 
-  def __call__(self, x, bias, segments, deterministic):
-    y = self.pre_attention_layer_norm(x)
-    if segments is None:
-      y = self.attention(y, *self.attention.keys_values(y), bias, deterministic)
-    else:
-      y = self.attention.within_segments(y, bias, segments)
+  def __call__(self, x, attend, deterministic):
+    """Runs the block on x [B, L, D]; `attend` is `Dense.encoder_attention`."""
+    y = attend(self.attention, self.pre_attention_layer_norm(x))
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
     return x + self.dropout(y, deterministic=deterministic)
 
 
 class DecoderLayer(_Block):
+  """Self-attention, attention to the encoder, and the feed-forward block."""
+
   def setup(self):
     self.pre_self_attention_layer_norm = self._norm()
     self.self_attention = self._attention()
@@ -75,17 +72,17 @@ class DecoderLayer(_Block):
     self.dropout = self._dropout()
 
   def cross_keys_values(self, encoded):
+    """Projects the encoder's output to keys and values [B, H, L, K]."""
     return self.encoder_decoder_attention.keys_values(encoded)
 
-  def __call__(self, x, bias, cross, deterministic, cache=None):
+  def __call__(self, x, attend, attend_across, deterministic, cache=None):
     """Runs the block on [B, T, D], or on [B, 1, D] with a cache.
 
     Args:
       x: [B, T, D].
-      bias: of the self-attention, broadcastable to [B, H, T, T].
-      cross: (attention, x [B, T, D]) -> [B, T, D]: how the attention looks at
-        the encoder's output.
-      deterministic: no dropout.
+      attend: the self-attention, of `Dense.decoder_attention`.
+      attend_across: the attention to the encoder, of `Dense.cross_attention`.
+      deterministic: apply no dropout.
       cache: (keys, values [B, H, T, K], index []) to write this position to.
 
     Returns:
@@ -97,10 +94,10 @@ class DecoderLayer(_Block):
       cached_keys, cached_values, index = cache
       keys = lax.dynamic_update_slice_in_dim(cached_keys, keys, index, 2)
       values = lax.dynamic_update_slice_in_dim(cached_values, values, index, 2)
-    y = self.self_attention(y, keys, values, bias, deterministic)
+    y = attend(self.self_attention, y, keys, values)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.pre_cross_attention_layer_norm(x)
-    y = cross(self.encoder_decoder_attention, y)
+    y = attend_across(self.encoder_decoder_attention, y)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
     x = x + self.dropout(y, deterministic=deterministic)
@@ -108,9 +105,10 @@ class DecoderLayer(_Block):
 
 
 class Encoder(nn.Module):
+  """The encoder's stack, from embeddings to final states."""
+
   config: T5Config
-  longest_segment: int | None = None
-  shortest_segment: int = 1
+  plan: Dense = Dense()
 
   def setup(self):
     c = self.config
@@ -123,80 +121,26 @@ class Encoder(nn.Module):
 
   def __call__(self, x, segment_ids, deterministic):
     """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
-    x = self.dropout(x, deterministic=deterministic)
-    if _goes_by_segments(self, deterministic):
-      hidden = [x, *self._loop_by_segments(x, segment_ids)]
-    else:
-      length = x.shape[1]
-      bias = self.relpos_bias(length, length)
-      bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, L, L]
-      hidden = [x]
-      for layer in self.layers:
-        hidden.append(layer(hidden[-1], bias, None, deterministic))
-    hidden[-1] = self.dropout(
-      self.encoder_norm(hidden[-1]), deterministic=deterministic
-    )
-    return tuple(hidden)
-
-  def _loop_by_segments(self, x, segment_ids):
-    """Each layer's output [B, L, D], attention going by segments."""
-    segments = segment_attention.find_segments(
-      segment_ids, self.longest_segment, self.shortest_segment
-    )
-    bias = self.relpos_bias(segments.sizes[-1], segments.sizes[-1])
-    return _loop_over_layers(
-      self, EncoderLayer, lambda layer, x: layer(x, bias, segments, True), x
+    deterministic = deterministic or self.config.dropout_rate == 0
+    attend = self.plan.encoder_attention(
+      self.relpos_bias, segment_ids, deterministic
     )
 
+    def call(layer, x, _):
+      x = layer(x, attend, deterministic)
+      return x, x
 
-def _loop_over_layers(stack, layer_class, call, x):
-  """Each layer's output, of layers that are applied one after the other.
-
-  One body is compiled for all layers: each with squares of its own, a step of
-  T5-Base takes nearly twice as long to compile. The price is a copy of all
-  layers' parameters in each step, unless "stacked" has it (`stack_layers`).
-
-  Args:
-    stack: the bound `Encoder` or `Decoder`.
-    layer_class: of its layers.
-    call: (layer, x) -> x, without dropout.
-    x: [B, L, D].
-
-  Returns:
-    A list of [B, L, D].
-  """
-  stacked = stack.variables.get("stacked")
-  if stacked is None:
-    stacked = stack_layers(stack.variables["params"])
-  layer = layer_class(stack.config, parent=None)
-
-  def body(x, params):
-    x = layer.apply({"params": params}, x, method=call)
-    return x, x
-
-  last, outputs = lax.scan(body, x, stacked)
-  return [*(outputs[i] for i in range(len(stack.layers) - 1)), last]
-
-
-def stack_layers(params):
-  """The layers' parameters of a stack along a new first axis."""
-  count = sum(name.startswith("layers_") for name in params)
-  layers = (params[f"layers_{i}"] for i in range(count))
-  return jax.tree.map(lambda *arrays: jnp.stack(arrays), *layers)
-
-
-def _goes_by_segments(stack, deterministic):
-  """That way makes no parameters and draws no dropout."""
-  return (
-    stack.longest_segment is not None
-    and not stack.is_initializing()
-    and (deterministic or stack.config.dropout_rate == 0)
-  )
+    embedded = self.dropout(x, deterministic=deterministic)
+    x, hidden = self.plan.loop(self, call, embedded)
+    x = self.dropout(self.encoder_norm(x), deterministic=deterministic)
+    return embedded, *hidden[:-1], x
 
 
 class Decoder(nn.Module):
+  """The decoder's stack, whole targets or one position at a time."""
+
   config: T5Config
-  longest_segment: int | None = None
+  plan: Dense = Dense()
 
   def setup(self):
     c = self.config
@@ -207,7 +151,7 @@ class Decoder(nn.Module):
     self.decoder_norm = layers.RMSNorm(jnp.dtype(c.dtype))
     self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
     if not c.logits_via_embedding:
-      self.logits_dense = layers.Dense(
+      self.logits_dense = layers.Linear(
         c.vocab_size, axes=("embed", "vocab"), dtype=jnp.dtype(c.dtype)
       )
 
@@ -221,59 +165,26 @@ class Decoder(nn.Module):
     deterministic,
   ):
     """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
-    length = x.shape[1]
-    causal = jnp.where(
-      jnp.tril(jnp.ones((length, length), bool)), 0.0, layers.MASKED
+    deterministic = deterministic or self.config.dropout_rate == 0
+    attend = self.plan.decoder_attention(
+      self.relpos_bias, segment_ids, deterministic
     )
-    bias = self.relpos_bias(length, length) + causal[None, None]
-    bias = bias + _segment_bias(segment_ids, segment_ids)  # [B, H, T, T]
-    x = self.dropout(x, deterministic=deterministic)
-    loop = _goes_by_segments(self, deterministic)
-    if loop and self._suits_targets(length, encoder_segment_ids):
-      cross = self._across_segments(
-        encoded, encoder_segment_ids, cross_segment_ids
-      )
-    else:
-      cross = self._across_rows(
-        encoded, encoder_segment_ids, cross_segment_ids, deterministic
-      )
-    call = lambda layer, x: layer(x, bias, cross, deterministic)[0]
-    hidden = [x]
-    if loop:
-      hidden += _loop_over_layers(self, DecoderLayer, call, x)
-    else:
-      for layer in self.layers:
-        hidden.append(call(layer, hidden[-1]))
-    hidden[-1] = self.dropout(
-      self.decoder_norm(hidden[-1]), deterministic=deterministic
-    )
-    return tuple(hidden)
-
-  def _suits_targets(self, length, encoder_segment_ids):
-    """Whether to do without the keys and values of the encoder's states."""
-    batch_size, encoder_length = encoder_segment_ids.shape
-    return self.longest_segment is not None and target_attention.suits_targets(
-      batch_size * length,
-      encoder_segment_ids.size,
-      min(self.longest_segment, encoder_length),
-      self.config.head_dim,
+    attend_across = self.plan.cross_attention(
+      self.config,
+      encoded,
+      encoder_segment_ids,
+      cross_segment_ids,
+      deterministic,
     )
 
-  def _across_rows(
-    self, encoded, segment_ids, target_segment_ids, deterministic
-  ):
-    """Cross-attention of whole rows, each layer with its keys and values."""
-    bias = _segment_bias(target_segment_ids, segment_ids)
-    return lambda attention, x: attention(
-      x, *attention.keys_values(encoded), bias, deterministic
-    )
+    def call(layer, x, _):
+      x, _ = layer(x, attend, attend_across, deterministic)
+      return x, x
 
-  def _across_segments(self, encoded, segment_ids, target_segment_ids):
-    """Cross-attention that goes by segments, without keys and values."""
-    pieces = target_attention.find_pieces(
-      target_segment_ids, segment_ids, self.longest_segment
-    )
-    return lambda attention, x: attention.across_segments(x, encoded, pieces)
+    embedded = self.dropout(x, deterministic=deterministic)
+    x, hidden = self.plan.loop(self, call, embedded)
+    x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
+    return embedded, *hidden[:-1], x
 
   def init_cache(self, encoded, encoder_segment_ids, max_length):
     """Prepares decoding one position at a time; see `T5.init_cache`."""
@@ -282,17 +193,13 @@ class Decoder(nn.Module):
     shape = (batch_size, c.num_heads, max_length, c.head_dim)
     zeros = jnp.zeros(shape, jnp.dtype(c.dtype))
     queries = jnp.ones((batch_size, 1), jnp.int32)
-    cache = {
+    mask = segment_mask(queries, encoder_segment_ids)
+    shared, cross = self.plan.cross_cache(self, encoded, mask, max_length)
+    return {
       "self": [(zeros, zeros) for _ in self.layers],
-      "cross_bias": _segment_bias(queries, encoder_segment_ids),
+      "cross": cross,
+      "shared": shared,
     }
-    if self._suits_targets(max_length, encoder_segment_ids):
-      cache["states"] = encoded
-    else:
-      cache["cross"] = [
-        layer.cross_keys_values(encoded) for layer in self.layers
-      ]
-    return cache
 
   def step(self, x, cache, index):
     """[B, 1, D] at position `index` -> final hidden state, new cache."""
@@ -300,19 +207,19 @@ class Decoder(nn.Module):
     bias = self.relpos_bias(length, length)  # [1, H, T, T]
     bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
     past = jnp.arange(length)[None, None, None, :] <= index
-    bias = bias + jnp.where(past, 0.0, layers.MASKED)  # [1, H, 1, T]
-    updated = []
-    for i, layer in enumerate(self.layers):
-      if "states" in cache:
-        cross = lambda attention, x: attention.across_states(
-          x, cache["states"], cache["cross_bias"]
-        )
-      else:
-        cross = lambda attention, x, i=i: attention(
-          x, *cache["cross"][i], cache["cross_bias"]
-        )
-      x, keys_values = layer(
-        x, bias, cross, True, cache=(*cache["self"][i], index)
-      )
-      updated.append(keys_values)
+    bias = bias + jnp.where(past, 0.0, MASKED)  # [1, H, 1, T]
+
+    def attend(attention, x, keys, values):
+      return attention(x, keys, values, bias)
+
+    def call(layer, x, own):
+      keys_values, cross = own
+
+      def attend_across(attention, x):
+        return self.plan.attend_cached(attention, x, cache["shared"], cross)
+
+      return layer(x, attend, attend_across, True, (*keys_values, index))
+
+    each = list(zip(cache["self"], cache["cross"], strict=True))
+    x, updated = self.plan.loop(self, call, x, each)
     return self.decoder_norm(x), {**cache, "self": updated}

@@ -10,7 +10,7 @@ import optax
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.initialization import init_bank
@@ -66,9 +66,8 @@ class Setup(Assembly):
   def network_params(self, trainable) -> dict:
     """The network's whole tree with these trained parameters."""
     params = {**self.frozen, **trainable}
-    for name in ("teacher_prompt", "stacked"):
-      params.pop(name, None)
-    return params
+    params.pop("teacher_prompt", None)
+    return self.model.plan.restore(params)
 
 
 def _load_backbone(experiment: Experiment) -> Backbone:
@@ -92,8 +91,8 @@ def assemble(
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
-  On one CPU batches have long rows, which the encoder attends example by
-  example: the same losses in less time.
+  The devices and the settings decide which plan the model runs by; the losses
+  do not depend on it.
 
   Args:
     experiment: the settings.
@@ -140,29 +139,17 @@ def assemble(
       f"num_rows={batch.num_rows} must be a multiple of {row_multiple}, the"
       " devices that share a batch times num_microbatches"
     )
-  if _goes_by_segments(experiment, row_multiple):
-    batch = dataclasses.replace(batch, long_rows=True, row_multiple=1)
-    model = dataclasses.replace(
-      model, longest_segment=batch.inputs_length + batch.prompt_length
-    )
+  if strategy.suits(
+    batch,
+    row_multiple,
+    experiment.num_microbatches,
+    experiment.dropout_rate,
+  ):
+    plan = strategy.BySegments.for_batches(batch)
+    model = dataclasses.replace(model, plan=plan)
+  batch = model.plan.rows(batch)
   experiment = dataclasses.replace(experiment, batch=batch)
   return Assembly(experiment, backbone, tasks, model)
-
-
-def _goes_by_segments(experiment: Experiment, row_multiple: int) -> bool:
-  """Whether long rows, attended example by example, are faster: on one CPU.
-
-  Rows that the settings choose stay as they are.
-  """
-  batch = experiment.batch
-  return (
-    segment_attention.suits_devices()
-    and row_multiple == experiment.num_microbatches == 1
-    and experiment.dropout_rate == 0
-    and batch.pack
-    and batch.row_length is None
-    and batch.num_rows is None
-  )
 
 
 def starting_prompts(parts: Assembly, embedding) -> dict:
@@ -210,7 +197,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     params["prompt"] = starting_prompts(parts, embedding)
   params = partitioning.put(params, shardings)
   trainable, frozen = model.split_params(params)
-  frozen = model.stack_frozen(frozen)
+  frozen = model.plan.prepare(frozen)
   if experiment.loss.distill is not None:
     prompts = teacher_prompts(experiment, backbone.fingerprint)
     frozen["teacher_prompt"] = partitioning.put(

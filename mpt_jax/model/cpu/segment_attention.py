@@ -20,15 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# What a masked score becomes; finite, as in `layers`.
-MASKED = -1e10
+from mpt_jax.model.attention import MASKED
+
 # Sizes of squares: each is compiled, and fewer waste more.
 _MOST_SIZES = 4
-
-
-def suits_devices() -> bool:
-  """Whether this is the faster way here: on one CPU."""
-  return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 def square_sizes(

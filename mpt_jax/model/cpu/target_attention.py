@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mpt_jax.model.attention import MASKED
 from mpt_jax.model.cpu.segment_attention import (
-  MASKED,
   Window,
   find_runs,
   first_of_segment,

@@ -1,0 +1,106 @@
+"""Multi-head attention, and the masks of packed rows.
+
+Shapes use the letters B batch, L (encoder) or T (decoder) length, D emb_dim,
+H num_heads, K head_dim.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mpt_jax.model.layers import Linear
+
+# Added to the scores of masked positions before the softmax. It is finite, so
+# a row in which every position is masked (padding) gives a uniform softmax
+# and not NaN.
+MASKED = -1e10
+
+
+class Attention(nn.Module):
+  """The projections of multi-head attention, and the attention itself.
+
+  Keys and values come from `keys_values`, so that cached decoding can project
+  the encoder's output once and append one position at a time.
+  """
+
+  num_heads: int
+  head_dim: int
+  emb_dim: int
+  dropout_rate: float = 0.0
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    features = self.num_heads * self.head_dim
+
+    def linear(axes, features, scale=1.0):
+      return Linear(features, axes=axes, dtype=self.dtype, init_scale=scale)
+
+    # T5 does not divide the scores by sqrt(head_dim): the factor is in the
+    # initialisation of the query kernel (Raffel et al., 2020, and Mesh TF).
+    self.query = linear(("embed", "joined_kv"), features, self.head_dim**-0.5)
+    self.key = linear(("embed", "joined_kv"), features)
+    self.value = linear(("embed", "joined_kv"), features)
+    self.out = linear(("joined_kv", "embed"), self.emb_dim)
+    self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
+
+  def _split_heads(self, x):
+    x = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    return jnp.swapaxes(x, -2, -3)  # [B, H, L, K]
+
+  def queries(self, x):
+    """Projects [B, T, D] to queries [B, H, T, K]."""
+    return self._split_heads(self.query(x))
+
+  def keys_values(self, x):
+    """Projects [B, L, D] to keys and values, both [B, H, L, K]."""
+    return self._split_heads(self.key(x)), self._split_heads(self.value(x))
+
+  def output(self, y):
+    """Joins the heads' means of values [B, H, T, K] and projects: [B, T, D]."""
+    y = jnp.swapaxes(y, -2, -3)
+    return self.out(y.reshape(*y.shape[:-2], self.num_heads * self.head_dim))
+
+  def __call__(self, x, keys, values, bias, deterministic=True):
+    """Attends from x [B, T, D] to keys and values [B, H, L, K].
+
+    Args:
+      x: [B, T, D], from which the queries are projected.
+      keys: [B, H, L, K].
+      values: [B, H, L, K].
+      bias: broadcastable to [B, H, T, L], float32: position bias plus mask.
+      deterministic: apply no dropout to the attention weights.
+
+    Returns:
+      [B, T, D].
+    """
+    scores = jnp.einsum(
+      "bhqk,bhlk->bhql",
+      self.queries(x),
+      keys,
+      preferred_element_type=jnp.float32,
+    )
+    weights = jax.nn.softmax(scores + bias, axis=-1).astype(self.dtype)
+    weights = self.dropout(weights, deterministic=deterministic)
+    return self.output(jnp.einsum("bhql,bhlk->bhqk", weights, values))
+
+
+def segment_mask(query_segments, key_segments):
+  """Lets each position look at the positions of its own segment.
+
+  Args:
+    query_segments: [B, T] int.
+    key_segments: [B, L] int; 0 is padding, which nobody looks at.
+
+  Returns:
+    [B, 1, T, L] float32 to be added to scores: 0 where one may look, else
+    `MASKED`.
+  """
+  same = query_segments[:, :, None] == key_segments[:, None, :]
+  mask = same & (key_segments > 0)[:, None, :]
+  return jnp.where(mask, 0.0, MASKED)[:, None]
+
+
+def causal_mask(length):
+  """[1, 1, T, T] float32, like `segment_mask`: nobody looks ahead."""
+  allowed = jnp.tril(jnp.ones((length, length), bool))
+  return jnp.where(allowed, 0.0, MASKED)[None, None]

@@ -1,0 +1,164 @@
+"""The plan: how the T5 attends, runs its layers, and wants its batches.
+
+A plan is handed to `network.T5` and decides everything that depends on the
+hardware and changes no result: how attention is computed, whether layers are
+looped over or unrolled, what is recomputed in the backward pass, and the shape
+of a batch's rows. `Dense` is the plain plan and the base class of the others.
+
+Axis letters: B batch, L length, T target_length, D emb_dim, H num_heads,
+K head_dim.
+"""
+
+import dataclasses
+
+from mpt_jax.model.attention import causal_mask, segment_mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+  """Attention over whole rows, under a mask; one layer after the other.
+
+  Another plan is a subclass that overrides methods of this one. It must stay
+  a frozen dataclass, because a plan is part of the static arguments of jitted
+  functions, and it must use the same parameters: they are always created by
+  this plan (`network.init_variables`).
+
+  Attributes:
+    joins_rows: whether the encoder should get the examples of a batch one
+      behind the other in a few long rows, without padding between them. If
+      False, each example or each packed row is a row of its own.
+  """
+
+  joins_rows = False
+
+  def rows(self, batch_config):
+    """The `BatchConfig` that suits this plan."""
+    return batch_config
+
+  def prepare(self, frozen):
+    """Puts the frozen parameters into the form that the steps read.
+
+    Args:
+      frozen: the network's frozen tree, with t5x's names; it may be empty.
+
+    Returns:
+      A tree for `T5.apply`, which may hold copies under other names.
+    """
+    return frozen
+
+  def restore(self, params):
+    """Undoes `prepare`: returns the tree with t5x's names alone."""
+    return params
+
+  def loop(self, stack, call, x, each=None):
+    """Applies the layers of a stack one after the other, like `lax.scan`.
+
+    Args:
+      stack: the bound `Encoder` or `Decoder`; it has `layers` and `variables`.
+      call: (layer, x, own) -> (x, made).
+      x: [B, L, D].
+      each: for each layer the value of `own`, a pytree; None gives None.
+
+    Returns:
+      The last x, and for each layer what `call` made, a list.
+    """
+    made = []
+    for i, layer in enumerate(stack.layers):
+      x, new = call(layer, x, None if each is None else each[i])
+      made.append(new)
+    return x, made
+
+  def encoder_attention(self, position_bias, segment_ids, deterministic):
+    """Prepares the self-attention of the encoder.
+
+    Args:
+      position_bias: the encoder's bound `layers.RelativePositionBias`.
+      segment_ids: [B, L] int: 0 is padding, equal positive numbers are one
+        example, which sees itself alone.
+      deterministic: apply no dropout.
+
+    Returns:
+      A function (attention, x [B, L, D]) -> [B, L, D], which is called in each
+      layer with its `attention.Attention`.
+    """
+    length = segment_ids.shape[1]
+    bias = position_bias(length, length)
+    bias = bias + segment_mask(segment_ids, segment_ids)  # [B, H, L, L]
+
+    def attend(attention, x):
+      return attention(x, *attention.keys_values(x), bias, deterministic)
+
+    return attend
+
+  def decoder_attention(self, position_bias, segment_ids, deterministic):
+    """Prepares the causal self-attention of the decoder.
+
+    Args:
+      position_bias: the decoder's bound `layers.RelativePositionBias`.
+      segment_ids: [B, T] int, as in `encoder_attention`.
+      deterministic: apply no dropout.
+
+    Returns:
+      A function (attention, x [B, T, D], keys, values [B, H, T, K]) ->
+      [B, T, D].
+    """
+    length = segment_ids.shape[1]
+    bias = position_bias(length, length) + causal_mask(length)
+    bias = bias + segment_mask(segment_ids, segment_ids)  # [B, H, T, T]
+
+    def attend(attention, x, keys, values):
+      return attention(x, keys, values, bias, deterministic)
+
+    return attend
+
+  def cross_attention(
+    self, config, encoded, encoder_segment_ids, segment_ids, deterministic
+  ):
+    """Prepares the decoder's attention to the encoder's output.
+
+    Args:
+      config: the `T5Config`.
+      encoded: [B, L, D], the encoder's final states.
+      encoder_segment_ids: [B, L] int.
+      segment_ids: [B, T] int: the encoder's segment that a target looks at.
+      deterministic: apply no dropout.
+
+    Returns:
+      A function (attention, x [B, T, D]) -> [B, T, D].
+    """
+    del config
+    bias = segment_mask(segment_ids, encoder_segment_ids)  # [B, 1, T, L]
+
+    def attend(attention, x):
+      return attention(x, *attention.keys_values(encoded), bias, deterministic)
+
+    return attend
+
+  def cross_cache(self, decoder, encoded, mask, max_length):
+    """Prepares the decoder's attention to the encoder for cached decoding.
+
+    Args:
+      decoder: the bound `Decoder`.
+      encoded: [B, L, D], the encoder's final states.
+      mask: [B, 1, 1, L] float32, of `attention.segment_mask`.
+      max_length: T, the most positions that will be decoded.
+
+    Returns:
+      A pytree that all layers share, and for each layer one of its own, a
+      list. The first axis of all arrays is B.
+    """
+    del max_length
+    keys_values = [layer.cross_keys_values(encoded) for layer in decoder.layers]
+    return mask, keys_values
+
+  def attend_cached(self, attention, x, shared, own):
+    """Attends from one position x [B, 1, D] to the encoder: [B, 1, D].
+
+    Args:
+      attention: the layer's `attention.Attention`.
+      x: [B, 1, D].
+      shared: what `cross_cache` made for all layers.
+      own: what it made for this layer.
+    """
+    keys, values = own
+    return attention(x, keys, values, shared)
