@@ -126,7 +126,8 @@ from mpt_jax.training import assembly
 from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
 
-suits = lambda *args, **batch: strategy.suits(BatchConfig(16, 4, **batch), *args)
+def suits(*args, **batch):
+  return strategy.suits(BatchConfig(16, 4, **batch), *args)
 assert suits(1, 1, 0.0)
 # Micro-batches, dropout, plain rows, or rows that the user chose.
 assert not suits(2, 1, 0.0) and not suits(1, 2, 0.0) and not suits(1, 1, 0.1)
