@@ -206,3 +206,46 @@ def test_joined_rows():
   assert positions.min() >= 0 and positions.max() < 10
   with pytest.raises(ValueError, match="have 9 positions, more than .*=8"):
     batches.join_rows(plain, 8)
+
+
+def test_a_long_row_is_as_long_as_its_examples():
+  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
+  examples = [
+    _example([7, 8, 9, 1], [5, 1], 0),
+    _example([3, 1], [6, 7, 1], 1),
+    _example([4, 5, 6, 7, 8, 1], [9, 1], 1),
+  ]
+  batch, stats = make_batch(examples * 20, config)
+  # 60 examples: 3 · 3 slots + 4 + 2 + 6 tokens for each three, 20 · 21 = 420
+  # positions in steps of 128; 20 · (2 + 3 + 2) = 140 target tokens in steps of
+  # 32.
+  assert batch["encoder_input_tokens"].shape == (1, 512)
+  assert batch["decoder_input_tokens"].shape == (1, 160)
+  assert stats.num_tokens == 420 + 140
+  assert batch["encoder_segment_ids"].max() == 60
+
+
+def test_a_batch_of_no_examples_is_a_long_row_of_padding():
+  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
+  batch, stats = make_batch([], config, 2)
+  assert batch["encoder_input_tokens"].shape == (2, 128)
+  assert batch["decoder_input_tokens"].shape == (2, 32)
+  assert not batch["encoder_segment_ids"].any()
+  assert not batch["decoder_loss_weights"].any()
+  assert stats.num_tokens == 0
+
+
+def test_long_rows_have_about_3072_positions_at_most():
+  config = BatchConfig(1000, 4, long_rows=True)
+  example = {"inputs": np.full(1000, 5), "targets": np.array([5, 1])}
+  batch, _ = make_batch([example] * 9, config)
+  # Three rows hold 9,000 positions, three examples each; 3,000 in steps of
+  # 2048 / 8 are 3,072.
+  assert batch["encoder_input_tokens"].shape == (3, 3072)
+  assert [row.max() for row in batch["encoder_segment_ids"]] == [3, 3, 3]
+  assert batch["decoder_input_tokens"].shape == (3, 32)
+  longer = {**example, "inputs": np.full(9000, 5)}
+  config = BatchConfig(9000, 4, long_rows=True)
+  batch, _ = make_batch([longer, example], config)
+  # 9,000 positions alone are more than a row: 9 · 8192 / 8 = 9,216.
+  assert batch["encoder_input_tokens"].shape == (2, 9216)

@@ -94,6 +94,10 @@ def segment_mask(query_segments, key_segments):
   Returns:
     [B, 1, T, L] float32 to be added to scores: 0 where one may look, else
     `MASKED`.
+
+  >>> ids = jnp.array([[1, 2, 2, 0]])
+  >>> (segment_mask(ids, ids)[0, 0] == 0).astype(int).tolist()
+  [[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
   """
   same = query_segments[:, :, None] == key_segments[:, None, :]
   mask = same & (key_segments > 0)[:, None, :]
@@ -101,6 +105,16 @@ def segment_mask(query_segments, key_segments):
 
 
 def causal_mask(length):
-  """[1, 1, T, T] float32, like `segment_mask`: nobody looks ahead."""
+  """Lets each position look at itself and at those before it.
+
+  Args:
+    length: T.
+
+  Returns:
+    [1, 1, T, T] float32, like `segment_mask`.
+
+  >>> (causal_mask(3)[0, 0] == 0).astype(int).tolist()
+  [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+  """
   allowed = jnp.tril(jnp.ones((length, length), bool))
   return jnp.where(allowed, 0.0, MASKED)[None, None]

@@ -18,10 +18,10 @@ class T5Config:
     mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1,
       ("silu", "linear") for UL2.
     logits_via_embedding: tied logits, scaled by emb_dim**-0.5 (1.0).
-    dropout_rate: in [0, 1). Only drawn where a step asks for dropout.
-    dtype: "float32" or "bfloat16", of activations; parameters keep theirs.
-    num_relpos_buckets: rows of the relative position table.
-    max_relpos_distance: distances from here on share a bucket.
+    dropout_rate: in [0, 1). Dropout is only drawn if a step asks for it.
+    dtype: "float32" or "bfloat16", of activations; parameters keep their own.
+    num_relpos_buckets: buckets of the relative position table.
+    max_relpos_distance: all distances from here on share a bucket.
   """
 
   vocab_size: int
@@ -58,10 +58,10 @@ class T5Config:
 
   @classmethod
   def preset(cls, name: str, **changes) -> "T5Config":
-    """A published size: t5_{tiny,small,base,large,xl,xxl} or t5_1_1_*.
+    """Returns a published size: t5_{tiny,small,base,large,xl,xxl} or t5_1_1_*.
 
-    `xl` and `xxl` of version 1.0 are those published as 3B and 11B; `tiny` is
-    ours, for tests.
+    `xl` and `xxl` of version 1.0 were published as 3B and 11B; `tiny` is our
+    own, for tests.
 
     Raises:
       ValueError: no such preset; the message lists them.

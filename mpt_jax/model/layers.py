@@ -46,7 +46,7 @@ class Linear(nn.Module):
 
 
 class RMSNorm(nn.Module):
-  """T5's layer norm: scaled by the root mean square, no mean, no bias."""
+  """T5's layer norm, which divides by the root mean square; it has no bias."""
 
   dtype: jnp.dtype = jnp.float32
   epsilon: float = 1e-6
@@ -70,8 +70,9 @@ class RMSNorm(nn.Module):
 class MlpBlock(nn.Module):
   """T5's feed-forward block.
 
-  With one activation (1.0: relu) `wi`, `wo`; with two (1.1: gelu, linear)
-  `wi_0`, `wi_1`, `wo` and the product of both branches.
+  With one activation (T5 1.0: relu) it has the kernels `wi` and `wo`. With two
+  (T5 1.1: gelu, linear) it has `wi_0`, `wi_1` and `wo`, and `wo` is applied to
+  the product of both branches.
   """
 
   mlp_dim: int
@@ -133,8 +134,8 @@ def relative_position_buckets(
   else:
     distance = np.maximum(-distance, 0)
   num_exact = num_buckets // 2
-  # float32 as in the reference implementations: the rounding decides the
-  # bucket of distances on a boundary.
+  # The reference implementations use float32, and the rounding decides the
+  # bucket of a distance on a boundary.
   ratio = np.log(
     np.maximum(distance, 1).astype(np.float32) / num_exact
   ) / np.log(max_distance / num_exact)
@@ -145,7 +146,7 @@ def relative_position_buckets(
 
 
 class RelativePositionBias(nn.Module):
-  """The bias of each head for each distance bucket, shared by a stack."""
+  """The bias of each head for each bucket of distances, shared by a stack."""
 
   num_heads: int
   bidirectional: bool
@@ -191,7 +192,7 @@ class Embed(nn.Module):
 
   def __call__(self, tokens):
     """[B, L] int -> [B, L, D]."""
-    # Loaded parameters may be NumPy arrays, which no tracer can index.
+    # Loaded parameters may be NumPy arrays, which a tracer cannot index.
     return jnp.asarray(self.embedding)[tokens].astype(self.dtype)
 
   def attend(self, x):

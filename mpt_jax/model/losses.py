@@ -43,9 +43,10 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
   q = softmax(student / T); Wang et al. (2023), section 3.2, and Hinton et al.
   (2015) for the temperature. Not multiplied by T²: see `DistillConfig`.
 
-  As both sum to 1 it is also Σ_v p_v (x_v - 1 + exp(-x_v)) with x = log p -
-  log q. None of these terms is negative, so that a small divergence, to which
-  training leads, is no small difference of large numbers and keeps its digits.
+  As p and q both sum to 1, this equals Σ_v p_v (x_v - 1 + exp(-x_v)) with
+  x = log p - log q. None of these terms is negative, so a small divergence,
+  which is what training leads to, keeps its digits: it is not computed as a
+  small difference of large numbers.
 
   Args:
     teacher_logits: [B, T, V] float.
@@ -53,7 +54,7 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     temperature: above 0; higher is softer.
 
   Returns:
-    [B, T] float32, in nats, zero (with a zero gradient) where both agree.
+    [B, T] float32, in nats. Where both agree it is 0, and so is its gradient.
   """
   log_p = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
   log_q = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
@@ -101,11 +102,11 @@ def sum_by(values, ids, num):
 
 
 def mean_weights(weights, group_ids, num_groups):
-  """Weights whose use as Σ values * weights gives a sum of means per group.
+  """Returns weights such that Σ values * weights is a sum of group means.
 
-  A group's mean is over its own weighted positions in the whole batch, so
-  neither packing, nor padding, nor the other groups, nor a split of the batch
-  over devices or micro-batches changes it. A group without weights gets 0.
+  A group's mean is over its own weighted positions in the whole batch.
+  Packing, padding, the other groups, and splitting the batch over devices or
+  micro-batches do not change it. A group without weights contributes 0.
 
   Args:
     weights: [B, T] float, 0 at padding.

@@ -20,14 +20,14 @@ from mpt_jax.prompts.parametrization import Prompt, PromptConfig
 
 @flax.struct.dataclass
 class Output:
-  """What a forward pass returns.
+  """The result of a forward pass.
 
   Attributes:
     logits: [B, T, V] float32.
     encoder_hidden: tuple of [B, L, D]: the embeddings, the output of each
-      block, and in the place of the last block's the normed final states.
-      Only the final states unless all layers were asked for.
-    decoder_hidden: the same for the decoder, of [B, T, D].
+      block but the last, and the normed final states. Only the final states
+      unless `all_hidden` was asked for.
+    decoder_hidden: the same for the decoder, [B, T, D] each.
   """
 
   logits: Any
@@ -138,8 +138,9 @@ class T5(nn.Module):
 
     Args:
       encoded: [B, L, D].
-      encoder_segment_ids: [B, L]; one example a row, segment 1.
-      max_length: positions to make room for.
+      encoder_segment_ids: [B, L] int; each row holds one example, whose
+        segment is 1.
+      max_length: T, the most positions to be decoded.
 
     Returns:
       A pytree of arrays whose first axis is B.
@@ -147,13 +148,13 @@ class T5(nn.Module):
     return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
 
   def decode_step(self, tokens, cache, index):
-    """One position: tokens [B] at `index` -> logits [B, V], new cache."""
+    """Decodes tokens [B] at position `index` -> logits [B, V], new cache."""
     x = self.token_embedder(tokens[:, None])
     x, cache = self.decoder.step(x, cache, index)
     return self.logits(x)[:, 0], cache
 
   def __call__(self, batch, deterministic=True, all_hidden=False) -> Output:
-    """Encoder and decoder on a batch; see `mpt_jax.data.batches` for its arrays."""
+    """Runs both stacks on a batch of `mpt_jax.data.batches.make_batch`."""
     encoder_hidden = self.encode(
       batch["encoder_input_tokens"],
       batch["encoder_segment_ids"],
@@ -175,12 +176,14 @@ class T5(nn.Module):
 
 
 def init_variables(network: T5, key):
-  """Random parameters and their logical axes, {"params", "params_axes"}."""
+  """Returns random {"params", "params_axes"}: values and logical axes.
+
+  All plans use the parameters that the plain one creates.
+  """
   tokens = jnp.zeros((1, 2), jnp.int32)
   batch = {
     f"{stack}_{name}": tokens
     for stack in ("encoder", "decoder")
     for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
   }
-  # All plans use the parameters that the plain one creates.
   return network.clone(plan=Dense()).init(key, batch)

@@ -1,8 +1,9 @@
-"""A frozen T5 with a bank of prompts: parameters, losses, all pure functions.
+"""The objective: a frozen T5 with a bank of prompts, and the loss of a batch.
 
-Parameters are one tree with t5x's names, in which `prompt` is the bank. It is
-split in two, in one place: `split_params`. A step differentiates with respect
-to the trainable tree alone.
+The parameters are one tree with t5x's names, in which `prompt` is the bank.
+`Model.split_params` is the one place that splits it into what trains and what
+is frozen; a step differentiates with respect to the trainable tree alone. All
+methods are pure functions.
 """
 
 import dataclasses
@@ -24,18 +25,19 @@ class DistillConfig:
   """The distillation loss λ (L_KL + L_hidden), Wang et al. (2023), eq. 5.
 
   Attributes:
-    weight: λ; 0.9 is from memory of the paper, unverified.
-    temperature: of the softmax in L_KL. The paper's is not known; 1 is plain.
-      L_KL is multiplied by temperature², so that its gradient keeps its scale
-      (Hinton et al., 2015, section 2).
+    weight: λ. The default 0.9 is from memory of the paper and is unverified.
+    temperature: of the softmax in L_KL, above 0; 1 is the plain softmax. The
+      paper does not give it. L_KL is multiplied by temperature², which keeps
+      the scale of its gradient (Hinton et al., 2015, section 2).
     kl: use L_KL.
     hidden: use L_hidden, the mean squared difference of hidden states.
-    hidden_stacks: stacks whose states are compared: "encoder", "decoder". Each
-      gives a mean over its real positions, prompt slots included, and the
-      means are averaged.
-    hidden_layers: "last" (the normed final states) or "all" (the embeddings
-      and each block too, averaged), or a tuple of indices into those
-      num_layers + 1 states. Which of them the paper uses is not known.
+    hidden_stacks: the stacks whose states are compared: "encoder", "decoder".
+      Each gives a mean over its real positions, prompt positions included, and
+      the means are averaged.
+    hidden_layers: "last" compares the normed final states; "all" compares the
+      embeddings and the output of each block as well, and averages; a tuple
+      holds indices into those num_layers + 1 states. The paper does not say
+      which it uses.
   """
 
   weight: float = 0.9
@@ -89,7 +91,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """T5, its bank of prompts, its loss, and the choice of what trains.
+  """The T5, its bank of prompts, its loss, and which parameters train.
 
   Attributes:
     config: shape of the T5.
@@ -98,7 +100,8 @@ class Model:
     loss_config: the loss.
     trainable: "prompt", or "everything" for pretraining and for full
       fine-tuning.
-    num_datasets: tasks of a T5 without prompts, told apart in the metrics.
+    num_datasets: number of tasks of a T5 without prompts; the metrics are
+      per task.
     plan: see `network.T5`.
   """
 
@@ -156,7 +159,7 @@ class Model:
     return init_variables(self.network, key)
 
   def split_params(self, params):
-    """(trainable, frozen) from one tree of parameters."""
+    """Splits one tree of parameters into (trainable, frozen)."""
     if self.trainable == "everything":
       return params, {}
     frozen = {k: v for k, v in params.items() if k != "prompt"}
@@ -166,19 +169,18 @@ class Model:
     """The loss of a batch: a sum over groups of each group's mean.
 
     Args:
-      trainable: parameters to differentiate with respect to.
-      frozen: all other parameters; under "teacher_prompt" the teachers' bank,
-        where there is a distillation loss. `plan.prepare` may have changed
-        its form.
-      batch: arrays of `batches.make_batch`. `decoder_mean_weights` and
-        `encoder_mean_weights` may hold the weights of `losses.mean_weights`
-        of the whole batch, of which this is a part.
-      key: PRNG key for dropout, or None for none.
+      trainable: the parameters to differentiate with respect to.
+      frozen: all other parameters, possibly in the form of `plan.prepare`. For
+        distillation, "teacher_prompt" holds the teachers' bank.
+      batch: the arrays of `batches.make_batch`. If it is a part of a larger
+        batch, `decoder_mean_weights` and `encoder_mean_weights` hold the
+        weights of `losses.mean_weights` for the whole one.
+      key: PRNG key for dropout, or None for no dropout.
 
     Returns:
-      (loss [], metrics): for each term a pair of [N] sums over the task's
-      positions and [N] numbers of positions, under "loss" (the task loss, all
-      that there is without distillation), "kl" and "hidden".
+      (loss [], metrics). The metrics have for each term a pair of [N] sums
+      over the task's positions and [N] numbers of positions: "loss" is the
+      task loss; "kl" and "hidden" are there for distillation only.
     """
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
@@ -259,7 +261,7 @@ class Model:
     return total / len(distill.hidden_stacks), (sums, counts)
 
   def mean_weights(self, batch):
-    """Weights that turn sums over this batch's positions into group means."""
+    """Returns weights that turn sums over this batch into means per group."""
     groups = jnp.asarray(self.groups)
     result = {}
     for stack, weights in (

@@ -1,4 +1,4 @@
-"""The mesh, and where each array lies on it."""
+"""The mesh of devices, and the placement of arrays on it."""
 
 import functools
 
@@ -12,18 +12,18 @@ from jax.sharding import PartitionSpec as P
 
 from mpt_jax.model.network import T5, init_variables
 
-# Logical axis of a parameter -> mesh axis. What is not named is replicated.
+# Logical axis of a parameter -> mesh axis. Other axes are replicated.
 RULES = {"vocab": "model", "joined_kv": "model", "mlp": "model"}
 
 
 def make_mesh(num_model_partitions: int = 1) -> Mesh:
-  """All devices as a mesh of axes `data` and `model`.
+  """Arranges all devices as a mesh with the axes `data` and `model`.
 
   Args:
     num_model_partitions: devices that share one copy of the parameters.
 
   Raises:
-    ValueError: it does not divide the number of devices.
+    ValueError: num_model_partitions does not divide the number of devices.
   """
   count = jax.device_count()
   if num_model_partitions < 1 or count % num_model_partitions:
@@ -39,20 +39,21 @@ def make_mesh(num_model_partitions: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+  """Returns the sharding that keeps a whole copy on each device."""
   return NamedSharding(mesh, P())
 
 
 def param_shardings(mesh: Mesh, variables):
-  """Shardings of a parameter tree by its logical axes.
+  """Returns the shardings of a parameter tree, from its logical axes.
 
   Args:
-    mesh: the mesh.
+    mesh: of `make_mesh`.
     variables: {"params", "params_axes"} of `Model.init_variables`, possibly
       abstract.
 
   Returns:
-    A tree like `params` of NamedSharding. An axis whose size the mesh does not
-    divide is replicated.
+    A tree like `params`, of NamedSharding. An axis is replicated if the mesh
+    does not divide its size.
   """
 
   def sharding(array, axes):
@@ -68,11 +69,11 @@ def param_shardings(mesh: Mesh, variables):
 
 
 def put(tree, shardings):
-  """Arrays that each process has the whole of -> arrays on all devices.
+  """Places arrays, of which each process has the whole, on all devices.
 
   Args:
     tree: arrays on the host or on devices, equal in all processes.
-    shardings: a tree like it, or one sharding for all.
+    shardings: a tree of shardings like `tree`, or one sharding for all.
   """
   if jax.process_count() == 1:
     return jax.device_put(tree, shardings)
@@ -89,19 +90,19 @@ def put(tree, shardings):
 
 
 def put_params(mesh: Mesh, network: T5, params):
-  """A network's parameters, each on the devices that its axes name."""
+  """Places a network's parameters on the devices that their axes name."""
   init = functools.partial(init_variables, network)
   variables = jax.eval_shape(init, jax.random.key(0))
   return put(params, param_shardings(mesh, variables))
 
 
 def put_batch(mesh: Mesh, batch):
-  """A batch, equal in all processes -> its rows split over `data`."""
+  """Splits the rows of a batch, equal in all processes, over `data`."""
   return put(batch, NamedSharding(mesh, P("data")))
 
 
 def fetch(x) -> np.ndarray:
-  """The whole of an array of any sharding; all processes must ask for it."""
+  """Returns a whole array on the host. All processes must call this."""
   if isinstance(x, jax.Array) and not (
     x.is_fully_addressable or x.is_fully_replicated
   ):

@@ -1,1 +1,1 @@
-"""A way of attending, segment by segment, that is faster on one CPU."""
+"""The plan for one CPU, which attends example by example."""

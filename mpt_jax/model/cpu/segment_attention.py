@@ -1,13 +1,14 @@
 """Attention that goes through packed rows one segment at a time.
 
 Attention over a whole packed row computes all pairs of its positions and then
-masks those of different examples: with many short examples in a long row most
-of them. Here a loop visits the segments, each in a square of the smallest of a
-few fixed sizes that holds it, and nothing of [L, L] is kept for the backward
-pass, which computes the weights again (as Dao et al., 2022, do). A loop of
-small products suits a CPU, not a TPU or a GPU.
+masks the pairs of different examples, which are most pairs if many short
+examples share a long row. Here a loop visits the segments. Each segment is
+computed as a square of positions, of the smallest of a few fixed sizes that
+holds it. No array of [L, L] is kept for the backward pass, which computes the
+weights again (as Dao et al., 2022, do). A loop of small products suits a CPU,
+but neither a TPU nor a GPU.
 
-`target_attention` is the decoder's side of it.
+`target_attention` does the same for the decoder's attention to the encoder.
 
 Axis letters: B batch, L length, M = B·L positions, H num_heads, K head_dim,
 C the size of a square, S segments.
@@ -22,7 +23,8 @@ from jax import lax
 
 from mpt_jax.model.attention import MASKED
 
-# Sizes of squares: each is compiled, and fewer waste more.
+# The number of sizes of squares. Each size is compiled; fewer sizes waste more
+# work on padding.
 _MOST_SIZES = 4
 
 
@@ -53,13 +55,14 @@ def square_sizes(
 
 @flax.struct.dataclass
 class Segments:
-  """Where the segments of a batch lie, the smallest squares first.
+  """The places of a batch's segments, those of the smallest squares first.
 
   Attributes:
-    starts: [M] int32, first of the M positions; [S] of them are used.
-    lengths: [M] int32.
-    bounds: [sizes + 1] int32: segments bounds[i] to bounds[i + 1] go into
-      squares of size i.
+    starts: [M] int32, the first position of each segment; the first S entries
+      are used.
+    lengths: [M] int32, the number of positions of each segment.
+    bounds: [len(sizes) + 1] int32: segments bounds[i] to bounds[i + 1] go into
+      squares of size sizes[i].
     sizes: see `square_sizes`.
   """
 
@@ -75,9 +78,10 @@ def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
   Args:
     segment_ids: [B, L] int: 0 is padding, runs of one positive number are a
       segment.
-    longest: no segment has more positions. Not checked under jit: of a longer
-      one only so many positions would be seen.
-    shortest: no segment has fewer positions; they would only take longer.
+    longest: positions of the longest segment. This is not checked under jit:
+      of a longer segment only the first positions would be seen.
+    shortest: positions of the shortest segment. Shorter ones would be computed
+      correctly, but in squares that are larger than necessary.
   """
   starts, lengths = find_runs(first_of_segment(segment_ids), segment_ids)
   sizes = square_sizes(longest, segment_ids.size, shortest)
@@ -91,19 +95,22 @@ def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
 def first_of_segment(segment_ids):
   """[B, L] int -> [M] bool.
 
-  A row's first position starts a segment even if the last row ended in one of
-  the same number.
+  The first position of a row starts a segment even if the row before ended in
+  a segment of the same number.
   """
   before = jnp.pad(segment_ids, ((0, 0), (1, 0)))[:, :-1]
   return ((segment_ids > 0) & (segment_ids != before)).reshape(-1)
 
 
 def find_runs(first, segment_ids):
-  """Where runs start and how long they are, [M] int32 each; 0 where none is.
+  """Finds where runs start and how long they are.
 
   Args:
-    first: [M] bool, the first position of each run.
+    first: [M] bool, True at the first position of each run.
     segment_ids: [B, L] int, 0 at positions of no run.
+
+  Returns:
+    starts and lengths, both [M] int32; behind the last run they are 0.
   """
   num_positions = segment_ids.size
   real = segment_ids.reshape(-1) > 0
@@ -122,9 +129,10 @@ def attend(queries, keys, values, bias, segments: Segments):
     queries: [M, H, K] float, not scaled (T5's are not).
     keys: [M, H, K].
     values: [M, H, K].
-    bias: [H, C, C] float32 for the largest C: added to the scores of the
-      segment's positions, so it may depend on differences of positions alone.
-    segments: of `find_segments`.
+    bias: [H, C, C] float32 for the largest C. It is added to the scores of a
+      segment's positions, counted from the segment's first, so it may depend
+      on differences of positions alone.
+    segments: what `find_segments` returns.
 
   Returns:
     [M, H, K] in the dtype of the queries; 0 at padding.
@@ -133,7 +141,7 @@ def attend(queries, keys, values, bias, segments: Segments):
 
 
 def _heads_first(*arrays):
-  """[M, H, .] -> [H, M, .]: each head's square is then one block to read."""
+  """[M, H, .] -> [H, M, .]: each head's square is one block of memory."""
   return tuple(jnp.swapaxes(x, 0, 1) for x in arrays)
 
 
@@ -173,7 +181,7 @@ def _backward(residuals, gradient):
     d_queries, d_keys, d_values, d_bias = carry
     inside = square.inside[:, None]
     scores = _scores(square, queries, keys, bias) - square.cut(log_sums, 1)
-    # Positions of the neighbours have other sums: exp could overflow there.
+    # exp could overflow at the neighbours' positions, whose sums differ.
     weights = jnp.exp(jnp.where(inside, scores, MASKED))
     dy = jnp.where(inside, square.cut(gradient, 1), 0)
     d_weights = jnp.einsum(
@@ -215,20 +223,20 @@ def _scores(square, queries, keys, bias):
 
 
 class Window:
-  """A run of positions in the `size` positions from `start` on."""
+  """A run of positions, seen as the `size` positions from `start` on."""
 
   def __init__(self, first, length, size, num_positions):
-    # A window at the end of the batch begins before its run.
+    # At the end of the batch the window begins before the run does.
     self.start = jnp.minimum(first, num_positions - size)
     position = self.start + jnp.arange(size)
     self.inside = (position >= first) & (position < first + length)  # [C]
 
   def cut(self, x, axis=0):
-    """The window of x's positions, which are on this axis."""
+    """Returns the window's part of x, whose positions are on this axis."""
     return lax.dynamic_slice_in_dim(x, self.start, self.inside.shape[0], axis)
 
   def put(self, x, y, axis=0):
-    """Writes y into x, at the run's positions only."""
+    """Returns x with y in place of the run's positions."""
     inside = jnp.expand_dims(self.inside, range(1, x.ndim - axis))
     y = jnp.where(inside, y, self.cut(x, axis)).astype(x.dtype)
     return lax.dynamic_update_slice_in_dim(x, y, self.start, axis)

@@ -1,11 +1,11 @@
 """Attention of a few targets to the encoder's states of packed rows.
 
 The decoder's targets look at the states of their own segment, a few targets of
-one segment at a time, without keys and values of the states: the scores
-(x W_q) (E W_k)ᵀ are (x W_q W_kᵀ) Eᵀ and the outputs A (E W_v) are (A E) W_v.
-Two or three targets a segment are far fewer products than two projections of
-each of its positions, in the backward pass as well. As `segment_attention`,
-whose squares are the encoder's side of it, this suits a CPU.
+one segment at a time. Keys and values of the states are not computed: the
+scores (x W_q) (E W_k)ᵀ equal (x W_q W_kᵀ) Eᵀ, and the outputs A (E W_v) equal
+(A E) W_v. For two or three targets in a segment this takes far fewer products
+than projecting each of its positions twice, in the backward pass as well. Like
+`segment_attention`, it suits a CPU.
 
 Axis letters: B batch, L length, M = B·L positions, T targets, N = B·T,
 H num_heads, C positions of the longest segment, D emb_dim.
@@ -23,20 +23,20 @@ from mpt_jax.model.cpu.segment_attention import (
   first_of_segment,
 )
 
-# Targets of one segment that are visited at once.
+# The most targets of one segment that are visited at once.
 _PIECE = 8
 
 
 @flax.struct.dataclass
 class Pieces:
-  """A few targets of a segment each, and where that segment lies.
+  """Pieces of a few targets each, and the segment that they look at.
 
   Attributes:
-    starts: [N] int32, first of the N targets; `count` of them are used.
-    lengths: [N] int32, at most 8.
-    segment_starts: [N] int32, first of the M positions.
-    segment_lengths: [N] int32.
-    count: [] int32.
+    starts: [N] int32, the first target of each piece.
+    lengths: [N] int32, the number of its targets, at most 8.
+    segment_starts: [N] int32, the first position of its segment.
+    segment_lengths: [N] int32, the number of the segment's positions.
+    count: [] int32, the number of pieces; the entries behind are not used.
     longest: positions of the longest segment, at most L.
   """
 
@@ -53,14 +53,14 @@ def suits_targets(
 ) -> bool:
   """Whether pieces take fewer products than projecting keys and values.
 
-  With H heads of K = D / H a target takes 2·H·D products for each position of
-  its segment, two projections 2·D² for each position. The bound leaves half
-  for what pieces waste.
+  With H heads of K = D / H, a target takes 2·H·D products for each position of
+  its segment, and the two projections take 2·D² for each position. The bound
+  allows for pieces that waste as much again.
 
   Args:
     num_targets: N.
     num_positions: M.
-    longest: positions of the longest segment, all being taken as long.
+    longest: positions of the longest segment; all count as that long.
     head_dim: K.
   """
   return 2 * num_targets * longest <= num_positions * head_dim
@@ -72,7 +72,7 @@ def find_pieces(target_segment_ids, segment_ids, longest: int) -> Pieces:
   Args:
     target_segment_ids: [B, T] int, the segment of the same row that a target
       looks at, in runs; 0 is padding.
-    segment_ids: [B, L] int, as of `find_segments`.
+    segment_ids: [B, L] int, see `segment_attention.find_segments`.
     longest: see `find_segments`.
   """
   first = first_of_segment(target_segment_ids)
@@ -97,13 +97,13 @@ def attend_across(queries, states, pieces: Pieces):
   """Attention of each target to the states of its segment.
 
   Args:
-    queries: [N, H, D] float, with the keys' projection in them.
+    queries: [N, H, D] float, already multiplied by the keys' projection.
     states: [M, D].
-    pieces: of `find_pieces`.
+    pieces: what `find_pieces` returns.
 
   Returns:
-    [N, H, D] in the dtype of the queries: means of states, to be projected as
-    values are; 0 at padding.
+    [N, H, D] in the dtype of the queries: means of states, to be multiplied by
+    the values' projection; 0 at padding.
   """
   return _forward_across(queries, states, pieces)[0]
 
@@ -136,7 +136,7 @@ def _backward_across(residuals, gradient):
     own, asked = segment.cut(states), targets.cut(queries)
     inside = targets.inside[:, None, None]
     scores = _scores_across(asked, own, segment.inside)
-    # Targets of the neighbours have other sums: exp could overflow there.
+    # exp could overflow at the neighbours' targets, whose sums differ.
     scores = jnp.where(inside, scores - targets.cut(log_sums), MASKED)
     weights = jnp.exp(scores)
     dy = jnp.where(inside, targets.cut(gradient), 0)
@@ -150,7 +150,7 @@ def _backward_across(residuals, gradient):
     weights = weights.astype(dy.dtype)
     d_own = jnp.einsum("thc,thd->cd", weights, dy)
     d_own += jnp.einsum("thc,thd->cd", d_scores, asked)
-    # Other pieces of the segment add theirs; masked positions have none.
+    # Other pieces of the segment add to it too; masked positions add nothing.
     d_own = segment.cut(d_states) + d_own.astype(d_states.dtype)
     return (
       targets.put(d_queries, jnp.einsum("thc,cd->thd", d_scores, own)),
