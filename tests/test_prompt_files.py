@@ -119,7 +119,7 @@ def test_npz_of_another_program(tmp_path):
   )
   path = tmp_path / "theirs.npz"
   np.savez(path, shared_prompt=shared[0], task_columns=columns, task_rows=rows)
-  with pytest.raises(ValueError, match="theirs.npz does not tell.*--backbone"):
+  with pytest.raises(ValueError, match="theirs.npz does not say.*--backbone"):
     prompt_files.import_prompts([path], "npz")
   np.savez(path, shared_prompt=shared[0], task_columns=columns)
   with pytest.raises(ValueError, match="shared_prompt, task_columns"):
@@ -320,3 +320,35 @@ def test_nothing_heavy_is_imported():
     [sys.executable, "-c", code], capture_output=True, text=True, check=True
   )
   assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    # JAX would take the second row for the third task.
+    ({"task_rows": (2, 2, D)}, r"task_rows': \(3, 2, 24\)}, got"),
+    ({"task_columns": (3, P, 1)}, "the arrays do not fit each other"),
+    ({"shared_prompt": (P, D)}, "shared_prompt must have the axes"),
+    ({"task_rows": None}, "no kind of prompt has the arrays"),
+  ],
+)
+def test_arrays_that_do_not_fit(changes, message, tmp_path):
+  bank = make_bank(None, 2)
+  params = dict(bank.params)
+  for name, shape in changes.items():
+    del params[name]
+    if shape is not None:
+      params[name] = np.zeros(shape, np.float32)
+  path = tmp_path / "x.safetensors"
+  save_file(params, path, {FORMAT: json.dumps(bank.fields)})
+  with pytest.raises(ValueError, match=f"x.safetensors .*{message}"):
+    load_bank(path)
+
+
+def test_names_that_are_fewer_than_the_prompts(tmp_path):
+  bank = make_bank(None, 2)
+  path = tmp_path / "x.safetensors"
+  fields = {**bank.fields, "names": ["a", "b"]}
+  save_file(bank.params, path, {FORMAT: json.dumps(fields)})
+  with pytest.raises(ValueError, match="2 names and 3 slots for 3 prompts"):
+    load_bank(path)

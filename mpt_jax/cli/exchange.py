@@ -1,9 +1,10 @@
 """The `mpt` commands that exchange T5s and prompts with other programs.
 
-Like `cli`, this imports what a command needs when it runs.
+Like `main`, this file imports what a command needs when the command runs.
 """
 
-# Of `mpt export`; those after the first are about the programs.
+# Options of `mpt export` that need --to stablehlo. All but the first describe
+# the programs.
 STABLEHLO_OPTIONS = (
   "add",
   "inputs_length",
@@ -17,35 +18,44 @@ def add_commands(command):
   """Adds convert, export and import.
 
   Args:
-    command: as in `cli.make_parser`: (name, function, text) -> its parser.
+    command: as in `main.make_parser`: (name, function, text) -> its parser.
   """
+  _add_convert(command)
+  _add_export(command)
+  _add_import(command)
+
+
+def _add_convert(command):
   sub = command(
     "convert",
     _convert,
-    "A T5 of Hugging Face's or t5x's as a folder of ours.",
+    "Convert a T5 of Hugging Face or t5x to a folder that mpt reads.",
   )
   sub.add_argument(
     "source",
     metavar="SRC",
-    help="Hugging Face folder, or a t5x checkpoint (its newest step)",
+    help="Hugging Face folder, or a t5x checkpoint (its newest step is used)",
   )
   sub.add_argument("--out", required=True, metavar="DIR", help="a new folder")
   sub.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
     default="float32",
-    help="of the weights on disk (default: %(default)s)",
+    help="type of the weights on disk (default: %(default)s)",
   )
   sub.add_argument(
     "--vocabulary",
     metavar="FILE",
-    help="sentencepiece model, or 'bytes' (ByT5); by default the source's",
+    help="sentencepiece model, or 'bytes' for ByT5 (default: the source's)",
   )
 
+
+def _add_export(command):
   sub = command(
     "export",
     _export,
-    "Prompts as a PEFT adapter, as a NumPy file, or compiled with their T5.",
+    "Export prompts as a PEFT adapter, as a NumPy file, or compiled with their"
+    " T5.",
   )
   sub.add_argument(
     "prompts", metavar="FILE|DIR", help="a prompt file or run folder"
@@ -62,57 +72,65 @@ def add_commands(command):
     action="extend",
     default=[],
     metavar="NAME",
-    help="only these prompts, in this order",
+    help="export only these prompts, in this order",
   )
   sub.add_argument(
     "--merge",
     action="store_true",
-    help="each as one plain prompt, the shared one times its factors",
+    help="export each prompt as a plain one: the shared one times its factors",
   )
   sub.add_argument(
     "--backbone",
     metavar="DIR",
-    help="check that they belong to this T5; stablehlo: by default the run's",
+    help="check that the prompts belong to this T5 (default for stablehlo: the"
+    " run's)",
   )
   sub.add_argument(
     "--base-model",
     metavar="NAME",
-    help="what PEFT's config names as the model; by default the backbone",
+    help="name of the model in PEFT's config (default: the backbone's folder)",
   )
-  sub = sub.add_argument_group("only with --to stablehlo")
-  sub.add_argument(
+  _add_stablehlo(sub.add_argument_group("only with --to stablehlo"))
+
+
+def _add_stablehlo(group):
+  group.add_argument(
     "--add",
     action="store_true",
-    help="put the prompts into the folder --out, which has the programs",
+    help="add the prompts to the folder --out, which has the programs already",
   )
-  sub.add_argument(
+  group.add_argument(
     "--inputs-length",
     type=int,
     nargs="+",
     metavar="N",
-    help="tokens of an input, a program for each; default: 32, 64, ... up to"
-    " the run's",
+    help="tokens of an input; each number gets a program (default: 32, 64, ..."
+    " up to the run's)",
   )
-  sub.add_argument(
+  group.add_argument(
     "--targets-length",
     type=int,
     metavar="N",
-    help="longest generated text in tokens; default: the run's",
+    help="longest generated text in tokens (default: the run's)",
   )
-  sub.add_argument(
+  group.add_argument(
     "--platforms",
     nargs="+",
     choices=("cpu", "cuda", "rocm", "tpu"),
-    help="where the programs will run; default: cpu cuda tpu",
+    help="where the programs will run (default: cpu cuda tpu)",
   )
-  sub.add_argument(
+  group.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
-    help="of weights and computation; default: the T5's",
+    help="type of the weights and of the computation (default: the T5's)",
   )
 
+
+def _add_import(command):
   sub = command(
-    "import", _import, "Prompts of PEFT or google-research/prompt-tuning in."
+    "import",
+    _import,
+    "Import prompts of PEFT or google-research/prompt-tuning.",
   )
   sub.add_argument(
     "source",

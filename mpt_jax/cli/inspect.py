@@ -14,16 +14,17 @@ from mpt_jax.prompts.parametrization import PromptConfig
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
-  """Trainable parameters as the paper counts them.
+  """Counts trainable parameters as the paper does.
 
-  One target: (l·d) + (l + d); a group of τ targets that share P*: (l·d) +
-  (l + d)·τ, Wang et al. (2023), section 3; factors of rank R count R times.
-  Prompts are kept in this form. For comparison there are the numbers of the
-  merged form too: a plain prompt P* ∘ (u vᵀ) of l·d for each task.
+  For MPT one target has (l·d) + (l + d), and a group of τ targets that share
+  P* has (l·d) + (l + d)·τ (Wang et al., 2023, section 3); factors of rank R
+  count R times. Files hold prompts in this form. For comparison, the merged
+  form is counted too: a plain prompt of l·d for each task.
 
   Args:
     prompts: the shape of the bank.
-    backbone: the T5, for the share of it; None where it is not known.
+    backbone: the T5 that the numbers are compared with; None if it is not
+      known.
     emb_dim: d.
 
   Returns:

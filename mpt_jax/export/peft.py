@@ -1,8 +1,8 @@
-"""PEFT's adapters of soft prompts, written and read without PEFT or PyTorch.
+"""Writes and reads PEFT's adapters of soft prompts, without PEFT or PyTorch.
 
 An adapter is a folder with `adapter_config.json` and
-`adapter_model.safetensors`. It holds the prompts of one group. Which method of
-PEFT's holds which kind of prompt is said by `Kind.peft_type`:
+`adapter_model.safetensors`. It holds the prompts of one group. `Kind.peft_type`
+says which of PEFT's methods holds a kind of prompt:
 
   MULTITASK_PROMPT_TUNING   P* and the factors of tasks that share it
   PROMPT_TUNING             one plain soft prompt: a teacher, a merged prompt
@@ -23,7 +23,7 @@ from mpt_jax.prompts.parametrization import KINDS, PromptConfig, read_sizes
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
-PROMPT = "prompt_embeddings"  # The tensor that all these methods have.
+PROMPT = "prompt_embeddings"  # The tensor that each of these methods has.
 
 
 def is_adapter(folder) -> bool:
@@ -130,7 +130,7 @@ def read_adapter(folder, encoder_half: bool = False):
   if method not in kinds:
     raise ValueError(
       f"{folder} is a PEFT adapter of {method}; only {' and '.join(kinds)} are"
-      " soft prompts that T5's encoder gets in front of its input"
+      " soft prompts in front of the encoder's input"
     )
   kind = kinds[method]
   names = kind.peft_names
@@ -140,7 +140,7 @@ def read_adapter(folder, encoder_half: bool = False):
       f"the tensors of {folder} must be {', '.join(names)}, got"
       f" {', '.join(sorted(tensors))}"
     )
-  # Every float of 16 bits is one of 32 bits too.
+  # float32 holds every float of 16 bits exactly.
   arrays = {
     theirs: np.ascontiguousarray(tensors[theirs], np.float32)
     for theirs in names
@@ -149,11 +149,11 @@ def read_adapter(folder, encoder_half: bool = False):
   length = fields["num_virtual_tokens"]
   if rows > length and not encoder_half:
     raise ValueError(
-      f"{folder} has num_transformer_submodules=2: a prompt of the decoder"
-      " beside the encoder's, which ours have not. Train it with"
-      " num_transformer_submodules=1, or take the encoder's half alone (mpt"
-      " import: --encoder-half), as PEFT's generate does; its logits in"
-      " training were other ones"
+      f"{folder} has num_transformer_submodules=2: a prompt for the decoder"
+      " beside the encoder's, which prompts here do not have. Train it with"
+      " num_transformer_submodules=1, or take only the encoder's half (mpt"
+      " import: --encoder-half), as PEFT's generate does. PEFT's training used"
+      " both halves, so the logits differ"
     )
   params = {}
   for theirs, name in names.items():
@@ -167,12 +167,12 @@ def read_adapter(folder, encoder_half: bool = False):
 
 
 def _tensors(folder):
-  """The adapter's tensors; PEFT before 0.7 wrote a file of PyTorch's."""
+  """Opens the adapter's tensors. PEFT before 0.7 wrote them with PyTorch."""
   old = folder / "adapter_model.bin"
   if old.is_file() and not (folder / TENSORS).is_file():
     return TorchFiles(folder, [old])
   if not (folder / TENSORS).is_file():
-    raise FileNotFoundError(f"{folder} has {CONFIG}, but no {TENSORS}")
+    raise FileNotFoundError(f"{folder} has {CONFIG} but no {TENSORS}")
   return TensorFiles(folder, [folder / TENSORS])
 
 

@@ -1,9 +1,9 @@
-"""Prompts out to other programs' files, and in from them.
+"""Exports prompts to files of other programs, and imports them from there.
 
-  peft         a folder that PEFT loads, see `peft_format`
-  npz          the bank's arrays in one NumPy file, and what else it knows
+  peft         a folder that PEFT loads; see `peft`
+  npz          all arrays and fields of the bank in one NumPy file
   safetensors  our own format, for a part of a bank or for merged prompts
-  npy          in only: one [P, D] prompt of google-research/prompt-tuning
+  npy          import only: one [P, D] prompt of google-research/prompt-tuning
 
 Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups.
 """
@@ -28,15 +28,13 @@ from mpt_jax.prompts.bank import (
   select,
 )
 from mpt_jax.prompts.kind import GROUPS, TASKS
-from mpt_jax.prompts.parametrization import (
-  read_sizes,
-  recognise_kind,
-)
+from mpt_jax.prompts.parametrization import read_sizes, recognise_kind
 from mpt_jax.prompts.plain import plain_params
 
 EXPORTS = ("peft", "npz", "safetensors")
 IMPORTS = ("peft", "npz", "npy")
-# Beside an adapter: what PEFT has no place for. Above several: their order.
+# The name of a file with what PEFT has no place for. Each adapter has one; a
+# folder of several adapters has one more, which says their order.
 NOTES = "mpt_jax.json"
 
 
@@ -54,8 +52,8 @@ def export_prompts(
   Args:
     bank: the prompts; `bank.select` and `bank.merge` make such banks.
     how: one of `EXPORTS`.
-    out: the file, or PEFT's folder; there must be nothing yet.
-    backbone: the prompts' T5, to be checked, and for PEFT's config.
+    out: the file or, for PEFT, the folder. It must not exist.
+    backbone: the prompts' T5, to be checked; PEFT's config describes it.
     base_model: the model that PEFT's config names. By default it is the
       backbone's folder, if that is one of Hugging Face's.
 
@@ -63,7 +61,8 @@ def export_prompts(
     Lines that say what was written.
 
   Raises:
-    ValueError: `out` exists, the T5 is another, or an unknown `how`.
+    ValueError: `out` exists, the prompts belong to another T5, PEFT has no
+      method for them, or `how` is unknown.
   """
   if how not in EXPORTS:
     raise ValueError(f"--to must be one of {', '.join(EXPORTS)}, got {how!r}")
@@ -93,7 +92,7 @@ def _write_npz(bank, out):
 
 
 def _write_adapters(bank, out, details):
-  """Adapters in a folder that takes its name when all is written."""
+  """Writes adapters into a folder that appears when it is complete."""
   parts = _one_adapter_each(bank)
   folders = [pathlib.Path()]
   if len(parts) > 1:
@@ -119,7 +118,7 @@ def _write_adapters(bank, out, details):
 
 
 def _one_adapter_each(bank):
-  """Banks of one group each."""
+  """Splits a bank into banks of one group each."""
   members = [[] for _ in range(bank.config.num_groups)]
   for name, group in zip(bank.names, bank.groups, strict=True):
     members[group].append(name)
@@ -130,7 +129,7 @@ def _one_adapter_each(bank):
 
 
 def _folder_names(parts):
-  """A folder's name for each: its one prompt's, or its group's number."""
+  """Names a folder for each part: by its one prompt, or by its group."""
   taken = set()
   for number, part in enumerate(parts):
     name = part.names[0] if len(part.names) == 1 else f"group_{number}"
@@ -163,21 +162,21 @@ def import_prompts(
   """Reads other programs' prompts as one bank.
 
   Args:
-    sources: files, or PEFT's folders (or a folder of such).
+    sources: files, or PEFT's folders (or folders of them).
     how: one of `IMPORTS`.
-    backbone: the T5 that the prompts were trained on. None: what the source
-      knows of it.
-    names: of all prompts, in their order. Empty: those that the source has, or
-      else its file's or folder's name.
-    encoder_half: see `peft_format.read_adapter`.
+    backbone: the T5 that the prompts were trained on. None takes the one that
+      the source names.
+    names: names of all prompts, in their order. If empty, they are those in
+      the source, or are made from the names of files and folders.
+    encoder_half: see `peft.read_adapter`.
 
   Returns:
-    The bank. Prompts of unknown labels and templates have neither, so that
-    prediction with them decodes and takes the text as it is.
+    The bank. Prompts whose labels and template are not known have neither, so
+    prediction with them generates, and takes the text as it is.
 
   Raises:
-    FileNotFoundError: a source is not there.
-    ValueError: a source is not what it should be, or does not fit the T5.
+    FileNotFoundError: a source does not exist.
+    ValueError: a source has another format, or does not fit the T5.
   """
   if how not in IMPORTS:
     raise ValueError(f"--from must be one of {', '.join(IMPORTS)}, got {how!r}")
@@ -191,14 +190,14 @@ def import_prompts(
   }[how]
   banks = [read(pathlib.Path(source)) for source in sources]
   if names:
-    # Before they are one, as files of several folders may be called alike.
+    # Rename first: files of several folders may have the same name.
     banks = _rename(banks, names)
   bank = concatenate(banks)
   for name, array in bank.params.items():
     if not np.isfinite(array).all():
       raise ValueError(
         f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
-        " large numbers, so the prompts are of no use"
+        " large numbers, so the prompts cannot be used"
       )
   if identity is not None and bank.emb_dim != config.emb_dim:
     raise ValueError(
@@ -209,7 +208,7 @@ def import_prompts(
 
 
 def _rename(banks, names):
-  """The banks with these names, in their order."""
+  """Gives the prompts of all banks new names, in their order."""
   old = [name for bank in banks for name in bank.names]
   if len(names) != len(old) or len(set(names)) < len(names):
     raise ValueError(
@@ -231,10 +230,10 @@ def _rename(banks, names):
 
 
 def _bank(params, names, groups, fingerprint, where):
-  """A bank of prompts of which nothing more is known."""
+  """Makes a bank of prompts whose labels and templates are not known."""
   if fingerprint is None:
     raise ValueError(
-      f"{where} does not tell which T5 its prompts belong to; give --backbone"
+      f"{where} does not say which T5 its prompts belong to; give --backbone"
     )
   slots = tuple(
     {"task": name, "label_names": None, "template": None} for name in names
@@ -272,8 +271,8 @@ def _read_adapter(path, fingerprint, encoder_half):
     named = notes.get("names", ()) if isinstance(notes, dict) else ()
     if len(named) not in (0, num_tasks):
       raise ValueError(
-        f"{path / NOTES} names {len(named)} prompts, but the adapter"
-        f" has {num_tasks}; remove the file if the adapter was trained anew"
+        f"{path / NOTES} names {len(named)} prompts, but the adapter has"
+        f" {num_tasks}; remove the file if the adapter was trained again"
       )
     bank = PromptBank.from_fields(params, notes, path / NOTES)
     _check_noted(bank, fingerprint, path)
@@ -298,7 +297,7 @@ def _read_notes(folder):
 
 
 def _load_numpy(path, suffix):
-  """`numpy.load` without pickles."""
+  """Loads a file of NumPy's without unpickling anything."""
   if not path.is_file():
     raise FileNotFoundError(f"no file {path}")
   try:
@@ -345,8 +344,8 @@ def _read_npz(path, fingerprint):
   else:
     if num_groups not in (1, num_tasks):
       raise ValueError(
-        f"{path}: which of the {num_tasks} tasks share which of the"
-        f" {num_groups} shared prompts is not known"
+        f"{path} does not say which of the {num_tasks} tasks share which of"
+        f" the {num_groups} shared prompts"
       )
     names = [path.stem]
     if num_tasks > 1:
@@ -367,7 +366,10 @@ def _read_npy(path, fingerprint):
 
 
 def _floats(path, name, array):
-  """float32 of any floats; NumPy knows saved bfloat16 as two raw bytes only."""
+  """Converts floats of any size to float32.
+
+  NumPy loads a saved bfloat16 as two raw bytes, because it has no such type.
+  """
   if array.dtype == np.dtype("V2"):
     array = array.view(ml_dtypes.bfloat16)
   if array.dtype not in (
@@ -378,6 +380,8 @@ def _floats(path, name, array):
   ):
     raise ValueError(f"{path}: {name} must hold floats, got {array.dtype}")
   if array.ndim not in (2, 3):
-    raise ValueError(f"{path}: {name} has shape {array.shape}")
+    raise ValueError(
+      f"{path}: {name} must have 2 or 3 axes, got the shape {array.shape}"
+    )
   with np.errstate(over="ignore"):  # `import_prompts` looks for infinities.
     return np.ascontiguousarray(array, np.float32)

@@ -25,7 +25,7 @@ FORMAT = "mpt_jax.prompts"
 
 @dataclasses.dataclass(frozen=True)
 class PromptBank:
-  """Trained prompts, as they are kept in a file.
+  """Trained prompts, as a prompt file holds them.
 
   Attributes:
     params: the arrays of the bank's kind by name, float32; see
@@ -33,9 +33,9 @@ class PromptBank:
     names: the N slots' names.
     groups: the N slots' groups.
     backbone: fingerprint of the T5 that they were trained on.
-    slots: for each slot a dict of what prediction needs: "task",
-      "label_names" (or None), "template" (or None), and the metrics of the
-      step that the prompt is from.
+    slots: for each slot a dict for prediction: "task", "label_names" (or
+      None), "template" (or None), and "metrics", those of the step at which
+      the prompt was taken.
   """
 
   params: dict
@@ -66,7 +66,7 @@ class PromptBank:
 
   @property
   def fields(self) -> dict:
-    """All but the arrays, as JSON has it."""
+    """Everything but the arrays, as JSON values."""
     return {
       "names": list(self.names),
       "groups": list(self.groups),
@@ -76,7 +76,7 @@ class PromptBank:
 
   @classmethod
   def from_fields(cls, params, fields, where) -> "PromptBank":
-    """The bank of these arrays and `fields`.
+    """Makes a bank from its arrays and its `fields`.
 
     Raises:
       ValueError: one of them is missing or does not fit the others; the
@@ -111,10 +111,13 @@ class PromptBank:
       )
 
   def index(self, name: str) -> int:
-    """The slot of a name, or of a task that has one slot only.
+    """Finds a slot by its name, or by a task that has only one slot.
+
+    Returns:
+      The slot's number.
 
     Raises:
-      ValueError: no such slot; the message lists those there are.
+      ValueError: there is no such slot; the message lists the slots' names.
     """
     if name in self.names:
       return self.names.index(name)
@@ -126,12 +129,12 @@ class PromptBank:
     )
 
   def save(self, path):
-    """Writes a safetensors file, in one move; to gs:// as well."""
-    # One entry: the library writes several in any order, and equal banks
-    # should be equal files.
+    """Writes a safetensors file in one move. The path may be on gs://."""
+    # One entry holds all fields: the library writes several entries in any
+    # order, and equal banks should give equal files.
     metadata = {FORMAT: json.dumps(self.fields)}
     tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
-    # The library's own `save_file` lets no other user read.
+    # The library's own `save_file` writes files that no other user can read.
     files.write_bytes(path, safetensors.numpy.save(tensors, metadata))
 
 
@@ -157,15 +160,17 @@ def check_backbone(
 
 
 def load_bank(path, backbone: str | None = None) -> PromptBank:
-  """Reads a prompt file, or that of a run folder: its best or last prompts.
+  """Reads a prompt file, or the best prompts of a run folder.
 
   Args:
-    path: a file of `PromptBank.save`, or a run's model_dir, on gs:// as well.
-    backbone: fingerprint of the T5 that will use it, to be checked.
+    path: a file of `PromptBank.save`, or a run's model_dir. Either may be on
+      gs://. A run that evaluated nothing has its last prompts as the best.
+    backbone: fingerprint of the T5 that will use the prompts, to be checked;
+      None for no check.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: not a prompt file, or prompts of another T5.
+    ValueError: it is no prompt file, or its prompts belong to another T5.
   """
   path = epath.Path(path)
   if path.is_dir():
@@ -174,7 +179,7 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
         f"{path} holds no prompts: a run folder has prompts/best.safetensors"
         " once a checkpoint was written"
       )
-    # t5x keeps no best step.
+    # A run under t5x has no best step.
     best = path / "prompts" / "best.safetensors"
     path = best if best.is_file() else path / "prompts" / "last.safetensors"
   if not path.is_file():
@@ -186,8 +191,8 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
     params = safetensors.numpy.load(data)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a safetensors file: {error}") from error
-  # The library reads metadata of local files alone. The header is JSON behind
-  # its length in 8 bytes.
+  # The library reads the metadata of local files only, so read it here. The
+  # first 8 bytes are the length of the header, which follows them as JSON.
   header = data[8 : 8 + int.from_bytes(data[:8], "little")]
   metadata = json.loads(header).get("__metadata__", {})
   if FORMAT not in metadata:
@@ -206,10 +211,15 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
 
 
 def select(bank: PromptBank, names) -> PromptBank:
-  """The bank of some slots only, in the order of their names.
+  """Makes a bank of some of the slots.
+
+  Args:
+    bank: the bank.
+    names: the slots, in the order that they are to have; see
+      `PromptBank.index`.
 
   Raises:
-    ValueError: no such slot, or one named twice.
+    ValueError: there is no such slot, or one is named twice.
   """
   chosen = [bank.index(name) for name in names]
   if len(set(chosen)) < len(chosen):
@@ -230,7 +240,7 @@ def select(bank: PromptBank, names) -> PromptBank:
 
 
 def merge(bank: PromptBank) -> PromptBank:
-  """The bank as N plain prompts, each in a group of its own."""
+  """Makes a bank of plain prompts, one for each slot: the composed ones."""
   return PromptBank(
     plain_params(bank.composed),
     bank.names,
@@ -241,11 +251,13 @@ def merge(bank: PromptBank) -> PromptBank:
 
 
 def concatenate(banks) -> PromptBank:
-  """The slots of several banks, one after the other; none share a P*.
+  """Puts the slots of several banks one after the other.
+
+  Slots that share arrays still do; slots of different banks do not.
 
   Raises:
-    ValueError: prompts of different shapes or of different T5s, or two of one
-      name.
+    ValueError: the prompts have different shapes or belong to different T5s,
+      or two have the same name.
   """
   first, *others = banks
   for bank in others:

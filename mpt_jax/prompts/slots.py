@@ -19,15 +19,16 @@ class Slot:
   Attributes:
     task: name of the seqio task.
     shots: training examples per class, None for all.
-    seed: of the draw of the shots and of the prompt's random start.
+    seed: seed of the draw of the shots and of the prompt's random start.
     label: tells slots apart that differ in nothing else (a method's name).
-    group: slots of the same group share P*; None is a group of its own.
+    group: slots of the same group share P*; None makes a group of this slot
+      alone.
     init: the start: "vocabulary", "random", "text:WORDS" or, from the bank
       `source`, "task:NAME" (that task's prompt: SPoT) or one of "mean_matrix",
       "mean_factors", "shared_only" (P* with factors from the source tasks').
     source: prompt file or run folder that `init` reads.
     train_factors: False keeps the factors at their start.
-    learning_rate_scale: factor on this slot's learning rates.
+    learning_rate_scale: factor on the slot's learning rates.
   """
 
   task: str
@@ -62,7 +63,7 @@ def make_slots(
   source=None,
   train_factors=True,
 ) -> tuple[Slot, ...]:
-  """The product of tasks, shots and seeds as slots.
+  """Makes a slot for each combination of task, shots and seed.
 
   Args:
     tasks: task names.
@@ -94,13 +95,13 @@ def make_slots(
       raise ValueError(
         f"{name} must be a tuple of whole numbers, as in (0, 1), got {values!r}"
       )
-  group = lambda k, s: {"none": None, "all": "all"}.get(share, f"k{k}_s{s}")
+  groups = {"none": None, "all": "all"}
   return tuple(
     Slot(
       t,
       k,
       s,
-      group=group(k, s),
+      group=groups.get(share, f"k{k}_s{s}"),
       init=init,
       source=source,
       train_factors=train_factors,

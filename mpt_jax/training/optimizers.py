@@ -1,4 +1,4 @@
-"""Optimizers: AdamW with a rate per prompt for a bank, Adafactor for a T5."""
+"""Optimizers: AdamW for prompts, each at its own rate; Adafactor for a T5."""
 
 import dataclasses
 
@@ -23,13 +23,13 @@ class OptimizerConfig:
 
   Attributes:
     name: "adamw", or "adafactor" (T5's own; for trainable="everything").
-    learning_rate: of P*, and of a whole T5; with Adafactor relative to each
-      parameter's own size.
-    factor_learning_rate: of the factors of the tasks (u and v), and of the
-      arrays of other kinds that name it; see `kind.Leaf.rate`.
+    learning_rate: learning rate of P*, or of a whole T5. With Adafactor it is
+      relative to each parameter's own size.
+    factor_learning_rate: learning rate of the tasks' factors (u and v), and of
+      the arrays of other kinds of prompts that name it; see `kind.Leaf.rate`.
     weight_decay: AdamW's decoupled decay, multiplied by the learning rate.
-    clip_norm: largest gradient norm of each independent group of the bank
-      (of the whole tree where everything trains); 0 for none.
+    clip_norm: largest gradient norm of each independent group of the bank, or
+      of the whole tree if everything trains; 0 disables clipping.
     schedule: "linear" to zero at the last step, "constant", or "rsqrt" (1 /
       sqrt(step) from the end of the warm-up on); each after a linear warm-up.
     warmup_fraction: share of all steps spent on the warm-up, in [0, 1].

@@ -1,4 +1,4 @@
-"""A run's folder: its settings, its prompt files, its best prompts."""
+"""A run's folder: its settings, its prompt files and its best prompts."""
 
 import json
 
@@ -15,11 +15,12 @@ SETTINGS = run_settings.FILE
 
 
 def init_best(model, trainable):
-  """The best prompts so far: none.
+  """Makes the record of the best prompts, before any evaluation.
 
   Returns:
-    {"metric": [G], "step": [G], "values": [N], "prompt": tree}: the best mean
-    metric of each group, its step, its tasks' values, and the prompts then.
+    {"metric": [G], "step": [G], "values": [N], "prompt": tree}: for each group
+    its best mean metric, the step of it, its tasks' values and its prompts at
+    that step.
   """
   num_groups = max(model.groups) + 1
   best = {
@@ -33,7 +34,7 @@ def init_best(model, trainable):
 
 
 def update_best(best, trainable, metrics, model, names, step):
-  """Takes over the prompts of each group whose mean metric is its best.
+  """Records the prompts of each group whose mean metric is its best so far.
 
   Args:
     best: see `init_best`.
@@ -65,12 +66,12 @@ def update_best(best, trainable, metrics, model, names, step):
 
 
 def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
-  """The bank of a prompt tree, with what prediction needs to know.
+  """Makes a bank of a prompt tree, with all that prediction needs.
 
   Args:
     setup: the loaded experiment.
     prompt: the prompt tree.
-    metrics: for each slot a dict of metrics of these prompts; or nothing.
+    metrics: for each slot a dict of the metrics of these prompts; may be empty.
   """
   slots = tuple(
     {
@@ -93,7 +94,10 @@ def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
 
 
 def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
-  """The bank at each group's best evaluation; `last` before the first one."""
+  """Makes the bank of each group's best evaluation.
+
+  Before the first evaluation it is `last`.
+  """
   if not best["step"].all():
     return last
   metrics = [
