@@ -1,11 +1,10 @@
-"""The plain English text of pretraining, and the vocabulary trained on it.
+"""The plain English text of pretraining.
 
 The texts of the held-out tasks are not in it.
 """
 
 import csv
 import io
-import itertools
 import os
 import pathlib
 import random
@@ -15,19 +14,6 @@ import zipfile
 
 from mpt_jax.io import cache, files
 from mpt_jax.tasks.public import debian, packages, readers, sources
-
-NUM_EXTRA_IDS = 100
-# Words of instructions and labels; the vocabulary gets a piece for each.
-INSTRUCTION_WORDS = (
-  "yes no true false maybe good bad great terrible positive negative happy sad"
-  " up down left right hot cold red blue green black white one two three four"
-  " a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K"
-  " options option question context answer text label class category topic"
-  " sentiment review classify choose pick decide correct spelling sentence next"
-  " headline word words meaning definition same different related unrelated"
-  " about which what is this the first second like dislike love hate joke real"
-  " serious sarcastic relevant irrelevant summary title describe"
-).split()
 
 
 def corpus_path() -> pathlib.Path:
@@ -126,47 +112,3 @@ def write_corpus(path: str | os.PathLike | None = None) -> pathlib.Path:
   random.Random(0).shuffle(texts)
   files.write_text(path, "\n".join(texts) + "\n")
   return path
-
-
-def train_vocabulary(
-  corpus: str | os.PathLike,
-  path: str | os.PathLike,
-  *,
-  num_pieces: int = 8000 - NUM_EXTRA_IDS,
-) -> None:
-  """Trains a sentencepiece model with T5's special ids and normalisation.
-
-  Args:
-    corpus: a text file, one text per line.
-    path: the `.model` file to write.
-    num_pieces: pieces in the model; seqio adds the 100 sentinels above them.
-  """
-  import sentencepiece
-
-  labels = [
-    word for source in sources.SOURCES.values() for word in source.label_names
-  ]
-  # Often enough to be kept whole, as they would be in a larger corpus.
-  words = sorted({*INSTRUCTION_WORDS, *labels}) * 300
-  model = io.BytesIO()
-  with open(corpus, encoding="utf-8") as lines:
-    sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=itertools.chain(lines, words),
-      model_writer=model,
-      model_type="unigram",
-      vocab_size=num_pieces,
-      pad_id=0,
-      eos_id=1,
-      unk_id=2,
-      bos_id=-1,
-      normalization_rule_name="nmt_nfkc",
-      character_coverage=0.9999,
-      max_sentence_length=20000,
-      input_sentence_size=200000,
-      shuffle_input_sentence=True,
-      num_threads=2,
-      minloglevel=1,
-    )
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_bytes(model.getvalue())

@@ -11,9 +11,8 @@ import dataclasses
 import random
 from collections.abc import Iterator
 
-from mpt_jax.tasks.pretraining import corpus
 from mpt_jax.tasks.pretraining import sources as pretraining_sources
-from mpt_jax.tasks.public import packages, readers
+from mpt_jax.tasks.public import readers
 
 MAX_WORDS = 30
 TAGS_PER_SOURCE = 8
@@ -54,7 +53,7 @@ class ExampleMaker:
     common_words: words for arbitrary labels, one vocabulary piece each.
     rare_words: words for tags, one vocabulary piece each.
     seed: of the tags alone; examples take their own generator.
-    lexical: the makers of examples without labels; see `lexical_makers`.
+    lexical: the makers of examples without labels; see `lexical`.
   """
 
   def __init__(self, sources, common_words, rare_words, seed=0, lexical=()):
@@ -198,105 +197,3 @@ def _rename(rng, name, chance=0.7):
   if name in pretraining_sources.SYNONYMS and rng.random() < chance:
     return rng.choice(pretraining_sources.SYNONYMS[name])
   return name
-
-
-def lexical_makers() -> list:
-  """Returns functions of a generator that make examples without labels."""
-  (path,) = packages.fetch_members("codespell").values()
-  spellings = [
-    tuple(line.strip().split("->"))
-    for line in path.read_text(encoding="utf-8").splitlines()
-    if "->" in line and "," not in line
-  ]
-  synsets = [
-    (words, gloss.partition(";")[0].strip())
-    for part in ("noun", "verb", "adj", "adv")
-    for words, _, gloss in readers.read_wordnet(part)
-  ]
-  synonyms = [words for words, _ in synsets if len(words) > 1]
-  paragraphs = [s for s in corpus.read_brown() if len(s) > 1]
-  sentences = [
-    s for p in corpus.read_brown() for s in p if 4 < s.count(" ") < 25
-  ]
-  articles = corpus.read_news_articles()
-  descriptions = [
-    text.split(". ", 1) for text in corpus.read_debian_texts() if ". " in text
-  ]
-
-  def spelling(rng):
-    wrong, right = rng.choice(spellings)
-    return f"correct spelling: {wrong}", right
-
-  def misspelled(rng):
-    wrong, right = rng.choice(spellings)
-    correct = rng.random() < 0.5
-    word = right if correct else wrong
-    return f"is the spelling right? {word}", "right" if correct else "wrong"
-
-  def define(rng):
-    words, gloss = rng.choice(synsets)
-    return f"which word means: {gloss}", words[0]
-
-  def meaning(rng):
-    words, gloss = rng.choice(synsets)
-    return f"meaning of: {words[0]}", readers.first_words(gloss, 14)
-
-  def matches(rng):
-    words, gloss = rng.choice(synsets)
-    fits = rng.random() < 0.5
-    if not fits:
-      gloss = rng.choice(synsets)[1]
-    return f"word: {words[0]} meaning: {gloss} fits?", "yes" if fits else "no"
-
-  def synonym(rng):
-    words = rng.sample(rng.choice(synonyms), 2)
-    return f"another word for: {words[0]}", words[1]
-
-  def following(rng):
-    paragraph = rng.choice(paragraphs)
-    i = rng.randrange(len(paragraph) - 1)
-    follows = rng.random() < 0.5
-    second = paragraph[i + 1] if follows else rng.choice(sentences)
-    first, second = (readers.first_words(s, 20) for s in (paragraph[i], second))
-    return (
-      f"does b follow a? a: {first} b: {second}",
-      "yes" if follows else "no",
-    )
-
-  def order(rng):
-    words = rng.choice(sentences).split()
-    correct = rng.random() < 0.5
-    if not correct:
-      i = rng.randrange(len(words) - 2)
-      middle = words[i : i + 4]
-      rng.shuffle(middle)
-      correct = middle == words[i : i + 4]
-      words[i : i + 4] = middle
-    return "word order: " + " ".join(words), "right" if correct else "wrong"
-
-  def case(rng):
-    text = readers.first_words(rng.choice(sentences), 12)
-    return f"capitals: {text.lower()}", text
-
-  def title(rng):
-    article = rng.choice(articles)
-    return "headline for: " + readers.first_words(article["text"], 36), (
-      readers.first_words(article["title"], 14)
-    )
-
-  def summary(rng):
-    short, long = rng.choice(descriptions)
-    return "summary: " + readers.first_words(long, 36), (
-      readers.first_words(short, 12)
-    )
-
-  def pick(rng):
-    """Repeats a word that the instruction points at."""
-    words = readers.first_words(rng.choice(sentences), 14).split()
-    name, i = rng.choice((("first", 0), ("second", 1), ("last", -1)))
-    return f"{name} word: " + " ".join(words), words[i]
-
-  return [
-    *(spelling, misspelled, define, meaning, matches, synonym),
-    *(following, order, case, title, summary, pick),
-  ]

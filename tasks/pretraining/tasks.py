@@ -17,6 +17,7 @@ from mpt_jax.io import cache, files
 from mpt_jax.tasks.pretraining import (
   corpus,
   forms,
+  lexical,
   span_corruption,
 )
 from mpt_jax.tasks.pretraining import (
@@ -86,8 +87,8 @@ def write_supervised(
   """
   common, rare = arbitrary_words(load_processor())
   sources = pretraining_sources.load_sources("train")
-  lexical = forms.lexical_makers() if split == "train" else ()
-  maker = forms.ExampleMaker(sources, common, rare, lexical=lexical)
+  makers = lexical.lexical_makers() if split == "train" else ()
+  maker = forms.ExampleMaker(sources, common, rare, lexical=makers)
   if split != "train":
     # The same tags, other texts.
     maker.sources = pretraining_sources.load_sources(split)
