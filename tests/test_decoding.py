@@ -406,11 +406,11 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
 @pytest.mark.parametrize(
   "settings, message",
   [
-    ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+    ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
     ({"temperature": -1.0}, "temperature must be 0 or above"),
     ({"temperature": float("nan")}, "temperature must be 0 or above"),
     ({"temperature": float("inf")}, "temperature must be 0 or above"),
-    ({"temperature": 1.0, "top_k": -1}, "top_k must be from 0"),
+    ({"temperature": 1.0, "top_k": -1}, "top_k must be a whole number"),
     ({"temperature": 1.0, "top_k": VOCAB + 1}, "to vocab_size=5, got 6"),
     ({"temperature": 1.0, "num_beams": 2}, "beam search does not sample"),
     ({"top_k": 3}, "give a temperature above 0"),
@@ -419,4 +419,4 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
 )
 def test_decoder_settings_are_checked(case, settings, message):
   with pytest.raises(ValueError, match=message):
-    decoding.make_decoder(case[0], **settings)
+    decoding.make_decoder(case[0], decoding.Generation(**settings))
