@@ -25,7 +25,7 @@ LONG_TARGETS = 128
 MAX_BYTES = 2**30
 # What compiling another shape costs, in positions times parameters: some
 # seconds of a CPU.
-_COMPILING = 1e11
+COMPILING = 1e11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Batch:
     members: indices of the examples, one for each of the first rows.
     num_rows: B, rows of padding included.
     row_length: L, encoder positions of a row, the prompt included.
-    num_positions: positions of the row into which the examples are joined for
-      the encoder, without padding between them; None if they are not.
+    joined: rows and positions of the arrays into which `join_rows` puts the
+      examples for the encoder, without padding between them; None if the
+      encoder gets plain rows.
+    by_segments: whether the encoder attends example by example, which suits
+      long rows on a CPU.
   """
 
   members: list[int]
   num_rows: int
   row_length: int
-  num_positions: int | None = None
-
-  @property
-  def joined(self) -> bool:
-    return self.num_positions is not None
+  joined: tuple[int, int] | None = None
+  by_segments: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,63 +100,143 @@ class Memory:
     return features * self._width
 
   def _rows(self, row_length, decoder):
-    attention = 8 * self.config.num_heads * row_length
+    # Rows may be packed, and are then twice as long.
+    attention = 16 * self.config.num_heads * row_length
     encoder = row_length * (self._layer + attention)
     states = row_length * self.config.emb_dim * self._width
     return max(1, int(self.max_bytes // (states + max(encoder, decoder))))
 
 
-def cut_batches(
-  sizes, row_lengths, fitting, *, worth=0.0, joined=False, row_multiple=1
+def plain_batches(
+  sizes, row_lengths, fitting, worth=0.0, row_multiple=1
 ) -> list[Batch]:
-  """Cuts examples into batches, the longest examples first.
+  """Batches of plain rows, examples of like length together.
 
   Args:
     sizes: for each example its encoder positions, the prompt included.
     row_lengths: the lengths that rows may have, see `row_lengths`.
     fitting: row length -> rows that a batch may have.
-    worth: positions of padding that another row length must save.
-    joined: join the examples of a batch for the encoder.
+    worth: see `choose_lengths`.
     row_multiple: B is a multiple of this.
 
   Returns:
-    Batches that together have each example once. They depend on the arguments
-    alone, so equal calls are computed alike.
+    Batches that together have each example once, the longest first. They
+    depend on the arguments alone, so equal calls are computed alike.
   """
-  rest = sorted(range(len(sizes)), key=lambda i: -sizes[i])
-  if not rest:
-    return []
+  rest, batches = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
-  num_positions = None
-  if joined:
-    num_positions = _joined_positions(sizes, fitting(max(lengths)))
-  batches = []
   while rest:
     row_length = min(n for n in lengths if n >= sizes[rest[0]])
     most = fitting(row_length)
-    if joined:
-      # Some to spare for rows that are shorter than the first.
-      most = min(most, -(-num_positions * 5 // (4 * row_length)))
-      total = np.cumsum([sizes[i] for i in rest[:most]])
-      count = int(np.searchsorted(total, num_positions, "right"))
-    else:
-      # Batches of about as many rows: a small last one costs as much time.
-      count = -(-len(rest) // -(-len(rest) // most))
+    # Batches of about as many rows: a small last one costs as much time.
+    count = -(-len(rest) // -(-len(rest) // most))
     num_rows = min(most, next_count(count))
     num_rows = -(-num_rows // row_multiple) * row_multiple
-    batches.append(Batch(rest[:count], num_rows, row_length, num_positions))
+    batches.append(Batch(rest[:count], num_rows, row_length))
     rest = rest[count:]
   return batches
 
 
-def _joined_positions(sizes, most_rows):
-  """Positions of joined rows, the same for all batches of a call."""
-  total, longest = sum(sizes), max(sizes)
+def packed_batches(sizes, row_lengths, fitting) -> list[Batch]:
+  """Batches of one shape, their short examples packed for the encoder.
+
+  Each batch has short and long examples, which fill rows of the length of two
+  well.
+
+  Args:
+    sizes, row_lengths, fitting: as for `plain_batches`.
+  """
+  order = _longest_first(sizes)
+  (row_length,) = choose_lengths(sizes, row_lengths, np.inf)
+  count = -(-len(order) // fitting(row_length))
+  parts = [order[k::count] for k in range(count)]
+  width = 2 * row_length
+  most = max(_first_fit([sizes[i] for i in part], width)[0] for part in parts)
+  num_rows = min(fitting(row_length), next_count(len(parts[0])))
+  joined = (next_size(most), width)
+  return [Batch(part, num_rows, row_length, joined) for part in parts]
+
+
+def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
+  """Batches of like length, the encoder getting their examples in one row.
+
+  Args:
+    sizes, row_lengths, fitting, worth: as for `plain_batches`.
+  """
+  rest, batches = _longest_first(sizes), []
+  lengths = choose_lengths(sizes, row_lengths, worth)
+  total, longest = sum(sizes), sizes[rest[0]]
   most = max(LONG_ROW, longest)
-  count = max(-(-total // most), -(-len(sizes) // most_rows))
-  # Up to one example less fits at the end of each but the last.
+  count = max(-(-total // most), -(-len(sizes) // fitting(max(lengths))))
+  # Up to one example less fits at the end of each batch but the last.
   needed = total if count == 1 else total // count + longest
-  return min(most, next_size(needed))
+  positions = min(most, next_size(needed))
+  while rest:
+    row_length = min(n for n in lengths if n >= sizes[rest[0]])
+    # Some to spare for rows that are shorter than the first.
+    most = min(fitting(row_length), -(-positions * 5 // (4 * row_length)))
+    ends = np.cumsum([sizes[i] for i in rest[:most]])
+    count = int(np.searchsorted(ends, positions, "right"))
+    num_rows = min(most, next_count(count))
+    joined = (1, positions)
+    batches.append(Batch(rest[:count], num_rows, row_length, joined, True))
+    rest = rest[count:]
+  return batches
+
+
+def join_rows(batch, shape):
+  """Joins the encoder's plain rows into other rows without their padding.
+
+  Args:
+    batch: encoder_* arrays [B, L] of `batches.make_batch` with pack=False.
+    shape: rows and positions of the arrays to be made. Each example goes into
+      the first row that has room for it.
+
+  Returns:
+    The encoder_* arrays of that shape, segment b + 1 being row b, and places
+    [B, L] int32: where in the flattened arrays each row's positions are.
+    Places of padding are arbitrary, but valid.
+
+  Raises:
+    ValueError: the examples do not fit.
+  """
+  present = batch["encoder_segment_ids"] > 0
+  lengths = present.sum(axis=1)
+  needed, starts = _first_fit(lengths, shape[1])
+  if needed > shape[0]:
+    raise ValueError(
+      f"the examples need {needed} rows of {shape[1]} positions, got {shape[0]}"
+    )
+  positions = np.arange(present.shape[1])
+  places = np.where(present, np.array(starts)[:, None] + positions, 0)
+  numbers = np.arange(1, len(present) + 1, dtype=np.int32)[:, None]
+  batch = {**batch, "encoder_segment_ids": np.where(present, numbers, 0)}
+  joined = {}
+  for name, array in batch.items():
+    joined[name] = np.zeros(shape, array.dtype)
+    joined[name].reshape(-1)[places[present]] = array[present]
+  return joined, places.astype(np.int32)
+
+
+def _longest_first(sizes):
+  return sorted(range(len(sizes)), key=lambda i: -sizes[i])
+
+
+def _first_fit(lengths, width):
+  """Puts lengths into rows: how many rows, and where each begins, row by row.
+
+  >>> _first_fit([6, 5, 4, 3], 10)
+  (2, [0, 10, 6, 15])
+  """
+  used, starts = [], []
+  for length in lengths:
+    fits = (row for row, n in enumerate(used) if n + length <= width)
+    row = next(fits, len(used))
+    if row == len(used):
+      used.append(0)
+    starts.append(row * width + used[row])
+    used[row] += int(length)
+  return len(used), starts
 
 
 def choose_lengths(sizes, row_lengths, worth=0.0) -> list[int]:
@@ -186,14 +266,6 @@ def choose_lengths(sizes, row_lengths, worth=0.0) -> list[int]:
       break
     chosen.add(best)
   return sorted(chosen)
-
-
-def worth_of_a_shape(num_parameters: int, joined: bool) -> float:
-  """Positions of padding that pay for compiling another shape.
-
-  The encoder does not see the padding of rows that are joined for it.
-  """
-  return (4 if joined else 1) * _COMPILING / num_parameters
 
 
 def cut_candidates(candidates, target_length: int) -> list[list]:

@@ -23,7 +23,7 @@ from mpt_jax.backbones.backbone import (
   check_vocabulary,
   load_backbone,
 )
-from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
+from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.io import run_settings
@@ -34,7 +34,7 @@ from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 
-# Up to this length attention over whole rows is as fast as going by segments,
+# Up to this length attention over packed rows is as fast as going by segments,
 # and it compiles in a third of the time.
 SHORT_ROW = 128
 
@@ -79,8 +79,8 @@ class Engine:
     targets_length: longest output of `generate` in tokens.
     batch_size: rows of a batch at most.
     generation: how `generate` chooses tokens.
-    joined: let the encoder get the examples of a batch in one long row, and
-      attend example by example. None: if they are long and this is one CPU.
+    joins: let the encoder get the examples of a batch without padding between
+      them. None: if this is one CPU.
 
   Attributes:
     num_prompts: N, 0 for the T5 alone.
@@ -106,14 +106,12 @@ class Engine:
     targets_length: int = run_settings.TARGETS_LENGTH,
     batch_size: int = 64,
     generation: Generation = GREEDY,
-    joined: bool | None = None,
+    joins: bool | None = None,
   ):
     self.config, self.mesh = config, mesh
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
-    if joined is None and not segment_attention.suits_devices():
-      joined = False
-    self._joined = joined
+    self._joins = segment_attention.suits_devices() if joins is None else joins
     self._set_params(params)
     self._set_prompts(prompts)
 
@@ -214,7 +212,7 @@ class Engine:
       # No one looks at the targets: any token stands for them.
       rows = [(examples[i], np.array([2, EOS_ID])) for i in members]
       encoded = self._encode(self._rows(rows, batch, 2), batch)
-      tokens = self.programs(batch.joined).generate(
+      tokens = self.programs(batch.by_segments).generate(
         self._params,
         encoded,
         partitioning.put_batch(self.mesh, ids),
@@ -243,10 +241,9 @@ class Engine:
     sizes = [
       length + min(len(examples[i].inputs), self.inputs_length) for i in chosen
     ]
+    if not sizes:
+      return
     devices = self.mesh.shape["data"]
-    joined = self._joined
-    if joined is None:
-      joined = max(sizes, default=0) > SHORT_ROW
 
     def fitting(row_length):
       if target_length is not None:
@@ -257,24 +254,26 @@ class Engine:
         )
       return min(self.batch_size, devices * rows)
 
-    for batch in batching.cut_batches(
-      sizes,
-      batching.row_lengths(length, self.inputs_length),
-      fitting,
-      worth=batching.worth_of_a_shape(self._num_parameters, joined),
-      joined=joined,
-      row_multiple=devices,
-    ):
+    shapes = sizes, batching.row_lengths(length, self.inputs_length), fitting
+    worth = batching.COMPILING / self._num_parameters
+    if not self._joins:
+      batches = batching.plain_batches(*shapes, worth, devices)
+    elif max(sizes) <= SHORT_ROW:
+      batches = batching.packed_batches(*shapes)
+    else:
+      # The encoder does not see the padding.
+      batches = batching.joined_batches(*shapes, 4 * worth)
+    for batch in batches:
       yield [chosen[i] for i in batch.members], batch
 
-  def programs(self, joined: bool) -> "Programs":
-    """The compiled functions, for joined or for plain rows of the encoder."""
+  def programs(self, by_segments: bool) -> "Programs":
+    """The compiled functions; see `batching.Batch.by_segments`."""
     longest = self._prompt_length + self.inputs_length
     return make_programs(
       self.config,
       self._prompt_length,
       # The one place that chooses how the T5 attends.
-      longest if joined else None,
+      longest if by_segments else None,
       self.mesh,
       self.generation,
     )
@@ -298,10 +297,10 @@ class Engine:
 
   def _encode(self, rows, batch):
     """The encoder's states of plain rows, and which positions are real."""
-    programs = self.programs(batch.joined)
+    programs = self.programs(batch.by_segments)
     inputs = {k: v for k, v in rows.items() if k.startswith("encoder_")}
     if batch.joined:
-      inputs, places = join_rows(inputs, batch.num_positions)
+      inputs, places = batching.join_rows(inputs, batch.joined)
     inputs = partitioning.put_batch(self.mesh, inputs)
     if self._prompts is not None:
       inputs["prompts"] = self._prompts
@@ -325,7 +324,7 @@ class Engine:
       if encoded is None:
         encoded = self._encode(rows, batch)
       targets = {k: v for k, v in rows.items() if k.startswith("decoder_")}
-      made = self.programs(batch.joined).score(
+      made = self.programs(batch.by_segments).score(
         self._params,
         {**encoded, **partitioning.put_batch(self.mesh, targets)},
         # A candidate has a token at least.
@@ -343,7 +342,7 @@ class Programs(NamedTuple):
 
   Attributes:
     encode: (params, encoder arrays) -> states [B, L, D].
-    take: (states [1, F, D], places [B, L]) -> states [B, L, D].
+    take: (states [R, F, D], places [B, L]) -> states [B, L, D].
     score: `decoding.score_candidates`.
     generate: of `decoding.make_decoder`.
   """
@@ -367,7 +366,7 @@ def make_programs(
       functools.partial(decoding.encode, network),
       out_shardings=NamedSharding(mesh, PartitionSpec("data")),
     ),
-    take=jax.jit(lambda states, places: states[0][places]),
+    take=jax.jit(_take),
     score=jax.jit(
       functools.partial(decoding.score_candidates, network),
       static_argnames="num_candidates",
@@ -379,6 +378,10 @@ def make_programs(
       out_shardings=replicated,
     ),
   )
+
+
+def _take(states, places):
+  return states.reshape(-1, states.shape[-1])[places]
 
 
 class Loaded(NamedTuple):
