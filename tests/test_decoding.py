@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
+from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.inference import decoding
+from mpt_jax.inference.batching import join_rows
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import Model
 from mpt_jax.model.plan import Dense
@@ -107,7 +108,8 @@ def test_greedy_equals_uncached(case, next_log_probs):
 def _join(network, params, batch):
   """The batch with states of its rows joined into one long row."""
   present = int((batch["encoder_segment_ids"] > 0).sum())
-  joined, positions = join_rows(batch, present + 5)
+  encoder = {k: v for k, v in batch.items() if k.startswith("encoder_")}
+  joined, positions = join_rows(encoder, (1, present + 5))
   states = jax.jit(decoding.encode, static_argnums=0)(network, params, joined)
   return {
     "encoded": states[0][positions],

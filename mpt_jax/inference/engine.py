@@ -18,11 +18,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mpt_jax.backbones.backbone import (
-  Backbone,
-  check_vocabulary,
-  load_backbone,
-)
 from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
@@ -31,7 +26,6 @@ from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import segment_attention
 from mpt_jax.model.network import T5
-from mpt_jax.prompts.bank import PromptBank, load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 
 # Up to this length attention over packed rows is as fast as going by segments,
@@ -382,64 +376,3 @@ def make_programs(
 
 def _take(states, places):
   return states.reshape(-1, states.shape[-1])[places]
-
-
-class Loaded(NamedTuple):
-  """Prompts and the T5 they belong to.
-
-  Attributes:
-    bank: the prompts, or None for the T5 alone.
-    backbone: the T5, whose vocabulary fits it.
-    inputs_length: longest input in tokens, the run's.
-    targets_length: longest target in tokens, the run's.
-  """
-
-  bank: PromptBank | None
-  backbone: Backbone
-  inputs_length: int
-  targets_length: int
-
-
-def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
-  """Loads prompts and their T5.
-
-  Args:
-    prompts: a prompt file, a run folder, a loaded `PromptBank`, or None for
-      the T5 alone.
-    backbone: "default", or a folder with a T5. None: the one that the run
-      names, "default" where that is not known.
-    dtype: "float32" or "bfloat16"; None: the run's, or what the T5's folder
-      says.
-
-  Raises:
-    FileNotFoundError: a file is missing.
-    ValueError: files that do not fit each other.
-  """
-  settings, bank = {}, prompts
-  if prompts is None:
-    # A run that trains everything leaves its T5 in its folder.
-    settings = run_settings.read(f"{backbone}/config.json")
-  elif not isinstance(prompts, PromptBank):
-    settings = run_settings.read(prompts)
-    # Before the T5, which takes longer to load.
-    bank = load_bank(prompts)
-  loaded = load_backbone(
-    backbone or run_settings.backbone(settings),
-    dtype or settings.get("dtype"),
-    settings.get("vocabulary_path"),
-  )
-  check_vocabulary(loaded)
-  if bank is not None:
-    check_backbone(bank, loaded.fingerprint)
-  return Loaded(bank, loaded, *run_settings.lengths(settings))
-
-
-def check_backbone(bank: PromptBank, fingerprint: str) -> PromptBank:
-  """Returns the bank; ValueError where it belongs to another T5."""
-  if bank.backbone != fingerprint:
-    raise ValueError(
-      "the prompts were trained on another T5 (fingerprint"
-      f" {bank.backbone}, this one is {fingerprint}); load the backbone they"
-      " belong to"
-    )
-  return bank

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from mpt_jax.data import batches
-from mpt_jax.inference import engine as engines
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.loading import load
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import Slot
 
@@ -265,7 +265,7 @@ def evaluate(
   if prompts is None and not tasks:
     raise ValueError("without prompts, name at least one task")
   mesh = partitioning.make_mesh(num_model_partitions)
-  loaded = engines.load(prompts, backbone, dtype)
+  loaded = load(prompts, backbone, dtype)
   bank, composed = loaded.bank, None
   if bank is None:
     names, task_names = [None] * len(tasks), list(tasks)

@@ -12,9 +12,9 @@ import numpy as np
 
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
-from mpt_jax.inference import engine as engines
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.loading import load
 from mpt_jax.model import partitioning
 
 
@@ -136,7 +136,7 @@ class Predictor:
   ):
     config = PredictConfig(**settings)
     mesh = partitioning.make_mesh(num_model_partitions)
-    loaded = engines.load(prompts, backbone, dtype)
+    loaded = load(prompts, backbone, dtype)
     self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
     self.config = dataclasses.replace(
       config,
