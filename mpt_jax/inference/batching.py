@@ -70,8 +70,8 @@ class Memory:
     c = self.config
     keys_values = 2 * c.num_heads * c.head_dim * self._width
     scores = 8 * c.num_heads * (row_length + target_length)
-    # The logits, their exponentials and log-probabilities.
-    decoder = target_length * (12 * c.vocab_size + scores + self._layer)
+    # The logits, and as much again for what is made of them.
+    decoder = target_length * (8 * c.vocab_size + scores + self._layer)
     return self._rows(row_length, decoder + 2 * row_length * keys_values)
 
   def generating_rows(
