@@ -24,8 +24,9 @@ from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
 # Up to this length attention over packed rows is as fast as going by segments,
@@ -105,7 +106,7 @@ class Engine:
     self.config, self.mesh = config, mesh
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
-    self._joins = segment_attention.suits_devices() if joins is None else joins
+    self._joins = strategy.suits_devices() if joins is None else joins
     self._set_params(params)
     self._set_prompts(prompts)
 
@@ -262,14 +263,13 @@ class Engine:
 
   def programs(self, by_segments: bool) -> "Programs":
     """The compiled functions; see `batching.Batch.by_segments`."""
+    # Every example has its prompt and the end of sequence.
+    shortest = self._prompt_length + 1
     longest = self._prompt_length + self.inputs_length
+    # The one place that chooses how the T5 attends.
+    plan = strategy.BySegments(longest, shortest) if by_segments else Dense()
     return make_programs(
-      self.config,
-      self._prompt_length,
-      # The one place that chooses how the T5 attends.
-      longest if by_segments else None,
-      self.mesh,
-      self.generation,
+      self.config, self._prompt_length, plan, self.mesh, self.generation
     )
 
   def _rows(self, rows, batch, target_length):
@@ -348,12 +348,10 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def make_programs(
-  config, prompt_length, longest_segment, mesh, generation
-) -> Programs:
+def make_programs(config, prompt_length, plan, mesh, generation) -> Programs:
   """The programs of a network, made once in a process."""
   prompt_config = PromptConfig(1, prompt_length, 0) if prompt_length else None
-  network = T5(config, prompt_config, longest_segment)
+  network = T5(config, prompt_config, plan)
   replicated = partitioning.replicated(mesh)
   return Programs(
     encode=jax.jit(

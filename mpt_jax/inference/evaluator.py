@@ -9,7 +9,7 @@ from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import Engine, Example, check_method
 from mpt_jax.inference.loading import load
 from mpt_jax.model import partitioning
-from mpt_jax.prompts.bank import Slot
+from mpt_jax.prompts.slots import Slot
 
 
 @dataclasses.dataclass(frozen=True)

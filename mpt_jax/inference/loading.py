@@ -9,7 +9,7 @@ from mpt_jax.backbones.backbone import (
   load_backbone,
 )
 from mpt_jax.io import run_settings
-from mpt_jax.prompts.bank import PromptBank, load_bank
+from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 
 
 class Loaded(NamedTuple):
@@ -60,14 +60,3 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
   if bank is not None:
     check_backbone(bank, loaded.fingerprint)
   return Loaded(bank, loaded, *run_settings.lengths(settings))
-
-
-def check_backbone(bank: PromptBank, fingerprint: str) -> PromptBank:
-  """Returns the bank; ValueError where it belongs to another T5."""
-  if bank.backbone != fingerprint:
-    raise ValueError(
-      "the prompts were trained on another T5 (fingerprint"
-      f" {bank.backbone}, this one is {fingerprint}); load the backbone they"
-      " belong to"
-    )
-  return bank
