@@ -186,28 +186,6 @@ def test_errors_name_the_example_and_what_was_expected():
     make_batch([many], config)
 
 
-def test_joined_rows():
-  examples = [_example([7, 8, 1], [5, 1], 1), _example([9, 1], [6, 4, 1], 0)]
-  config = BatchConfig(3, 3, 2, 2, pack=False, length_multiple=1, num_rows=3)
-  plain, _ = make_batch(examples, config)
-  joined, positions = batches.join_rows(plain, 10)
-  assert joined["encoder_input_tokens"].tolist() == [
-    [0, 0, 7, 8, 1, 0, 0, 9, 1, 0]
-  ]
-  assert joined["encoder_segment_ids"].tolist() == [
-    [1, 1, 1, 1, 1, 2, 2, 2, 2, 0]
-  ]
-  assert joined["encoder_task_ids"].tolist() == [[1] * 5 + [0] * 5]
-  assert all(name.startswith("encoder_") for name in joined)
-  assert positions.shape == (3, 5)
-  present = plain["encoder_segment_ids"] > 0
-  assert positions[present].tolist() == list(range(9))
-  # Whatever stands for padding can be looked up.
-  assert positions.min() >= 0 and positions.max() < 10
-  with pytest.raises(ValueError, match="have 9 positions, more than .*=8"):
-    batches.join_rows(plain, 8)
-
-
 def test_a_long_row_is_as_long_as_its_examples():
   config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
   examples = [

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
+from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
 from mpt_jax.inference import decoding
+from mpt_jax.inference.batching import join_rows
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import Model
 from mpt_jax.model.plan import Dense
@@ -107,7 +108,8 @@ def test_greedy_equals_uncached(case, next_log_probs):
 def _join(network, params, batch):
   """The batch with states of its rows joined into one long row."""
   present = int((batch["encoder_segment_ids"] > 0).sum())
-  joined, positions = join_rows(batch, present + 5)
+  encoder = {k: v for k, v in batch.items() if k.startswith("encoder_")}
+  joined, positions = join_rows(encoder, (1, present + 5))
   states = jax.jit(decoding.encode, static_argnums=0)(network, params, joined)
   return {
     "encoded": states[0][positions],
@@ -406,11 +408,11 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
 @pytest.mark.parametrize(
   "settings, message",
   [
-    ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+    ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
     ({"temperature": -1.0}, "temperature must be 0 or above"),
     ({"temperature": float("nan")}, "temperature must be 0 or above"),
     ({"temperature": float("inf")}, "temperature must be 0 or above"),
-    ({"temperature": 1.0, "top_k": -1}, "top_k must be from 0"),
+    ({"temperature": 1.0, "top_k": -1}, "top_k must be a whole number"),
     ({"temperature": 1.0, "top_k": VOCAB + 1}, "to vocab_size=5, got 6"),
     ({"temperature": 1.0, "num_beams": 2}, "beam search does not sample"),
     ({"top_k": 3}, "give a temperature above 0"),
@@ -419,4 +421,4 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
 )
 def test_decoder_settings_are_checked(case, settings, message):
   with pytest.raises(ValueError, match=message):
-    decoding.make_decoder(case[0], **settings)
+    decoding.make_decoder(case[0], decoding.Generation(**settings))

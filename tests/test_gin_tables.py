@@ -11,9 +11,9 @@ import tfds_rows
 from train_fixtures import save_tiny_backbone
 
 from mpt_jax.cli import main as cli
-from mpt_jax.inference import evaluate_bank
 from mpt_jax.model import partitioning
 from mpt_jax.prompts import bank
+from mpt_jax.sweeps import results as sweep_results
 from mpt_jax.training import gin_config, metrics_log
 from mpt_jax.training import loop as trainer
 
@@ -250,7 +250,7 @@ def test_what_is_done_is_not_done_again(folder, monkeypatch, capsys):
   table = folder.path / "runs" / "superglue.json"
   before = table.read_bytes()
   monkeypatch.setattr(trainer, "set_up", None)
-  monkeypatch.setattr(evaluate_bank, "evaluate", None)
+  monkeypatch.setattr(sweep_results, "evaluate", None)
   assert folder.sweep(*SUPERGLUE, **FEWER["superglue.gin"][0]) == 0
   assert table.read_bytes() == before
   # Another setting is another run: it needs another folder.

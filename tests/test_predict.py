@@ -1,6 +1,5 @@
 """Prediction: equal to evaluation, in any mix and order, without seqio."""
 
-import itertools
 import json
 import pathlib
 import subprocess
@@ -14,10 +13,11 @@ from train_fixtures import save_tiny_backbone, write_rows
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data import batches, vocabularies
-from mpt_jax.data.row_lengths import MAX_ROW_LENGTHS, next_size, row_lengths
-from mpt_jax.inference import decoding, evaluate_bank
+from mpt_jax.inference import decoding
+from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
-from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.inference.batching import MAX_ROW_LENGTHS
+from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.io import run_settings
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
@@ -100,7 +100,7 @@ def test_a_t5_split_over_devices(prompts, backbone, predictions, rows):
     targets_length=5,
     num_model_partitions=2,
   )
-  embedding = split._params["token_embedder"]["embedding"]
+  embedding = split.engine._params["token_embedder"]["embedding"]
   assert embedding.addressable_data(0).shape[0] == embedding.shape[0] // 2
   for made, expected in zip(split.predict(rows), predictions, strict=True):
     assert made["prediction"] == expected["prediction"]
@@ -118,10 +118,11 @@ def test_dtype_is_the_runs_or_as_asked(prompts, backbone, tmp_path, rows):
   settings = {"backbone": backbone, "dtype": "bfloat16", "batch": {}}
   (run / "experiment.json").write_text(json.dumps(settings))
   of_run = predict.Predictor(run, batch_size=4, targets_length=2)
-  assert of_run.settings["dtype"] == "bfloat16"
-  dtypes = {x.dtype.name for x in jax.tree.leaves(of_run._params)}
+  assert of_run.fingerprint()["dtype"] == "bfloat16"
+  leaves = jax.tree.leaves(of_run.engine._params)
+  assert {x.dtype.name for x in leaves} == {"bfloat16"}
   # The prompts stay as they are.
-  assert dtypes == {"bfloat16", "float32"}
+  assert of_run.engine._prompts.dtype == np.float32
   exact = predict.Predictor(run, dtype="float32", targets_length=2)
   assert exact.fingerprint() != of_run.fingerprint()
   ranked = [row for row in rows if row["task"] == "predict_a"]
@@ -220,8 +221,8 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
       metric_fns=[metric(name)],
     )
   config = EvalConfig(split="test", num_rows=8)
-  made = evaluate_bank.evaluate(
-    prompts, None, config, backbone, num_model_partitions=2
+  made = evaluate(
+    prompts, None, config, backbone=backbone, num_model_partitions=2
   )
   assert [(r["prompt"], r["value"]) for r in made] == [(n, 10) for n in NAMES]
   for name, labels in zip(NAMES, LABELS, strict=True):
@@ -238,44 +239,31 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
 
 @pytest.mark.parametrize("task", ["predict_a", "predict_c"])
 def test_few_shapes_are_compiled(prompts, backbone, task):
+  engines.make_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
   rows = [{"text": "tree " * n, "task": task} for n in range(1, 200, 3)]
   fresh.predict(rows)
-  program = fresh._score if task == "predict_a" else fresh._decode
+  programs = fresh.engine.programs(by_segments=False)
+  program = programs.score if task == "predict_a" else programs.generate
   count = program._cache_size()
-  assert 1 < count <= MAX_ROW_LENGTHS
-  # Other lengths, none longer than those, compile nothing.
-  fresh.predict([{"text": "tree " * n, "task": task} for n in range(2, 190, 3)])
+  assert 1 <= count <= MAX_ROW_LENGTHS
+  # Other lengths, none longer than those, compile nothing, in another
+  # predictor neither.
+  other = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
+  other.predict([{"text": "tree " * n, "task": task} for n in range(2, 190, 3)])
   assert program._cache_size() == count
 
 
 def test_few_shapes_for_calls_of_any_size(prompts, backbone):
+  engines.make_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=8, targets_length=2)
   rng = np.random.default_rng(0)
   for count in rng.integers(1, 20, 60):
     rows = [{"text": "tree " * n} for n in rng.integers(1, 60, count)]
     fresh.predict([{**row, "task": "predict_c"} for row in rows])
-  # 8, 4, 2 or 1 rows of each length; four sizes up to each power of two.
-  assert fresh._decode._cache_size() <= 4 * MAX_ROW_LENGTHS // 2
-  assert fresh._encode._cache_size() <= 4 * 7
-
-
-def test_next_size():
-  for n in range(1, 5000):
-    size = next_size(n)
-    assert n <= size <= max(n + 1, 1.25 * n)
-    assert next_size(size) == size
-  assert len({next_size(n) for n in range(4097, 8193)}) == 4
-
-
-@pytest.mark.parametrize("prompt_length", [1, 20, 100, 300])
-@pytest.mark.parametrize("inputs_length", [1, 7, 128, 512, 4096])
-def test_row_lengths(prompt_length, inputs_length):
-  lengths = row_lengths(prompt_length, inputs_length)
-  assert lengths[0] == prompt_length + inputs_length
-  assert 1 <= len(lengths) <= MAX_ROW_LENGTHS
-  assert all(a >= 1.2 * b for a, b in itertools.pairwise(lengths))
-  assert lengths[-1] > prompt_length
+  # Eight devices share the rows, so that there are always eight.
+  programs = fresh.engine.programs(by_segments=False)
+  assert programs.generate._cache_size() <= MAX_ROW_LENGTHS
 
 
 @pytest.fixture(scope="session")
@@ -460,7 +448,7 @@ def test_needs_no_tensorflow(prompts, backbone):
 
 def test_composed_prompts_are_the_banks(predictor, bank):
   # P_k = P* ∘ (u_k v_kᵀ), of the group of the task.
-  prompt = jax.device_get(predictor._params["prompt"]["shared_prompt"])
+  prompt = jax.device_get(predictor.engine._prompts)
   for k, group in enumerate((0, 0, 1)):
     expected = (
       bank.params["shared_prompt"][group]

@@ -13,6 +13,7 @@ import pytest
 from train_fixtures import save_tiny_backbone, write_rows
 
 from mpt_jax.backbones import backbone as backbones
+from mpt_jax.inference import engine as engines
 from mpt_jax.inference import prediction_files
 from mpt_jax.inference import predictor as predict
 from mpt_jax.prompts.bank import PromptBank
@@ -208,13 +209,14 @@ def test_overwriting(predictor, source, expected, tmp_path):
 
 
 def test_few_programs_for_a_file(prompts, backbone, tmp_path):
+  engines.make_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=2, targets_length=2)
   source = tmp_path / "in.jsonl"
   rows = [{"text": "tree " * (n % 97), "task": NAMES[0]} for n in range(120)]
   source.write_text("".join(json.dumps(row) + "\n" for row in rows))
   prediction_files.predict_file(fresh, source, tmp_path / "out.jsonl")
   # Of 98 lengths in four windows, the last of them not full.
-  assert fresh._score._cache_size() <= 10
+  assert fresh.engine.programs(by_segments=False).score._cache_size() <= 10
 
 
 def _environment():

@@ -132,8 +132,7 @@ def _evaluate(arguments):
   import rich.console
 
   from mpt_jax.cli import results
-  from mpt_jax.inference import evaluate_bank
-  from mpt_jax.inference.evaluator import EvalConfig
+  from mpt_jax.inference.evaluator import EvalConfig, evaluate
   from mpt_jax.io.progress import Progress
   from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
 
@@ -144,12 +143,12 @@ def _evaluate(arguments):
     num_beams=arguments.num_beams,
   )
   with Progress("evaluate", transient=True) as bar:
-    rows = evaluate_bank.evaluate(
+    rows = evaluate(
       prompts,
       arguments.task,
       config,
-      arguments.backbone,
-      bar.update,
+      backbone=arguments.backbone,
+      progress=bar.update,
       dtype=arguments.dtype,
       num_model_partitions=arguments.num_model_partitions,
     )
@@ -272,7 +271,7 @@ def _predict(arguments):
     inputs = "input was" if predictor.num_truncated == 1 else "inputs were"
     print(
       f"{predictor.num_truncated} {inputs} longer than"
-      f" {predictor.inputs_length} tokens and cut",
+      f" {predictor.config.inputs_length} tokens and cut",
       file=sys.stderr,
     )
 

@@ -360,38 +360,3 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     np.float32
   )
   return batch, stats
-
-
-def join_rows(batch, num_positions: int):
-  """Joins the encoder's plain rows into one long row without their padding.
-
-  For a T5 that attends example by example (`model.plan.Dense.joins_rows`).
-
-  Args:
-    batch: of `make_batch` with pack=False.
-    num_positions: F, of the long row.
-
-  Returns:
-    The encoder_* arrays as [1, F], segment b + 1 being row b, and positions
-    [B, L] int32: where in the long row each row's positions are; at its
-    padding any.
-
-  Raises:
-    ValueError: the examples have more than num_positions positions.
-  """
-  present = batch["encoder_segment_ids"] > 0
-  count = np.count_nonzero(present)
-  if count > num_positions:
-    raise ValueError(
-      f"the examples have {count} positions, more than num_positions="
-      f"{num_positions}"
-    )
-  joined = {}
-  rows = np.arange(1, len(present) + 1, dtype=np.int32)[:, None]
-  batch = {**batch, "encoder_segment_ids": np.where(present, rows, 0)}
-  for name, array in batch.items():
-    if name.startswith("encoder_"):
-      joined[name] = np.zeros((1, num_positions), array.dtype)
-      joined[name][0, :count] = array[present]
-  positions = np.cumsum(present, dtype=np.int32) - 1
-  return joined, np.maximum(positions, 0).reshape(present.shape)

@@ -4,11 +4,13 @@ Pure functions of arrays, for `jax.jit` with the network, the lengths and the
 number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
 one example a row, segment 1 at its positions. Scoring takes packed rows too.
 A batch may have `encoded` [B, L, D], what `encode` gives for its rows, in
-place of all of the encoder's arrays but `encoder_segment_ids`.
+place of all of the encoder's arrays but `encoder_segment_ids`. It may have
+`prompts` [N, P, D] in place of a bank in the parameters.
 Axis letters: B batch, L length, D emb_dim, T max_length, K num_beams,
 V vocab_size.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -21,6 +23,55 @@ from mpt_jax.model import losses
 START_ID = 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generation:
+  """How tokens are chosen.
+
+  Attributes:
+    num_beams: above 1 generates by beam search.
+    temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
+    top_k: sample from this many of the likeliest tokens; 0 samples from all.
+      Only with a temperature.
+    seed: of sampling; None is 0. Only with a temperature.
+
+  Raises:
+    ValueError: a value is out of range, or settings exclude each other.
+  """
+
+  num_beams: int = 1
+  temperature: float = 0.0
+  top_k: int = 0
+  seed: int | None = None
+
+  def __post_init__(self):
+    for name, least in (("num_beams", 1), ("top_k", 0)):
+      value = getattr(self, name)
+      whole = isinstance(value, int) and not isinstance(value, bool)
+      if not whole or value < least:
+        raise ValueError(
+          f"{name} must be a whole number of at least {least}, got {value!r}"
+        )
+    if not 0 <= self.temperature < math.inf:
+      raise ValueError(
+        f"temperature must be 0 or above, got {self.temperature}"
+      )
+    if self.num_beams > 1 and self.temperature:
+      raise ValueError(
+        f"num_beams={self.num_beams} and temperature={self.temperature}: beam"
+        " search does not sample; give one of them"
+      )
+    if not self.temperature and (self.top_k or self.seed is not None):
+      raise ValueError(
+        f"top_k={self.top_k}, seed={self.seed}: only sampling uses them; give a"
+        " temperature above 0"
+      )
+    if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+      raise ValueError(f"seed must fit into 64 bits, got {self.seed}")
+
+
+GREEDY = Generation()
+
+
 def encode(network, params, batch):
   """The encoder's final states [B, L, D] of a batch."""
   if "encoded" in batch:
@@ -31,6 +82,8 @@ def encode(network, params, batch):
     batch["encoder_segment_ids"],
     batch.get("encoder_prompt_slots"),
     batch.get("encoder_task_ids"),
+    True,
+    batch.get("prompts"),
     method="encode",
   )[-1]
 
@@ -123,64 +176,39 @@ def beam_decode(
   return _beam(network, params, batch, max_length, num_beams, alpha)
 
 
-def make_decoder(
-  network,
-  num_beams: int = 1,
-  temperature: float = 0.0,
-  top_k: int = 0,
-  seed: int | None = None,
-):
-  """A jitted decoder: greedy, beam search, or sampling from one base key.
+def make_decoder(network, generation: Generation = GREEDY):
+  """The function that decodes in the given way, to be compiled.
 
   Args:
     network: a `network.T5`.
-    num_beams: above 1 searches with so many beams.
-    temperature: above 0 samples; 0 does not.
-    top_k: see `sample_decode`; only with a temperature.
-    seed: of the base key, 0 by default; only with a temperature.
+    generation: how tokens are chosen.
 
   Returns:
     (params, batch, row_ids [B] int, max_length) -> tokens [B, T] int32. A row
-    samples with `fold_in(base_key, row_id)`, so that it is drawn alike in any
-    batch.
+    samples with `fold_in(base_key, row_id)`, so it is drawn alike in any batch.
 
   Raises:
-    ValueError: a value out of range, or settings that exclude each other.
+    ValueError: `top_k` is larger than the vocabulary.
   """
-  if num_beams < 1:
-    raise ValueError(f"num_beams must be at least 1, got {num_beams}")
-  if not 0 <= temperature < math.inf:
-    raise ValueError(f"temperature must be 0 or above, got {temperature}")
+  g = generation
   vocab_size = network.config.vocab_size
-  if not 0 <= top_k <= vocab_size:
+  if g.top_k > vocab_size:
     raise ValueError(
-      f"top_k must be from 0 (all) to vocab_size={vocab_size}, got {top_k}"
+      f"top_k must be from 0 (all) to vocab_size={vocab_size}, got {g.top_k}"
     )
-  if num_beams > 1 and temperature:
-    raise ValueError(
-      f"num_beams={num_beams} and temperature={temperature}: beam search does"
-      " not sample; give one of them"
-    )
-  if not temperature and (top_k or seed is not None):
-    raise ValueError(
-      f"top_k={top_k}, seed={seed}: only sampling uses them; give a"
-      " temperature above 0"
-    )
-  if seed is not None and not -(2**63) <= seed < 2**63:
-    raise ValueError(f"seed must fit into 64 bits, got {seed}")
-  base_key = jax.random.key(seed or 0)
 
   def decode(params, batch, row_ids, max_length):
-    if num_beams > 1:
-      return beam_decode(network, params, batch, max_length, num_beams)[0]
-    if not temperature:
+    if g.num_beams > 1:
+      return beam_decode(network, params, batch, max_length, g.num_beams)[0]
+    if not g.temperature:
       return greedy_decode(network, params, batch, max_length)
+    base_key = jax.random.key(g.seed or 0)
     keys = jax.vmap(lambda row: jax.random.fold_in(base_key, row))(row_ids)
     return sample_decode(
-      network, params, batch, max_length, keys, temperature, top_k
+      network, params, batch, max_length, keys, g.temperature, g.top_k
     )
 
-  return jax.jit(decode, static_argnames="max_length")
+  return decode
 
 
 def score_candidates(network, params, batch, num_candidates: int):

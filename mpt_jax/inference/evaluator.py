@@ -1,17 +1,15 @@
-"""Evaluation of every slot of a bank: rank classification or decoding."""
+"""Evaluation of prompts on tasks: the engine's answers and the tasks' metrics."""
 
 import dataclasses
-import functools
 
-import jax
 import numpy as np
 
 from mpt_jax.data import batches
-from mpt_jax.data.batches import BatchConfig
-from mpt_jax.inference import decoding
+from mpt_jax.inference.decoding import Generation
+from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.loading import load
 from mpt_jax.model import partitioning
-
-METHODS = ("auto", "rank", "decode")
+from mpt_jax.prompts.slots import Slot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +25,8 @@ class EvalConfig:
     num_beams: 1 decodes greedily.
     metric: the metric by which the best step is kept, of all tasks; it is
       maximised. None: each task's own, see `EvalTask.main_metric`.
-    num_rows: rows of an evaluation batch.
+    num_rows: rows of a batch at most, one example each. There are fewer if
+      they would take more memory than the engine's bound.
   """
 
   period: int = 500
@@ -36,15 +35,16 @@ class EvalConfig:
   method: str = "auto"
   num_beams: int = 1
   metric: str | None = None
-  num_rows: int = 16
+  num_rows: int = 64
 
   def __post_init__(self):
-    if self.method not in METHODS:
-      raise ValueError(
-        f"EvalConfig.method must be one of {METHODS}, got {self.method!r}"
-      )
+    check_method("EvalConfig.method", self.method)
     if self.period < 1:
       raise ValueError(f"EvalConfig.period must be >= 1, got {self.period}")
+
+  @property
+  def generation(self) -> Generation:
+    return Generation(num_beams=self.num_beams)
 
 
 def label_names(task) -> tuple[str, ...] | None:
@@ -139,183 +139,179 @@ class EvalTask:
     return asked or known[0]
 
 
-def _fill_rows(examples, config: BatchConfig, num_rows):
-  """Cuts a list into runs that fit into `num_rows` packed rows.
-
-  The list must be sorted by falling length, so that `batches.make_batch`
-  packs each run as it is tried here.
-  """
-  start = 0
-  length = config.row_length
-  free = []
-  for i, example in enumerate(examples):
-    need = [
-      config.prompt_length + min(len(example["inputs"]), config.inputs_length),
-      sum(min(len(t), config.targets_length) for t in example["targets"]),
-    ]
-    for space in free:
-      if need[0] <= space[0] and need[1] <= space[1]:
-        break
-    else:
-      if len(free) == num_rows:
-        yield examples[start:i]
-        free, start = [], i
-      space = [length, config.target_row_length]
-      free.append(space)
-    space[0] -= need[0]
-    space[1] -= need[1]
-  if start < len(examples):
-    yield examples[start:]
-
-
 class Evaluator:
-  """Evaluates slots on their tasks' examples, all in the same programs.
+  """Evaluates prompts on their tasks' examples.
 
   Args:
-    network: `network.T5` with the bank's `PromptConfig`.
-    tasks: for each slot of the bank its seqio task.
+    tasks: for each prompt its seqio task.
     config: split, method and sizes.
-    batch_config: lengths; its prompt_length and num_tasks are the bank's.
-    mesh: where to run.
+
+  Raises:
+    ValueError: a task has no such split or no examples in it, or no label
+      names though labels are to be ranked.
   """
 
-  def __init__(self, network, tasks, config, batch_config, mesh):
-    self._network, self._config, self._mesh = network, config, mesh
+  def __init__(self, tasks, config: EvalConfig):
+    self._config = config
     by_name = {}
     for task in tasks:
       if task.name not in by_name:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
     self._tasks = [by_name[task.name] for task in tasks]
-    self._batch_config = batch_config
-    self._num_rows = (
-      -(-config.num_rows // mesh.shape["data"]) * (mesh.shape["data"])
-    )
-    self._score = jax.jit(
-      functools.partial(decoding.score_candidates, network),
-      static_argnames="num_candidates",
-      out_shardings=partitioning.replicated(mesh),
-    )
-    if config.num_beams > 1:
-      decode = lambda *args, max_length: decoding.beam_decode(
-        network, *args, max_length=max_length, num_beams=config.num_beams
-      )[0]
-    else:
-      decode = functools.partial(decoding.greedy_decode, network)
-    self._decode = jax.jit(
-      decode,
-      static_argnames="max_length",
-      out_shardings=partitioning.replicated(mesh),
-    )
+    for task in by_name.values():
+      if config.method == "rank" and task.labels is None:
+        raise ValueError(
+          f"task {task.name!r} has no label names to rank; use method='decode'"
+        )
 
   def main_metrics(self) -> list[str]:
-    """For each slot its task's `EvalTask.main_metric`."""
+    """For each prompt its task's `EvalTask.main_metric`."""
     tasks = {task.name: task for task in self._tasks}
     asked = self._config.metric
     names = {name: task.main_metric(asked) for name, task in tasks.items()}
     return [names[task.name] for task in self._tasks]
 
-  def __call__(self, params, progress=None) -> list[dict]:
-    """Evaluates all slots.
+  def __call__(self, engine: Engine, progress=None) -> list[dict]:
+    """Evaluates the engine's prompts, or its T5 alone, on all tasks.
 
     Args:
-      params: the network's parameters, the bank under "prompt".
+      engine: has a prompt for each task, in their order, or no prompts.
       progress: called with (done, total) examples.
 
     Returns:
-      For each slot a dict of its task's metrics and "num_examples".
+      For each task a dict of its metrics and "num_examples".
     """
+    done, total = 0, sum(len(task.inputs) for task in self._tasks)
+
+    def advance(count):
+      nonlocal done
+      done += count
+      if progress:
+        progress(done, total)
+
     predictions = [[None] * len(task.inputs) for task in self._tasks]
-    groups = {}
-    for slot, task in enumerate(self._tasks):
-      groups.setdefault(task.name, (task, []))[1].append(slot)
-    total = sum(len(task.inputs) for task in self._tasks)
-    done = 0
-    for task, slots in groups.values():
-      work = [
-        (slot, i, ids) for slot in slots for i, ids in enumerate(task.inputs)
-      ]
-      rank = self._config.method == "rank" or (
-        self._config.method == "auto" and task.labels is not None
-      )
-      if rank and task.labels is None:
-        raise ValueError(
-          f"task {task.name!r} has no label names to rank; use method='decode'"
-        )
-      run = self._rank if rank else self._generate
-      for slot, i, prediction in run(params, task, work):
-        predictions[slot][i] = prediction
-        done += 1
-        if progress and done % 64 == 0:
-          progress(done, total)
+    for name in dict.fromkeys(task.name for task in self._tasks):
+      slots = [i for i, t in enumerate(self._tasks) if t.name == name]
+      task = self._tasks[slots[0]]
+      work = [(slot, i) for slot in slots for i in range(len(task.inputs))]
+      texts = self._answer(engine, task, work, advance)
+      for (slot, i), text in zip(work, texts, strict=True):
+        made = task.postprocess(text, task.examples[i], False)
+        predictions[slot][i] = made
     return [
       task.metrics(made)
       for task, made in zip(self._tasks, predictions, strict=True)
     ]
 
-  def _rank(self, params, task, work):
-    candidates = task.candidates()
-    size = sum(len(c) for c in candidates)
-    c = self._batch_config
-    length = c.row_length or c.inputs_length + c.prompt_length
-    longest = max(len(ids) for _, _, ids in work)
-    per_row = max(
-      1, length // (c.prompt_length + min(longest, c.inputs_length))
-    )
-    config = dataclasses.replace(
-      c,
-      pack=True,
-      long_rows=False,
-      row_length=length,
-      targets_length=max(len(t) for t in candidates),
-      # Shorter inputs than the longest fit more often than per_row times.
-      target_row_length=-(-2 * per_row * size // 32) * 32,
-      row_multiple=1,
-    )
-    work = sorted(work, key=lambda w: -len(w[2]))
+  def _answer(self, engine, task, work, advance):
+    """The predicted text of each (prompt, index of the example)."""
+    rank = self._config.method != "decode" and task.labels is not None
+    candidates = task.candidates() if rank else ()
+    prompt = lambda slot: slot if engine.num_prompts else 0
     examples = [
-      {"inputs": ids, "targets": candidates, "task_id": slot}
-      for slot, _, ids in work
+      Example(task.inputs[i], prompt(slot), candidates) for slot, i in work
     ]
-    start = 0
-    for run in _fill_rows(examples, config, self._num_rows):
-      batch, _ = batches.make_batch(run, config, self._num_rows)
-      scores = self._score(
-        params,
-        partitioning.put_batch(self._mesh, batch),
-        num_candidates=self._num_rows * config.target_row_length,
-      )
-      scores = np.asarray(scores)[: len(run) * len(candidates)]
-      best = scores.reshape(len(run), len(candidates)).argmax(axis=1)
-      for (slot, i, _), k in zip(
-        work[start : start + len(run)], best, strict=True
-      ):
-        text = task.labels[k]
-        yield slot, i, task.postprocess(text, task.examples[i], False)
-      start += len(run)
+    if rank:
+      scores = engine.rank(examples, advance)
+      return [task.labels[int(own.argmax())] for own in scores]
+    tokens = engine.generate(examples, advance=advance)
+    return [task.vocabulary.decode([int(t) for t in row]) for row in tokens]
 
-  def _generate(self, params, task, work):
-    config = dataclasses.replace(self._batch_config, pack=False)
-    work = sorted(work, key=lambda w: -len(w[2]))
-    for start in range(0, len(work), self._num_rows):
-      part = work[start : start + self._num_rows]
-      batch, _ = batches.make_batch(
-        # The targets are not looked at: any token stands for them.
-        [
-          {
-            "inputs": ids,
-            "targets": np.array([2, batches.EOS_ID]),
-            "task_id": slot,
-          }
-          for slot, _, ids in part
-        ],
-        config,
-        self._num_rows,
-      )
-      tokens = self._decode(
-        params,
-        partitioning.put_batch(self._mesh, batch),
-        max_length=config.targets_length,
-      )
-      for (slot, i, _), row in zip(part, np.asarray(tokens), strict=False):
-        text = task.vocabulary.decode([int(t) for t in row])
-        yield slot, i, task.postprocess(text, task.examples[i], False)
+
+def evaluate(
+  prompts,
+  tasks=None,
+  config: EvalConfig = EvalConfig(),
+  *,
+  backbone: str | None = None,
+  dtype: str | None = None,
+  num_model_partitions: int = 1,
+  progress=None,
+) -> list[dict]:
+  """Evaluates prompts on their tasks, or a T5 without any.
+
+  Args:
+    prompts: a prompt file, a run folder, a loaded `PromptBank`, or None for
+      the T5 without prompts.
+    tasks: names of prompts or tasks: only these, in the bank's order; None for
+      all. Without prompts, the tasks to evaluate.
+    config: split, number of examples and method.
+    backbone: "default", or a folder with a T5. None: the one that the run
+      names, "default" where that is not known.
+    dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
+      run's, or what the T5's folder says.
+    num_model_partitions: devices that share one copy of the T5; the rest
+      share the batches.
+    progress: called with (done, total) examples.
+
+  Returns:
+    Rows of "prompt" (None without prompts), "task", "split", "metric",
+    "value" and "num_examples".
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: files that do not fit each other, an unknown task.
+
+  Example::
+
+    evaluate("runs/adapt", ["rotten_tomatoes"], EvalConfig(split="test"))
+    # [{"prompt": "rotten_tomatoes", "task": "rotten_tomatoes",
+    #   "split": "test", "metric": "accuracy", "value": 0.81,
+    #   "num_examples": 300}, ...]
+  """
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before what imports it.
+  from mpt_jax.data.slot_tasks import slot_tasks
+
+  if prompts is None and not tasks:
+    raise ValueError("without prompts, name at least one task")
+  mesh = partitioning.make_mesh(num_model_partitions)
+  loaded = load(prompts, backbone, dtype)
+  bank, composed = loaded.bank, None
+  if bank is None:
+    names, task_names = [None] * len(tasks), list(tasks)
+  else:
+    chosen = _chosen(bank, tasks)
+    names = [bank.names[i] for i in chosen]
+    task_names = [bank.slots[i]["task"] for i in chosen]
+    composed = bank.composed[chosen]
+  path = loaded.backbone.vocabulary_path
+  evaluator = Evaluator(slot_tasks(map(Slot, task_names), path), config)
+  engine = Engine(
+    loaded.backbone.config,
+    loaded.backbone.params,
+    composed,
+    mesh=mesh,
+    inputs_length=loaded.inputs_length,
+    targets_length=loaded.targets_length,
+    batch_size=config.num_rows,
+    generation=config.generation,
+  )
+  rows = []
+  for name, task, metrics in zip(
+    names, task_names, evaluator(engine, progress), strict=True
+  ):
+    num_examples = int(metrics.pop("num_examples"))
+    rows += [
+      {
+        "prompt": name,
+        "task": task,
+        "split": config.split,
+        "metric": metric,
+        "value": value,
+        "num_examples": num_examples,
+      }
+      for metric, value in metrics.items()
+    ]
+  return rows
+
+
+def _chosen(bank, tasks):
+  """The places of the prompts that are named, or whose task is."""
+  if not tasks:
+    return list(range(len(bank.names)))
+  found = set()
+  for name in tasks:
+    of_task = [i for i, s in enumerate(bank.slots) if s.get("task") == name]
+    # `index` has the error for a name that is neither.
+    found.update(of_task or [bank.index(name)])
+  return sorted(found)

@@ -75,7 +75,7 @@ def predict_file(
     ValueError: a broken line, or one that does not fit its task (file and line
       are named); a target that exists, or was begun from something else.
   """
-  window = WINDOW_BATCHES * predictor.batch_size
+  window = WINDOW_BATCHES * predictor.config.batch_size
   total = begun = None
   if target != "-":
     check_target(target, overwrite)

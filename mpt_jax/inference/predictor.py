@@ -4,32 +4,79 @@ Nothing here imports TensorFlow or seqio.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import string
 
-import jax
 import numpy as np
 
-from mpt_jax.backbones.backbone import check_vocabulary, load_backbone
-from mpt_jax.data.batches import EOS_ID, BatchConfig, join_rows, make_batch
-from mpt_jax.data.row_lengths import next_size, row_lengths
+from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
-from mpt_jax.inference import decoding
-from mpt_jax.inference.evaluator import METHODS
-from mpt_jax.io import run_settings
+from mpt_jax.inference.decoding import GREEDY, Generation
+from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.loading import load
 from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import strategy
-from mpt_jax.model.network import T5
-from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
-from mpt_jax.prompts.parametrization import PromptConfig
-from mpt_jax.prompts.plain import plain_params
 
-# Positions that the encoder gets at once where rows are joined, or that the
-# longest row has.
-LONG_ROW = 8192
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+  """How a `Predictor` predicts.
+
+  Attributes:
+    method: "rank" takes the likeliest of the task's labels, "decode"
+      generates; "auto" ranks if the task has labels.
+    batch_size: rows of a batch at most. There are fewer if they would take
+      more memory than the engine's bound.
+    raw: take a row's "text" as the finished input and skip the template.
+    inputs_length: longest input in tokens; longer ones are cut and counted in
+      `Predictor.num_truncated`. None: the run's, or 512.
+    targets_length: longest generated text in tokens. None: the run's, or 64.
+    num_beams: above 1 generates by beam search.
+    temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
+    top_k: sample from this many of the likeliest tokens; 0 samples from all.
+    seed: of sampling, 0 by default. Row and seed decide what is drawn, not the
+      rows beside it.
+
+  Raises:
+    ValueError: a value is out of range, or settings exclude each other.
+  """
+
+  method: str = "auto"
+  batch_size: int = 64
+  raw: bool = False
+  inputs_length: int | None = None
+  targets_length: int | None = None
+  num_beams: int = 1
+  temperature: float = 0.0
+  top_k: int = 0
+  seed: int | None = None
+
+  def __post_init__(self):
+    check_method("method", self.method)
+    for name in ("batch_size", "inputs_length", "targets_length"):
+      value = getattr(self, name)
+      if value is None and name.endswith("length"):
+        continue
+      if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(
+          f"{name} must be a whole number of at least 1, got {value!r}"
+        )
+    # It checks its settings itself.
+    generation = self.generation
+    if self.method == "rank" and generation != GREEDY:
+      raise ValueError(
+        "method='rank' generates nothing: num_beams and temperature are of"
+        " method 'decode'"
+      )
+
+  @property
+  def generation(self) -> Generation:
+    return Generation(
+      num_beams=self.num_beams,
+      temperature=self.temperature,
+      top_k=self.top_k,
+      seed=self.seed,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,31 +101,28 @@ class Predictor:
     prompts: a prompt file, a run folder, or a loaded `PromptBank`.
     backbone: "default", or a folder with a T5. None: the one that the run
       names, "default" where that is not known.
-    method: "rank" takes the likeliest of the task's labels, "decode"
-      generates; "auto" ranks where the task has labels.
-    batch_size: rows of a batch at most; fewer where there are fewer, or where
-      they are long and one CPU encodes them (see `batches.join_rows`).
-    raw: take a row's "text" as the finished input, past the template.
-    inputs_length: longest input in tokens; longer ones are cut and counted in
-      `num_truncated`. None: the run's, or 512.
-    targets_length: longest generated text in tokens. None: the run's, or 64.
-    num_beams: above 1 generates by beam search.
-    temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
-    top_k: sample from the so many likeliest tokens only; 0 is from all.
-    seed: of sampling, 0 by default. Row and seed decide what is drawn, not the
-      rows beside it.
     dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
       run's, or what the T5's folder says.
     num_model_partitions: devices that share one copy of the T5; the rest
       share the batches.
+    **settings: fields of `PredictConfig`.
 
   Attributes:
+    bank: the prompts.
+    config: the `PredictConfig`, with the lengths that count.
     num_truncated: inputs that were cut so far.
     num_tokens: tokens read and generated so far, without prompts and padding.
 
   Raises:
     FileNotFoundError: a file is missing.
     ValueError: files or settings that do not fit each other.
+
+  Example::
+
+    predictor = Predictor("runs/adapt", batch_size=32)
+    predictor.predict([{"text": "a fine film", "task": "rotten_tomatoes"}])
+    # [{"text": "a fine film", "task": "rotten_tomatoes",
+    #   "prediction": "good", "scores": {"bad": -2.31, "good": -0.14}}]
   """
 
   def __init__(
@@ -86,124 +130,46 @@ class Predictor:
     prompts,
     backbone: str | None = None,
     *,
-    method: str = "auto",
-    batch_size: int = 64,
-    raw: bool = False,
-    inputs_length: int | None = None,
-    targets_length: int | None = None,
-    num_beams: int = 1,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    seed: int | None = None,
     dtype: str | None = None,
     num_model_partitions: int = 1,
+    **settings,
   ):
-    if method not in METHODS:
-      raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    for name, value in (
-      ("batch_size", batch_size),
-      ("num_beams", num_beams),
-      ("inputs_length", inputs_length),
-      ("targets_length", targets_length),
-    ):
-      if value is None and name.endswith("length"):
-        continue
-      if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(
-          f"{name} must be a whole number of at least 1, got {value!r}"
-        )
-    settings = {}
-    if not isinstance(prompts, PromptBank):
-      settings = run_settings.read(prompts)
-      # Before the T5, which takes longer to load.
-      load_bank(prompts)
-    self._mesh = partitioning.make_mesh(num_model_partitions)
-    loaded = load_backbone(
-      backbone or run_settings.backbone(settings),
-      dtype or settings.get("dtype"),
-      settings.get("vocabulary_path"),
+    config = PredictConfig(**settings)
+    mesh = partitioning.make_mesh(num_model_partitions)
+    loaded = load(prompts, backbone, dtype)
+    self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
+    self.config = dataclasses.replace(
+      config,
+      inputs_length=config.inputs_length or loaded.inputs_length,
+      targets_length=config.targets_length or loaded.targets_length,
     )
-    check_vocabulary(loaded)
-    if isinstance(prompts, PromptBank):
-      bank = prompts
-      check_backbone(bank, loaded.fingerprint)
-    else:
-      bank = load_bank(prompts, loaded.fingerprint)
-    self.bank, self.num_truncated, self.num_tokens = bank, 0, 0
-    self.batch_size = batch_size
-    self._method, self._raw = method, raw
-    self._tokenizer = Tokenizer(loaded.vocabulary_path)
-    lengths = run_settings.lengths(settings)
-    self._config = BatchConfig(
-      inputs_length=inputs_length or lengths[0],
-      targets_length=targets_length or lengths[1],
-      prompt_length=bank.config.prompt_length,
-      num_tasks=len(bank.names),
-      pack=False,
-    )
-    self._labels = [slot.get("label_names") for slot in bank.slots]
+    self._dtype = loaded.backbone.config.dtype
+    self._tokenizer = Tokenizer(loaded.backbone.vocabulary_path)
+    self._labels = [slot.get("label_names") for slot in self.bank.slots]
     self._candidates = [
-      labels and [self._with_eos(label) for label in labels]
+      [self._with_eos(label) for label in labels or ()]
       for labels in self._labels
     ]
-    plan = Dense()
-    if strategy.suits_devices():
-      plan = strategy.BySegments.for_batches(self._config)
-    self._joins_rows = plan.joins_rows
-    network = T5(
-      loaded.config,
-      PromptConfig(len(bank.names), bank.config.prompt_length, 0),
-      plan,
+    self.engine = Engine(
+      loaded.backbone.config,
+      loaded.backbone.params,
+      self.bank.composed,
+      mesh=mesh,
+      inputs_length=self.config.inputs_length,
+      targets_length=self.config.targets_length,
+      batch_size=self.config.batch_size,
+      generation=self.config.generation,
     )
-    self._params = partitioning.put_params(
-      self._mesh,
-      network,
-      {**loaded.params, "prompt": plain_params(bank.composed)},
-    )
-    self._score = jax.jit(
-      functools.partial(decoding.score_candidates, network),
-      static_argnames="num_candidates",
-    )
-    generation = dict(
-      num_beams=num_beams, temperature=temperature, top_k=top_k, seed=seed
-    )
-    self._decode = decoding.make_decoder(network, **generation)
-    self._encode = jax.jit(functools.partial(decoding.encode, network))
-    # The decoder takes up rows as they were before they were joined.
-    self._take = jax.jit(lambda states, positions: states[positions])
-    if method == "rank" and (num_beams > 1 or temperature):
-      raise ValueError(
-        "method='rank' generates nothing: num_beams and temperature are of"
-        " method 'decode'"
-      )
-    self._row_lengths = row_lengths(
-      self._config.prompt_length, self._config.inputs_length
-    )
-    if self._joins_rows:
-      # The encoder, most of the work, does not see this padding.
-      self._row_lengths = self._row_lengths[::2]
-    self.settings = {
-      "method": method,
-      "raw": raw,
-      "batch_size": batch_size,
-      "inputs_length": self._config.inputs_length,
-      "targets_length": self._config.targets_length,
-      "dtype": loaded.config.dtype,
-      **generation,
-    }
-
-  @property
-  def inputs_length(self) -> int:
-    return self._config.inputs_length
 
   def fingerprint(self) -> dict:
-    """What predictions depend on but for the rows, for JSON."""
+    """What predictions depend on besides the rows, for JSON."""
     digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
       "prompts": digest.hexdigest(),
       "backbone": self.bank.backbone,
-      **self.settings,
+      "dtype": self._dtype,
+      **dataclasses.asdict(self.config),
     }
 
   def _with_eos(self, text):
@@ -222,7 +188,7 @@ class Predictor:
         f" {type(row).__name__}"
       )
     slot = self._slot(row.get("task"))
-    if self._method == "rank" and not self._labels[slot]:
+    if self.config.method == "rank" and not self._labels[slot]:
       raise ValueError(
         f"the prompt {self.bank.names[slot]!r} has no label names to rank; use"
         " method 'decode'"
@@ -231,7 +197,7 @@ class Predictor:
 
   def _slot(self, name):
     fields = _fields(self.bank.slots[0].get("template") or "")
-    if len(self.bank.names) == 1 and "task" in fields and not self._raw:
+    if len(self.bank.names) == 1 and "task" in fields and not self.config.raw:
       return 0  # It is a field of the text.
     if name is not None:
       return self.bank.index(str(name))
@@ -244,7 +210,7 @@ class Predictor:
 
   def _input_text(self, row, slot):
     template = self.bank.slots[slot].get("template")
-    if self._raw or not template:
+    if self.config.raw or not template:
       if row.get("text") is None:
         raise ValueError(_lacks(["text"], row))
       return str(row["text"])
@@ -282,7 +248,9 @@ class Predictor:
         raise type(error)(f"row {number}: {error}") from error
     return self.run(prepared)
 
-  def run(self, prepared, first_row: int = 0, advance=None) -> list[dict]:
+  def run(
+    self, prepared, first_row: int = 0, advance=lambda count: None
+  ) -> list[dict]:
     """`predict` for rows that were prepared before.
 
     Args:
@@ -290,124 +258,34 @@ class Predictor:
       first_row: number of the first row, which sampling depends on.
       advance: called with the number of rows of each batch that is done.
     """
+    lengths = [len(p.ids) for p in prepared]
+    longest = self.config.inputs_length
+    self.num_truncated += sum(length > longest for length in lengths)
+    self.num_tokens += sum(min(length, longest) for length in lengths)
+    examples = [Example(p.ids, p.slot, self._ranked(p.slot)) for p in prepared]
+    ranked = [i for i, e in enumerate(examples) if e.candidates]
+    free = [i for i, e in enumerate(examples) if not e.candidates]
     results = [None] * len(prepared)
-    c = self._config
-    lengths = [min(len(p.ids), c.inputs_length) for p in prepared]
-    self.num_truncated += sum(len(p.ids) > c.inputs_length for p in prepared)
-    self.num_tokens += sum(lengths)
-    groups = {}
-    # Rows of like length share a batch.
-    for i in sorted(range(len(prepared)), key=lambda i: -lengths[i]):
-      groups.setdefault(self._target_length(prepared[i].slot), []).append(i)
-    for target_length, chosen in groups.items():
-      while chosen:
-        sizes = [c.prompt_length + lengths[i] for i in chosen]
-        count, row_length, num_rows, positions = self._shape(sizes)
-        part, chosen = chosen[:count], chosen[count:]
-        config = dataclasses.replace(
-          c,
-          inputs_length=row_length - c.prompt_length,
-          targets_length=target_length or 2,
-          length_multiple=1,
-          num_rows=num_rows,
-        )
-        if target_length:
-          made = self._rank([prepared[i] for i in part], config, positions)
-        else:
-          row_ids = np.zeros(num_rows, np.int32)
-          row_ids[: len(part)] = first_row + np.array(part)
-          made = self._generate(
-            [prepared[i] for i in part], config, positions, row_ids
-          )
-        for i, result in zip(part, made, strict=True):
-          results[i] = {**prepared[i].row, **result}
-        if advance:
-          advance(len(part))
+    made = self.engine.rank([examples[i] for i in ranked], advance)
+    for i, scores in zip(ranked, made, strict=True):
+      labels = self._labels[prepared[i].slot]
+      results[i] = {
+        **prepared[i].row,
+        "prediction": labels[int(scores.argmax())],
+        "scores": dict(zip(labels, map(float, scores), strict=True)),
+      }
+    tokens = self.engine.generate(
+      [examples[i] for i in free], [first_row + i for i in free], advance
+    )
+    self.num_tokens += int(np.count_nonzero(tokens))
+    for i, row in zip(free, tokens, strict=True):
+      text = self._tokenizer.decode(row)
+      results[i] = {**prepared[i].row, "prediction": text}
     return results
 
-  def _target_length(self, slot):
-    """Decoder positions for the slot's labels, 0 where it generates."""
-    if self._method == "decode" or not self._labels[slot]:
-      return 0
-    # Powers of two: tasks with about as many labels share their batches.
-    size = sum(map(len, self._candidates[slot]))
-    return max(8, 1 << (size - 1).bit_length())
-
-  def _shape(self, sizes):
-    """The next batch of rows that have so many positions, the longest first.
-
-    Returns:
-      How many of the rows it takes, its row length and number of rows, and the
-      positions of the row in which the encoder gets them joined.
-    """
-    row_length = min(n for n in self._row_lengths if n >= sizes[0])
-    num_rows, most = self.batch_size, sum(sizes)
-    if self._joins_rows:
-      most = max(LONG_ROW, sizes[0])
-      # With some to spare for those that are shorter than the first.
-      num_rows = min(num_rows, -(-most * 5 // (4 * row_length)))
-    # Batches of about as many rows: a small last one costs as much time.
-    num_batches = max(-(-len(sizes) // num_rows), -(-sum(sizes) // most))
-    total = np.cumsum(sizes)
-    fitting = lambda positions: int(np.searchsorted(total, positions, "right"))
-    count = min(-(-len(sizes) // num_batches), fitting(most), num_rows)
-    positions = min(next_size(int(total[count - 1])), most)
-    if self._joins_rows:
-      count = min(fitting(positions), num_rows)
-    while -(-num_rows // 2) >= count and num_rows > 1:
-      num_rows = -(-num_rows // 2)
-    devices = self._mesh.shape["data"]
-    return count, row_length, -(-num_rows // devices) * devices, positions
-
-  def _batch(self, part, targets, config, positions):
-    examples = [
-      {"inputs": p.ids, "targets": t, "task_id": p.slot}
-      for p, t in zip(part, targets, strict=True)
-    ]
-    batch = make_batch(examples, config)[0]
-    if not self._joins_rows:
-      return partitioning.put_batch(self._mesh, batch)
-    joined, places = join_rows(batch, positions)
-    states = self._encode(self._params, joined)[0]
-    return {
-      "encoded": self._take(states, places),
-      "encoder_segment_ids": batch["encoder_segment_ids"],
-      **{name: batch[name] for name in batch if name.startswith("decoder_")},
-    }
-
-  def _rank(self, part, config, positions):
-    candidates = [self._candidates[p.slot] for p in part]
-    scores = np.asarray(
-      self._score(
-        self._params,
-        self._batch(part, candidates, config, positions),
-        # A candidate has a token at least.
-        num_candidates=config.num_rows * config.targets_length,
-      )
-    )
-    start = 0
-    for p, c in zip(part, candidates, strict=True):
-      labels, own = self._labels[p.slot], scores[start : start + len(c)]
-      start += len(c)
-      yield {
-        "prediction": labels[int(own.argmax())],
-        "scores": dict(zip(labels, map(float, own), strict=True)),
-      }
-
-  def _generate(self, part, config, positions, row_ids):
-    # The targets are not looked at: any token stands for them.
-    targets = [np.array([2, EOS_ID])] * len(part)
-    tokens = np.asarray(
-      self._decode(
-        self._params,
-        self._batch(part, targets, config, positions),
-        partitioning.put_batch(self._mesh, row_ids),
-        max_length=self._config.targets_length,
-      )
-    )[: len(part)]
-    self.num_tokens += int(np.count_nonzero(tokens))
-    for row in tokens:
-      yield {"prediction": self._tokenizer.decode(row)}
+  def _ranked(self, slot):
+    """The candidates of a slot, none if it generates."""
+    return () if self.config.method == "decode" else self._candidates[slot]
 
 
 def _fields(template: str) -> list[str]:

@@ -69,6 +69,7 @@ class T5(nn.Module):
     encoder_prompt_slots=None,
     encoder_task_ids=None,
     deterministic=True,
+    prompts=None,
   ):
     """Runs the encoder.
 
@@ -79,13 +80,19 @@ class T5(nn.Module):
       encoder_prompt_slots: [B, L] int in [0, P]; 0 is no slot.
       encoder_task_ids: [B, L] int in [0, N), the slot's row of the bank.
       deterministic: no dropout.
+      prompts: [N, P, D] composed prompts, to be used in place of the bank in
+        the parameters; they need `prompt_config` too.
 
     Returns:
       A tuple of num_encoder_layers + 1 hidden states [B, L, D].
     """
     x = self.token_embedder(encoder_input_tokens)
     if self.prompt_config is not None:
-      rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
+      if prompts is None:
+        rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
+      else:
+        positions = jnp.maximum(encoder_prompt_slots - 1, 0)
+        rows = prompts[encoder_task_ids, positions]
       x = jnp.where(
         (encoder_prompt_slots > 0)[..., None], rows.astype(x.dtype), x
       )

@@ -17,13 +17,12 @@ from mpt_jax.data import metrics
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.data.slot_tasks import slot_tasks
+from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 from mpt_jax.io import files
 from mpt_jax.model import partitioning
-from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts.parametrization import PromptConfig
-from mpt_jax.prompts.plain import plain_params
 from mpt_jax.prompts.slots import make_slots
 from mpt_jax.quickstart import report
 from mpt_jax.training.experiment import Experiment
@@ -123,7 +122,7 @@ def main(out, config: QuickstartConfig = QuickstartConfig()) -> dict:
     tables.baselines("teach", task, None, None, config.test_examples)
   for slot, task in zip(target_slots, target_tasks, strict=True):
     tables.baselines("adapt", task, slot.shots, slot.seed, config.test_examples)
-  evaluate = _Evaluation(backbone, config.test_examples)
+  evaluate = _evaluation(backbone, config.test_examples)
   clock.stop("data")
 
   say(
@@ -318,29 +317,21 @@ class _Rows:
       self.add(stage, method, name, shots, seed, scores)
 
 
-class _Evaluation:
-  """Evaluates plain soft prompts, or none, over the frozen backbone."""
+def _evaluation(backbone, max_examples):
+  """A function (prompts [N, P, D] or None, tasks, split) -> metrics of each."""
+  engine = Engine(
+    backbone.config,
+    backbone.params,
+    mesh=partitioning.make_mesh(),
+    inputs_length=BATCH.inputs_length,
+    targets_length=BATCH.targets_length,
+  )
 
-  def __init__(self, backbone, max_examples):
-    self._backbone, self._max_examples = backbone, max_examples
-    self._mesh = partitioning.make_mesh()
+  def evaluate(prompts, tasks, split):
+    config = EvalConfig(split=split, max_examples=max_examples)
+    return Evaluator(tasks, config)(engine.with_prompts(prompts))
 
-  def __call__(self, prompts, tasks, split):
-    """Metrics of prompts[i] ([P, D], or none at all) on tasks[i]."""
-    params = dict(self._backbone.params)
-    config, length = None, 0
-    if prompts is not None:
-      length = prompts.shape[1]
-      config = PromptConfig(len(tasks), length, rank=0)
-      params["prompt"] = plain_params(np.asarray(prompts))
-    evaluator = Evaluator(
-      T5(self._backbone.config, config),
-      tasks,
-      EvalConfig(split=split, max_examples=self._max_examples),
-      dataclasses.replace(BATCH, prompt_length=length, num_tasks=len(tasks)),
-      self._mesh,
-    )
-    return evaluator(jax.device_put(params))
+  return evaluate
 
 
 def _best_teachers(evaluate, teachers, slots, tasks):

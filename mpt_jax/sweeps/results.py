@@ -16,8 +16,7 @@ import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.data import text_tasks
-from mpt_jax.inference import evaluate_bank
-from mpt_jax.inference.evaluator import EvalConfig
+from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.io import files
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
@@ -213,19 +212,19 @@ def evaluate_run(table, run, console) -> bool:
 
 
 def _evaluate(run, slots, config, console):
-  """Rows of `evaluate_bank.evaluate`, "prompt" being the slot's name."""
+  """Rows of `evaluator.evaluate`, "prompt" being the slot's name."""
   prompts, backbone = run.folder, None
   names = [slot.name for slot in slots]
   if run.experiment.prompt_length == 0:
     prompts, backbone = None, run.folder / "backbone"
     names = [slot.task for slot in slots]
   with Progress(f"evaluate {run.name}", transient=True, console=console) as bar:
-    rows = evaluate_bank.evaluate(
+    rows = evaluate(
       prompts,
       names,
       config,
-      backbone,
-      bar.update,
+      backbone=backbone,
+      progress=bar.update,
       dtype=run.experiment.dtype,
       num_model_partitions=run.arguments.get("num_model_partitions", 1),
     )

@@ -12,10 +12,12 @@ from jax.experimental import multihost_utils
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import batches
 from mpt_jax.data.pipeline import ExampleStream
-from mpt_jax.inference import evaluator as evaluation
+from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.io import paths
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.parametrization import compose_bank
 from mpt_jax.training import run_folder
 from mpt_jax.training.assembly import Setup, set_up
 from mpt_jax.training.checkpoints import Checkpoints
@@ -114,13 +116,10 @@ def train(
     state_shardings(state, mesh),
   )
   best = run_folder.init_best(model, state.params)
-  evaluator = names = None
+  evaluate = names = None
   metrics = []
   if experiment.eval is not None:
-    evaluator = evaluation.Evaluator(
-      model.network, setup.tasks, experiment.eval, experiment.batch, mesh
-    )
-    names = evaluator.main_metrics()
+    evaluate, names = _evaluation(setup, state.params)
   # Only now: what cannot start must not occupy the folder. And not before the
   # slowest process has looked into it, for which this waits.
   _check_processes(
@@ -153,19 +152,19 @@ def train(
       log.advance(step)
 
       last = step == experiment.total_steps
-      evaluate = evaluator is not None and (
+      evaluates = evaluate is not None and (
         last or step % experiment.eval.period == 0
       )
       save = last or step % checkpoint_period == 0
-      if step % log_period == 0 or evaluate or save:
+      if step % log_period == 0 or evaluates or save:
         window.add(*previous)
         previous = None
         # At checkpoints too, so that the lines of a resumed run are the same.
         if step % log_period == 0 or save:
           scalars = window.flush()
           log.write(step, "train", scalars, SHOWN)
-      if evaluate:
-        metrics = evaluator(setup.network_params(state.params))
+      if evaluates:
+        metrics = evaluate(state.params)
         best = run_folder.update_best(
           best, state.params, metrics, model, names, step
         )
@@ -182,9 +181,9 @@ def train(
         )
         saved = step
         window.restart_clock()
-    if evaluator is not None and evaluated != step:
+    if evaluate is not None and evaluated != step:
       # A finished run was started again.
-      metrics = evaluator(setup.network_params(state.params))
+      metrics = evaluate(state.params)
     if saved != step:
       run_folder.write_prompts(
         model_dir, setup, state.params, best, names, metrics
@@ -196,6 +195,42 @@ def train(
     last_bank = run_folder.make_bank(setup, state.params["prompt"], metrics)
     best_bank = run_folder.best_bank(setup, best, last_bank, names)
   return Result(best_bank, last_bank, metrics, setup, params)
+
+
+def _evaluation(setup, trainable):
+  """How a run evaluates.
+
+  Args:
+    setup: the loaded experiment, with evaluation.
+    trainable: the trained tree at some step.
+
+  Returns:
+    The function from the trained tree to the metrics of each slot, and the
+    name of each slot's main metric.
+  """
+  experiment, model = setup.experiment, setup.model
+  config = experiment.eval
+  evaluator = Evaluator(setup.tasks, config)
+
+  def parts(trainable):
+    params = setup.network_params(trainable)
+    prompt = params.pop("prompt", None)
+    if prompt is None:
+      return params, None
+    prompt = jax.tree.map(partitioning.fetch, prompt)
+    return params, compose_bank(prompt, model.groups)
+
+  engine = Engine(
+    model.config,
+    *parts(trainable),
+    mesh=setup.mesh,
+    inputs_length=experiment.batch.inputs_length,
+    targets_length=experiment.batch.targets_length,
+    batch_size=config.num_rows,
+    generation=config.generation,
+  )
+  evaluate = lambda trainable: evaluator(engine.with_params(*parts(trainable)))
+  return evaluate, evaluator.main_metrics()
 
 
 def _check_processes(settings):
