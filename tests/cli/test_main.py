@@ -136,7 +136,7 @@ def test_train_hands_its_arguments_on(tmp_path):
 
 
 def _root():
-  return str(pathlib.Path(__file__).parent.parent)
+  return str(pathlib.Path(__file__).parents[2])
 
 
 # -------------------------------------------------------------- inspect

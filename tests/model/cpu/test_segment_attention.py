@@ -19,7 +19,7 @@ from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 
 HEADS, HEAD_DIM = 2, 4
-TESTS = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def whole_rows(queries, keys, values, table, segment_ids):
@@ -262,7 +262,9 @@ def test_one_cpu_trains_and_predicts_by_segments_to_the_same_end(tmp_path):
       **os.environ,
       # One device, where the suite has eight.
       "XLA_FLAGS": "",
-      "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+      "PYTHONPATH": os.pathsep.join(
+        [str(ROOT / "tests" / "fixtures"), str(ROOT)]
+      ),
     },
     capture_output=True,
     text=True,
