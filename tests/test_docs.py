@@ -45,7 +45,7 @@ NOT_RUN = {
   "hf download": "it takes 0.9 GB from the network",
   "mpt quickstart": ".ci/run and test_quickstart.py run it",
   "python -m pytest": "these are the tests themselves",
-  "python -m t5x.": "t5x is not on PyPI; test_t5x.py runs it where it is",
+  "python -m t5x.": "t5x is not on PyPI; tests/t5x runs it where it is",
   "--multiprocess": "it needs several machines; test_processes.py has two",
   "--coordinator_address": "the same",
 }

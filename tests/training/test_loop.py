@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -238,8 +238,10 @@ def test_a_process_killed_while_it_saves_resumes(
     task_files.append((name, files))
   job = tmp_path / "job.pickle"
   job.write_bytes(pickle.dumps((experiment, task_files, 2)))
-  here = os.path.dirname(os.path.abspath(__file__))
-  script = CHILD.format(paths=[here, os.path.dirname(here)])
+  tests = pathlib.Path(__file__).parents[1]
+  script = CHILD.format(
+    paths=[str(tests), str(tests / "fixtures"), str(tests.parent)]
+  )
   made = subprocess.run(
     [sys.executable, "-c", script, str(job), str(tmp_path / "run")],
     capture_output=True,

@@ -16,7 +16,7 @@ from mpt_jax.prompts.slots import prompt_config
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.sweeps import report, results, tables
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 TASKS = ("glue_rte", "glue_cola")
 

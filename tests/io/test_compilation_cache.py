@@ -7,7 +7,7 @@ import sys
 
 from train_fixtures import write_user_folder
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CODE = """
 from mpt_jax.io.compilation_cache import use_compilation_cache
 use_compilation_cache()

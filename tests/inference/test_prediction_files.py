@@ -222,7 +222,7 @@ def test_few_programs_for_a_file(prompts, backbone, tmp_path):
 def _environment():
   return {
     **os.environ,
-    "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
+    "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
     # These programs are compiled often and run little.
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
   }

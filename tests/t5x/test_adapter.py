@@ -1,8 +1,7 @@
 """The same gin files under t5x's own programs; runs where t5x is importable.
 
-Every test but the first needs t5x: `PYTHONPATH=/path/to/t5x pytest
-tests/test_t5x.py` (README, "Under t5x"). `test_t5x_chain.py` has a user's way
-through all programs.
+Every test but the first needs t5x: `PYTHONPATH=/path/to/t5x python -m pytest
+tests/t5x`. `test_chain.py` has a user's way through all programs.
 """
 
 import inspect
@@ -310,7 +309,7 @@ def test_meshes_give_the_losses_of_one_device(runs, run, submesh):
 @needs_t5x
 @pytest.mark.parametrize("layout", ["legacy", "orbax"])
 def test_public_checkpoints_restore_all_but_the_prompts(runs, layout):
-  save = ROOT / "tests" / "save_t5x_checkpoint.py"
+  save = ROOT / "tests" / "fixtures" / "save_t5x_checkpoint.py"
   path = runs / f"public_{layout}"
   subprocess.run(
     [sys.executable, save, runs / "t5", path, layout],

@@ -1,6 +1,6 @@
 """A user's way through t5x's programs: train three stages, evaluate, predict.
 
-Needs t5x, as `test_t5x.py` does.
+Needs t5x, as `test_adapter.py` does.
 """
 
 import json

@@ -17,7 +17,7 @@ from mpt_jax.sweeps import results as sweep_results
 from mpt_jax.training import gin_config, metrics_log
 from mpt_jax.training import loop as trainer
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 # Not experiments: what they include.
 PARTS = ("base.gin", "benchmark.gin")
 EXPERIMENTS = sorted(

@@ -20,7 +20,7 @@ from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.parametrization import PromptConfig
 
-TESTS = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[3]
 
 EXAMPLES = [
   {"inputs": np.array([7, 8, 9, 1]), "targets": np.array([5, 1]), "task_id": 0},
@@ -179,7 +179,9 @@ def test_one_cpu_trains_and_predicts_by_segments_to_the_same_end(tmp_path):
       **os.environ,
       # One device, where the suite has eight.
       "XLA_FLAGS": "",
-      "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+      "PYTHONPATH": os.pathsep.join(
+        [str(ROOT / "tests" / "fixtures"), str(ROOT)]
+      ),
     },
     capture_output=True,
     text=True,

@@ -9,7 +9,7 @@ import sys
 import pytest
 from train_fixtures import CACHE, write_user_folder
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
   "PROMPT_LENGTH=3",
   'TASK_FEATURE_LENGTHS={"inputs":16,"targets":4}',

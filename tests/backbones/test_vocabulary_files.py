@@ -5,30 +5,15 @@ import json
 import pathlib
 import shutil
 
-import numpy as np
 import pytest
 import sentencepiece
+from odd_texts import make_texts
 
 from mpt_jax.backbones import unigram, vocabulary_files
 from mpt_jax.data import vocabularies
 from mpt_jax.data.vocabularies import Tokenizer
 
 REASON = "Hugging Face's side needs transformers (the test extra)"
-
-WORDS = (
-  "the cat sat on a mat and looked at its own tail while rain fell on old"
-  " roofs of Zürich, Åse's café served tea; naïve people said 3.14 is (almost)"
-  " 22/7! Is it? 日本語 text too."
-).split()
-# What normalisers change: ligatures, wide letters, all kinds of spaces.
-ODD = "ab é ß ① ﬁ ㎏ Å ☃ 中 。 \t \u00a0 \u3000 \u200b Ａ ½ “ … <  >".split(" ")
-
-
-def make_texts(seed=0):
-  rng = np.random.default_rng(seed)
-  texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(60)]
-  texts += ["".join(rng.choice([*ODD, " "], 12)) for _ in range(200)]
-  return [*texts, "", " ", "  two  spaces\n and a line ", "tab\there"]
 
 
 @pytest.fixture(scope="module", params=["t5", "mt5"])
@@ -208,31 +193,6 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
     assert ids == list(vocabularies.seqio_vocabulary(model).encode(text))
 
 
-# ------------------------------------------------------------------ bytes
-
-
-def test_bytes_are_seqios_and_hugging_faces(tmp_path):
-  transformers = pytest.importorskip("transformers", reason=REASON)
-  theirs = transformers.ByT5Tokenizer()
-  theirs.save_pretrained(tmp_path)
-  path = vocabulary_files.find_vocabulary(tmp_path, {})
-  assert path == str(vocabularies.BYTES_PATH)
-  ours, seqio = Tokenizer(path), vocabularies.seqio_vocabulary(path)
-  # 3 special ids, 256 bytes and 125 sentinels.
-  assert vocabularies.vocabulary_size(path) == (384, 125)
-  assert seqio.vocab_size == len(theirs) == 384
-  # "a" is byte 97, after the three special ids.
-  assert ours.encode("a") == [100]
-  for text in make_texts():
-    ids = ours.encode(text)
-    assert ids == theirs(text, add_special_tokens=False).input_ids
-    assert ids == list(seqio.encode(text))
-    assert ours.decode([*ids, 1, 50]) == text
-    assert ours.decode(ids) == seqio.decode(ids)
-  # Half of a letter, sentinels and padding are passed over.
-  assert ours.decode([0, 100, 198, 300, 101]) == "ab"
-
-
 @pytest.mark.parametrize(
   "where", [{"tokenizer_class": "ByT5Tokenizer"}, {"model_type": "t5"}]
 )
@@ -242,54 +202,6 @@ def test_byte_tokenizer_is_found_by_its_class(where, tmp_path):
   )
   found = vocabulary_files.find_vocabulary(tmp_path, where)
   assert (found == str(vocabularies.BYTES_PATH)) == ("tokenizer_class" in where)
-
-
-def test_damaged_byte_vocabulary(tmp_path):
-  path = tmp_path / "byte_vocabulary.json"
-  for text in ("{", "{}", '{"type": "words", "extra_ids": 1}', "[]"):
-    path.write_text(text)
-    with pytest.raises(ValueError, match="byte_vocabulary.json must be like"):
-      vocabularies.vocabulary_size(path)
-
-
-# ----------------------------------------------------------------- errors
-
-
-def _fields(**changes):
-  fields = {
-    "model": {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0]] * 3},
-    "added_tokens": [],
-    "normalizer": None,
-    "pre_tokenizer": None,
-  }
-  return json.dumps({**fields, **changes}).encode()
-
-
-@pytest.mark.parametrize(
-  "data, message",
-  [
-    (b"{", "x is not a tokenizer.json"),
-    (b"[]", "x is not a tokenizer.json"),
-    (_fields(model={"type": "BPE"}), "type 'BPE'; T5's are 'Unigram'"),
-    (_fields(normalizer={"type": "Lowercase"}), "Lowercase.*spiece.model"),
-    (_fields(pre_tokenizer={"type": "ByteLevel"}), "ByteLevel.*spiece.model"),
-    (
-      _fields(normalizer={"type": "Precompiled", "precompiled_charsmap": "%"}),
-      "damaged charsmap",
-    ),
-    (
-      _fields(added_tokens=[{"id": 9, "content": "<new>", "special": True}]),
-      "'<new>' has id 9, but the ids before it end at 2",
-    ),
-    (
-      _fields(added_tokens=[{"id": 3, "content": "<hl>", "special": False}]),
-      r"tokens were added to T5's \(<hl>\)",
-    ),
-  ],
-)
-def test_other_tokenizers_are_refused(data, message):
-  with pytest.raises(ValueError, match=message):
-    unigram.sentencepiece_model(data, "x")
 
 
 def test_no_file(tmp_path):
