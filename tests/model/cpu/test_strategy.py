@@ -121,7 +121,7 @@ from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model.cpu import strategy
-from mpt_jax.prompts.bank import Slot
+from mpt_jax.prompts.slots import Slot
 from mpt_jax.training import assembly
 from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
