@@ -1,6 +1,64 @@
-"""Multitask Prompt Tuning for a frozen T5, in JAX and Flax."""
+"""Multitask Prompt Tuning for a frozen T5, in JAX and Flax.
 
+What this module names is public and stays; everything else in the package is
+internal. A name is imported when it is first used, so `import mpt_jax` is quick
+and brings neither JAX nor TensorFlow.
+
+Example::
+
+  import mpt_jax as mpt
+
+  run = mpt.train(
+    mpt.Experiment(slots=mpt.make_slots(("rotten_tomatoes",)), total_steps=200),
+    model_dir="runs/teach",
+  )
+  mpt.evaluate(run.best, config=mpt.EvalConfig(split="test"))
+  mpt.Predictor("runs/teach").predict([{"text": "a quiet, moving film"}])
+"""
+
+import importlib
 import sys
+
+__version__ = "0.1.0"
+
+# Each public name and the module that defines it.
+_PUBLIC = {
+  "BatchConfig": "data.batches",
+  "DistillConfig": "model.objective",
+  "EvalConfig": "inference.evaluator",
+  "Experiment": "training.experiment",
+  "LossConfig": "model.objective",
+  "MixConfig": "data.pipeline",
+  "OptimizerConfig": "training.optimizers",
+  "Predictor": "inference.predictor",
+  "PromptBank": "prompts.bank",
+  "Slot": "prompts.slots",
+  "T5Config": "model.config",
+  "compose_bank": "prompts.parametrization",
+  "evaluate": "inference.evaluator",
+  "load_backbone": "backbones.backbone",
+  "load_bank": "prompts.bank",
+  "make_slots": "prompts.slots",
+  "train": "training.loop",
+}
+# Their users name tasks, so the built-in ones are registered with seqio first.
+_USE_TASKS = ("evaluate", "train")
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name):
+  if name not in _PUBLIC:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  if name in _USE_TASKS:
+    importlib.import_module("mpt_jax.tasks.registry")
+  value = getattr(importlib.import_module(f"mpt_jax.{_PUBLIC[name]}"), name)
+  globals()[name] = value
+  return value
+
+
+def __dir__():
+  return sorted(__all__)
+
 
 if hasattr(sys.modules.get("gin"), "add_config_file_search_path"):
   # A program that reads gin files, such as t5x.train, has imported gin before
