@@ -12,6 +12,8 @@ from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
 
 SETTINGS = run_settings.FILE
+# Settings that a run may be resumed with other values of.
+_FREE = ("eval.num_rows",)
 
 
 def init_best(model, trainable):
@@ -148,7 +150,8 @@ def check_model_dir(model_dir, settings):
     model_dir: the run's folder.
     settings: the experiment as JSON. A setting that only one of the two has
       is not compared: earlier versions also wrote what follows from the
-      settings, such as the number of prompts in the bank.
+      settings, such as the number of prompts in the bank. Nor is one that
+      changes no result; see `_FREE`.
 
   Raises:
     ValueError: the folder holds something else; the message names the
@@ -184,7 +187,7 @@ def _differences(old, new, name=""):
   elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
     for i, values in enumerate(zip(old, new, strict=True)):
       yield from _differences(*values, f"{name}[{i}]")
-  elif old != new:
+  elif old != new and name not in _FREE:
     yield name
 
 

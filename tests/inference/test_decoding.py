@@ -433,9 +433,15 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
   "settings, message",
   [
     ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
-    ({"temperature": -1.0}, "temperature must be 0 or above"),
-    ({"temperature": float("nan")}, "temperature must be 0 or above"),
-    ({"temperature": float("inf")}, "temperature must be 0 or above"),
+    ({"temperature": -1.0}, "temperature must be a number of at least 0"),
+    (
+      {"temperature": float("nan")},
+      "temperature must be a number of at least 0",
+    ),
+    (
+      {"temperature": float("inf")},
+      "temperature must be a number of at least 0",
+    ),
     ({"temperature": 1.0, "top_k": -1}, "top_k must be a whole number"),
     ({"temperature": 1.0, "top_k": VOCAB + 1}, "to vocab_size=5, got 6"),
     ({"temperature": 1.0, "num_beams": 2}, "beam search does not sample"),

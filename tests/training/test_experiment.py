@@ -367,6 +367,8 @@ def test_an_earlier_versions_file_is_the_same_experiment(tmp_path):
     "backbone_fingerprint": "3bbac9c65a8f6e38",
   }
   run_folder.check_model_dir(tmp_path, new)
+  # The number of rows of an evaluation changes no result.
+  run_folder.check_model_dir(tmp_path, {**new, "eval": {"num_rows": 64}})
   # What t5x's runs wrote, with the bank's numbers filled in and without what
   # depends on the devices.
   filled = json.loads(json.dumps(OLD_FILE))
