@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from workload import TARGETS_LENGTH
 
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
@@ -42,8 +43,8 @@ def init_prompts(params, num_tasks, num_groups, prompt_length, rank, seed):
 
 
 def batch_config(workload, prompt_length, num_tasks, **options):
-  """The lengths of the workload; `options` are `BatchConfig`'s."""
-  return BatchConfig(
+  """The lengths of the workload; `options` are `BatchLayout`'s."""
+  return BatchLayout(
     inputs_length=workload.inputs_length,
     targets_length=TARGETS_LENGTH,
     prompt_length=prompt_length,
@@ -80,8 +81,12 @@ class Trainer:
     self.distills = distill = teacher_prompts is not None
     self.model = Model(
       config,
-      PromptConfig(num_tasks, length, rank, groups),
-      PromptConfig(num_tasks, length, 0) if distill else None,
+      PromptConfig(
+        num_tasks=num_tasks, prompt_length=length, rank=rank, groups=groups
+      ),
+      PromptConfig(num_tasks=num_tasks, prompt_length=length, rank=0)
+      if distill
+      else None,
       LossConfig(distill=DistillConfig() if distill else None),
       plan=(
         BySegments.for_batches(batch_config)

@@ -181,7 +181,7 @@ def pipeline_row(bench, name):
     stream = ExampleStream(
       tasks,
       [task.name for task in tasks],
-      MixConfig(args.batch_size, "sampled", seed=args.seed),
+      MixConfig(batch_size=args.batch_size, mixing="sampled", seed=args.seed),
     )
     next(stream)
     advance()

@@ -56,8 +56,15 @@ def hf_config(fields, folder):
   for name, expected in ids.items():
     if fields.get(name) not in (None, expected):
       refuse(name, f"{expected}, as T5 has it")
-  names = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")
-  for name in names:
+  sizes = {
+    "vocab_size": "vocab_size",
+    "emb_dim": "d_model",
+    "num_heads": "num_heads",
+    "head_dim": "d_kv",
+    "mlp_dim": "d_ff",
+    "num_encoder_layers": "num_layers",
+  }
+  for name in sizes.values():
     value = fields.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
       refuse(name, "a positive integer")
@@ -70,7 +77,7 @@ def hf_config(fields, folder):
   layers = fields.get("num_decoder_layers") or fields["num_layers"]
   try:
     return T5Config(
-      *(fields[name] for name in names),
+      **{ours: fields[name] for ours, name in sizes.items()},
       num_decoder_layers=layers,
       mlp_activations=activations[feed_forward],
       logits_via_embedding=bool(scaled),

@@ -77,7 +77,9 @@ def describe_preset(
     ValueError: an unknown preset, or numbers out of range.
   """
   config = T5Config.preset(name)
-  prompts = PromptConfig(num_tasks, prompt_length, rank)
+  prompts = PromptConfig(
+    num_tasks=num_tasks, prompt_length=prompt_length, rank=rank
+  )
   _print_pairs(
     console,
     f"{num_tasks} prompts of length {prompt_length} and rank {rank}, {name}",

@@ -21,36 +21,32 @@ Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
+from mpt_jax.data import packing
+from mpt_jax.data.packing import BatchLayout
+from mpt_jax.io import checks
+
 EOS_ID = 1
-# How long rows may be. A step takes one row at a time, which bounds its memory:
-# XLA's temporaries were 1.3 GB where a batch of 48,000 positions of T5-Base, all
-# of it at once, took 3.2, in the same time.
-LONG_ROW = 3072
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-  """Lengths and packing of a batch.
+  """Lengths and packing of a batch, as a user chooses them.
 
   Attributes:
     inputs_length: longest input in tokens, end of sequence included, prompt
-      slots not. Longer ones are cut (and counted), keeping the end token.
+      not. Longer ones are cut (and counted), keeping the end token.
     targets_length: longest target in tokens, end of sequence included.
-    prompt_length: P slots before each example, 0 for none.
-    num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
-    long_rows: pack into rows of about 3072 positions, equally full and as long
-      as the examples need, in steps of an eighth of that. Hardly any padding,
-      for a plan that attends example by example (`model.plan.Dense.rows`).
-    row_length: encoder positions of a packed row, slots included;
+    row_length: encoder positions of a packed row, the prompt included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
       twice as many of the longest targets as there are longest inputs in a row.
-    row_multiple: the number of rows is rounded up to a multiple of this, which
-      must itself be a multiple of the devices that share a batch.
+    row_multiple: the number of rows is rounded up to a multiple of this.
     length_multiple: plain rows are as long as the batch's longest, rounded up
       to a multiple of this, so that few shapes are compiled.
     num_rows: rows of every batch, which then all have one shape: plain rows
@@ -60,10 +56,7 @@ class BatchConfig:
 
   inputs_length: int
   targets_length: int
-  prompt_length: int = 0
-  num_tasks: int = 1
   pack: bool = True
-  long_rows: bool = False
   row_length: int | None = None
   target_row_length: int | None = None
   row_multiple: int = 1
@@ -71,32 +64,28 @@ class BatchConfig:
   num_rows: int | None = None
 
   def __post_init__(self):
-    longest = self.inputs_length + self.prompt_length
-    if self.row_length is not None and self.row_length < longest:
-      raise ValueError(
-        f"row_length={self.row_length} does not hold one example of"
-        f" prompt_length + inputs_length = {longest} positions"
-      )
-    target_row_length = self.target_row_length
-    if target_row_length is not None and (
-      target_row_length < self.targets_length
-    ):
-      raise ValueError(
-        f"target_row_length={target_row_length} does not hold one target of"
-        f" targets_length={self.targets_length}"
-      )
+    check = functools.partial(checks.check_fields, self)
+    lengths = ("inputs_length", "targets_length")
+    check(checks.whole, *lengths, "row_multiple", "length_multiple", low=1)
+    check(
+      checks.whole,
+      *("row_length", "target_row_length", "num_rows"),
+      low=1,
+      optional=True,
+    )
+    check(checks.flag, "pack")
+    self.layout()  # A row must hold an example.
 
-  @property
-  def packed_lengths(self) -> tuple[int, int]:
-    """(L, T) of a packed row."""
-    longest = self.inputs_length + self.prompt_length
-    length = self.row_length or longest
-    target_length = self.target_row_length
-    if target_length is None:
-      target_length = (
-        self.targets_length * _round_up(2 * length, longest) // (longest)
-      )
-    return length, target_length
+  def layout(self, **derived) -> BatchLayout:
+    """The layout of batches with these settings.
+
+    Args:
+      **derived: the other fields of `BatchLayout`, or those to be replaced.
+
+    Raises:
+      ValueError: rows that do not hold one example.
+    """
+    return BatchLayout(**{**dataclasses.asdict(self), **derived})
 
 
 def batch_config(task_feature_lengths, **options) -> BatchConfig:
@@ -109,13 +98,17 @@ def batch_config(task_feature_lengths, **options) -> BatchConfig:
   Raises:
     ValueError: another set of features.
   """
-  if set(task_feature_lengths) != {"inputs", "targets"}:
+  name = "batch_config.task_feature_lengths"
+  lengths = checks.mapping(name, task_feature_lengths, of=checks.whole, low=1)
+  if set(lengths) != {"inputs", "targets"}:
     raise ValueError(
-      "task_feature_lengths must be a dict with the keys 'inputs' and"
-      f" 'targets', got {dict(task_feature_lengths)}"
+      f"{name} must be a dict with the keys 'inputs' and 'targets', got"
+      f" {lengths}"
     )
   return BatchConfig(
-    task_feature_lengths["inputs"], task_feature_lengths["targets"], **options
+    inputs_length=lengths["inputs"],
+    targets_length=lengths["targets"],
+    **options,
   )
 
 
@@ -176,54 +169,41 @@ def _checked_targets(example, index):
   return candidates
 
 
-def _round_up(n, multiple):
-  return -(-n // multiple) * multiple
+class _Item(NamedTuple):
+  """An example, checked and cut: ids of its input and of its candidates."""
+
+  inputs: np.ndarray
+  targets: list[np.ndarray]
+  task_id: int
 
 
-def _first_fit(sizes, capacity):
-  """Rows of indices, the longest example first, each into the first row.
-
-  Args:
-    sizes: [n, 2] encoder and decoder positions of each example.
-    capacity: the two limits of a row.
-
-  Returns:
-    A list of lists of indices.
-  """
-  rows, free = [], []
-  for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], i)):
-    for row, space in zip(rows, free, strict=True):  # noqa: B007  Used below.
-      if sizes[i][0] <= space[0] and sizes[i][1] <= space[1]:
-        break
-    else:
-      row, space = [], list(capacity)
-      rows.append(row)
-      free.append(space)
-    row.append(i)
-    space[0] -= sizes[i][0]
-    space[1] -= sizes[i][1]
-  return rows
-
-
-def _even_rows(lengths, limit):
-  """As few rows as hold the lengths at `limit` each, about equally full.
-
-  The longest first, each into the emptiest row, which may so pass the limit a
-  little.
-
-  >>> _even_rows([5, 9, 6, 4], 13)
-  [[1, 3], [2, 0]]
-  """
-  count = max(1, -(-sum(lengths) // limit))
-  rows, filled = [[] for _ in range(count)], [0] * count
-  for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-    emptiest = filled.index(min(filled))
-    rows[emptiest].append(i)
-    filled[emptiest] += lengths[i]
-  return rows
+def _read_example(index, example, layout, stats) -> _Item:
+  """Checks an example, cuts it to the lengths and counts what was cut."""
+  task_id = int(example.get("task_id", 0))
+  if not 0 <= task_id < layout.num_tasks:
+    raise ValueError(
+      f"task_id of example {index} must be in [0,"
+      f" num_tasks={layout.num_tasks}), got {task_id}"
+    )
+  inputs, cut = _truncate(example["inputs"], layout.inputs_length)
+  stats.num_truncated_inputs += cut
+  targets = []
+  for candidate in _checked_targets(example, index):
+    candidate, cut = _truncate(candidate, layout.targets_length)
+    stats.num_truncated_targets += cut
+    targets.append(np.asarray(candidate))
+  size = sum(map(len, targets))
+  if layout.pack and not layout.long_rows:
+    target_length = layout.packed_lengths[1]
+    if size > target_length:
+      raise ValueError(
+        f"the {len(targets)} candidates of example {index} have {size} tokens,"
+        f" more than target_row_length={target_length}"
+      )
+  return _Item(np.asarray(inputs), targets, task_id)
 
 
-def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
+def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
   """Builds the arrays of a batch.
 
   Args:
@@ -231,9 +211,9 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
       being 1-D ints that end in the end-of-sequence token. `targets` may be a
       list of such ids: candidates, each scored for the same input.
       `task_id` is 0 where it is missing; "name" is the task's, for errors.
-    config: lengths and packing.
-    num_rows: number of rows, instead of `config.num_rows`; where neither is
-      given as few as are needed, rounded up to `config.row_multiple`.
+    layout: lengths and packing.
+    num_rows: number of rows, instead of `layout.num_rows`; where neither is
+      given as few as are needed, rounded up to `layout.row_multiple`.
 
   Returns:
     (batch, stats). The batch maps names to arrays of [B, L] (encoder_*) and
@@ -248,73 +228,57 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     ValueError: a task id outside the bank, targets without tokens, or more
       rows than `num_rows`.
   """
-  c = config
   stats = BatchStats(num_examples=len(examples))
-  items = []
-  any_candidates = False
-  for index, example in enumerate(examples):
-    task_id = int(example.get("task_id", 0))
-    if not 0 <= task_id < c.num_tasks:
-      raise ValueError(
-        f"task_id of example {index} must be in [0, num_tasks={c.num_tasks}),"
-        f" got {task_id}"
-      )
-    any_candidates |= isinstance(example["targets"], list | tuple)
-    inputs, cut = _truncate(example["inputs"], c.inputs_length)
-    stats.num_truncated_inputs += cut
-    targets = []
-    for candidate in _checked_targets(example, index):
-      candidate, cut = _truncate(candidate, c.targets_length)
-      stats.num_truncated_targets += cut
-      targets.append(np.asarray(candidate))
-    items.append((np.asarray(inputs), targets, task_id))
-
-  sizes = [
-    (c.prompt_length + len(inputs), sum(map(len, targets)))
-    for inputs, targets, _ in items
+  items = [
+    _read_example(index, example, layout, stats)
+    for index, example in enumerate(examples)
   ]
-  if c.pack and c.long_rows:
-    longest = max((size[0] for size in sizes), default=1)
-    rows = _even_rows([size[0] for size in sizes], max(LONG_ROW, longest))
-    # A batch of no examples has positions too.
-    length, target_length = (
-      max(1, *(sum(sizes[i][k] for i in row) for row in rows)) for k in range(2)
-    )
-    # Each shape is compiled: eight of them from one power of two to the next,
-    # fewer of rows below 1024.
-    length = _round_up(length, max(128, (1 << (length.bit_length() - 1)) // 8))
-    target_length = _round_up(target_length, 32)
-  elif c.pack:
-    length, target_length = c.packed_lengths
-    for index, (_, size) in enumerate(sizes):
-      if size > target_length:
-        raise ValueError(
-          f"the {len(items[index][1])} candidates of example {index} have"
-          f" {size} tokens, more than target_row_length={target_length}"
-        )
-    rows = _first_fit(sizes, (length, target_length))
-  else:
-    longest = [max(s, default=1) for s in zip(*sizes, strict=True)] or [1, 1]
-    if c.num_rows is not None:
-      longest = [c.prompt_length + c.inputs_length, c.targets_length]
-    length = _round_up(longest[0], c.length_multiple)
-    target_length = _round_up(longest[1], max(1, c.length_multiple // 2))
-    rows = [[i] for i in range(len(items))]
-  num_rows = num_rows or c.num_rows
-  if num_rows is None:
-    num_rows = _round_up(max(1, len(rows)), c.row_multiple)
-  elif len(rows) > num_rows:
-    raise ValueError(
-      f"{len(items)} examples need {len(rows)} rows of {length} positions, but"
-      f" num_rows={num_rows}; raise it or row_length"
-    )
+  sizes = [
+    (layout.prompt_length + len(item.inputs), sum(map(len, item.targets)))
+    for item in items
+  ]
+  rows = packing.assign_rows(sizes, layout)
+  num_rows = packing.count_rows(rows, layout, num_rows)
+  stats.num_tokens = sum(map(sum, sizes))
+  stats.num_positions = num_rows * (rows.length + rows.target_length)
 
-  encoder = {
-    name: np.zeros((num_rows, length), np.int32)
+  encoder = _encoder_arrays(items, rows, num_rows, layout.prompt_length)
+  decoder = _decoder_arrays(items, rows, num_rows)
+  if not any(isinstance(x["targets"], list | tuple) for x in examples):
+    del decoder["cross_segment_ids"], decoder["candidate_ids"]
+  if not layout.prompt_length:
+    del encoder["prompt_slots"]
+  batch = {f"encoder_{k}": v for k, v in encoder.items()}
+  batch |= {f"decoder_{k}": v for k, v in decoder.items()}
+  present = batch["decoder_segment_ids"] > 0
+  batch["decoder_loss_weights"] = present.astype(np.float32)
+  return batch, stats
+
+
+def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
+  """The encoder's arrays, int32 [B, L], by their names without the prefix."""
+  arrays = {
+    name: np.zeros((num_rows, rows.length), np.int32)
     for name in ("input_tokens", "prompt_slots", "task_ids", "segment_ids")
   }
-  decoder = {
-    name: np.zeros((num_rows, target_length), np.int32)
+  for r, row in enumerate(rows.examples):
+    start = 0
+    for segment, i in enumerate(row, start=1):
+      after_prompt = start + prompt_length
+      end = after_prompt + len(items[i].inputs)
+      slots = np.arange(1, prompt_length + 1)
+      arrays["prompt_slots"][r, start:after_prompt] = slots
+      arrays["input_tokens"][r, after_prompt:end] = items[i].inputs
+      arrays["segment_ids"][r, start:end] = segment
+      arrays["task_ids"][r, start:end] = items[i].task_id
+      start = end
+  return arrays
+
+
+def _decoder_arrays(items, rows: packing.Rows, num_rows):
+  """The decoder's arrays, int32 [B, T], by their names without the prefix."""
+  arrays = {
+    name: np.zeros((num_rows, rows.target_length), np.int32)
     for name in (
       "input_tokens",
       "target_tokens",
@@ -324,39 +288,18 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
       "candidate_ids",
     )
   }
-  first_candidate = np.cumsum([0] + [len(t) for _, t, _ in items])
-  for r, row in enumerate(rows):
-    start = target_start = 0
-    target_segment = 0
+  first_candidate = np.cumsum([1] + [len(item.targets) for item in items])
+  for r, row in enumerate(rows.examples):
+    start = target_segment = 0
     for segment, i in enumerate(row, start=1):
-      inputs, targets, task_id = items[i]
-      end = start + c.prompt_length + len(inputs)
-      encoder["prompt_slots"][r, start : start + c.prompt_length] = np.arange(
-        1, c.prompt_length + 1
-      )
-      encoder["input_tokens"][r, start + c.prompt_length : end] = inputs
-      encoder["segment_ids"][r, start:end] = segment
-      encoder["task_ids"][r, start:end] = task_id
-      start = end
-      for j, target in enumerate(targets):
+      for candidate, target in enumerate(items[i].targets, first_candidate[i]):
         target_segment += 1
-        span = slice(target_start, target_start + len(target))
-        decoder["target_tokens"][r, span] = target
-        decoder["input_tokens"][r, target_start + 1 : span.stop] = target[:-1]
-        decoder["segment_ids"][r, span] = target_segment
-        decoder["cross_segment_ids"][r, span] = segment
-        decoder["candidate_ids"][r, span] = 1 + first_candidate[i] + j
-        decoder["task_ids"][r, span] = task_id
-        target_start = span.stop
-    stats.num_tokens += start + target_start
-  stats.num_positions = num_rows * (length + target_length)
-  if not any_candidates:
-    del decoder["cross_segment_ids"], decoder["candidate_ids"]
-  if not c.prompt_length:
-    del encoder["prompt_slots"]
-  batch = {f"encoder_{k}": v for k, v in encoder.items()}
-  batch |= {f"decoder_{k}": v for k, v in decoder.items()}
-  batch["decoder_loss_weights"] = (batch["decoder_segment_ids"] > 0).astype(
-    np.float32
-  )
-  return batch, stats
+        end = start + len(target)
+        arrays["target_tokens"][r, start:end] = target
+        arrays["input_tokens"][r, start + 1 : end] = target[:-1]
+        arrays["segment_ids"][r, start:end] = target_segment
+        arrays["cross_segment_ids"][r, start:end] = segment
+        arrays["candidate_ids"][r, start:end] = candidate
+        arrays["task_ids"][r, start:end] = items[i].task_id
+        start = end
+  return arrays

@@ -10,6 +10,7 @@ import tensorflow as tf
 from etils import epath
 
 from mpt_jax.data import sampling
+from mpt_jax.io import checks
 
 # Of the file that says how many batches there were, where tf.data cannot say
 # where it is.
@@ -17,7 +18,17 @@ COUNT = ".batches"
 MIXING = ("sampled", "all", "rates", "proportional", "temperature")
 
 
-@dataclasses.dataclass(frozen=True)
+# The ways of mixing that read a setting; all others are read by each.
+_USED_BY = {
+  "min_tasks": ("sampled",),
+  "max_tasks": ("sampled",),
+  "rates": ("rates",),
+  "max_examples": ("proportional", "temperature"),
+  "temperature": ("temperature",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MixConfig:
   """How the tasks of a bank share a batch.
 
@@ -30,8 +41,8 @@ class MixConfig:
       of 1 / temperature) draw each example's task.
     min_tasks: least K.
     max_tasks: κ, most K; all tasks by default.
-    rates: a rate a task, of "rates" mixing; None for equal ones.
-    max_examples: the cap of proportional mixing.
+    rates: a rate for each task, of "rates" mixing; None for equal ones.
+    max_examples: the cap of "proportional" and "temperature" mixing.
     temperature: of "temperature" mixing.
     seed: of the order of tasks and examples.
   """
@@ -46,14 +57,25 @@ class MixConfig:
   seed: int = 0
 
   def __post_init__(self):
-    if self.mixing not in MIXING:
-      raise ValueError(
-        f"MixConfig.mixing must be one of {MIXING}, got {self.mixing!r}"
-      )
-    if self.batch_size < 1:
-      raise ValueError(
-        f"MixConfig.batch_size must be at least 1, got {self.batch_size}"
-      )
+    check = functools.partial(checks.check_fields, self)
+    check(checks.choice, "mixing", choices=MIXING)
+    check(checks.whole, "batch_size", "min_tasks", low=1)
+    check(checks.whole, "max_tasks", "max_examples", low=1, optional=True)
+    check(checks.number, "temperature", above=0)
+    check(checks.seed, "seed")
+    numbers = dict(of=checks.number, what="numbers", low=0)
+    check(checks.sequence, "rates", optional=True, **numbers)
+    if self.rates is not None and not any(self.rates):
+      raise ValueError("MixConfig.rates must not all be 0")
+    for field in dataclasses.fields(self):
+      users = _USED_BY.get(field.name, (self.mixing,))
+      value = getattr(self, field.name)
+      if self.mixing not in users and value != field.default:
+        raise ValueError(
+          f"MixConfig.{field.name}={value} has no effect where"
+          f" MixConfig.mixing={self.mixing!r}: it belongs to"
+          f" {' and '.join(users)}"
+        )
 
 
 def _mixing_rates(tasks, config):
@@ -96,7 +118,6 @@ def _batches(tasks, names, config):
     num = len(tasks)
     ds = sampling.sample_tasks(
       datasets,
-      None,
       config.seed,
       batch_size=config.batch_size,
       min_tasks=num if config.mixing == "all" else config.min_tasks,
@@ -128,7 +149,7 @@ class ExampleStream:
       below = config.batch_size // len(tasks) * len(tasks)
       fitting = " or ".join(str(n) for n in (below, below + len(tasks)) if n)
       raise ValueError(
-        f"batch_size={config.batch_size} is not a multiple of the"
+        f"MixConfig.batch_size={config.batch_size} is not a multiple of the"
         f" {len(tasks)} slots that share it equally; take {fitting}"
       )
     self._tasks, self._names, self._config = list(tasks), list(names), config
@@ -136,7 +157,7 @@ class ExampleStream:
 
   def _start(self, num_batches):
     """Goes to the place after this many batches by reading them."""
-    self._num_batches = num_batches
+    self._num_batches, self._peeked = num_batches, None
     # A new dataset: one that is iterated again shuffles otherwise.
     ds = _batches(self._tasks, self._names, self._config)
     self._iterator = iter(ds.skip(num_batches))
@@ -145,8 +166,20 @@ class ExampleStream:
   def __iter__(self):
     return self
 
+  def peek(self):
+    """The next batch, which stays the next one.
+
+    The stream must not be saved before that batch is taken.
+    """
+    if self._peeked is None:
+      self._peeked = next(self)
+    return self._peeked
+
   def __next__(self):
     """The next batch: a list of {"inputs", "targets", "task_id", "name"}."""
+    if self._peeked is not None:
+      batch, self._peeked = self._peeked, None
+      return batch
     block = {k: v.numpy() for k, v in next(self._iterator).items()}
     self._num_batches += 1
     examples = []
@@ -170,6 +203,7 @@ class ExampleStream:
     Raises:
       OSError: they cannot be written.
     """
+    assert self._peeked is None, "the batch that was peeked at is not taken"
     if self._checkpoint is not None:
       try:
         self._checkpoint.write(str(path))
@@ -184,6 +218,7 @@ class ExampleStream:
 
   def restore(self, path):
     """Goes to a position that `save` wrote."""
+    self._peeked = None
     count = epath.Path(f"{path}{COUNT}")
     if count.is_file():
       self._start(int(count.read_text()))

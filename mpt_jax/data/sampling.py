@@ -1,11 +1,11 @@
-"""How the tasks of a mixture share a batch, as seqio sampling functions.
+"""How the tasks of a mixture share a batch.
 
-A seqio sampling function turns the datasets of a mixture into one stream:
-`sample_fn(datasets, rates, seed) -> dataset`. Ours emit blocks of exactly
-`batch_size` examples, so that consecutive blocks are batches, and add the
-feature `task_ids`: the dataset's place in the mixture. They are made of
-tf.data operations with stateless random numbers of (seed, block) alone, so the
-stream is the same on every host and resumes from an iterator's checkpoint.
+Each function turns the datasets of a mixture into one stream of examples with
+the feature `task_ids`: the dataset's place in the mixture. `sample_tasks` emits
+blocks of exactly `batch_size` examples, so that consecutive blocks are batches.
+Both are made of tf.data operations whose random numbers depend on the seed
+alone, so the stream is the same on every host and resumes from an iterator's
+checkpoint.
 """
 
 import functools
@@ -50,15 +50,12 @@ def task_choices(block, num_tasks, seed, batch_size, min_tasks, max_tasks):
   return tf.cast(tf.where(blank, num_tasks, chosen), tf.int64)
 
 
-def sample_tasks(
-  datasets, rates, seed, *, batch_size, min_tasks=2, max_tasks=None
-):
+def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
   """The paper's sampling: each block draws how many tasks, then which.
 
   Args:
     datasets: one dataset a task, each repeated without end.
-    rates: ignored: the paper draws tasks evenly.
-    seed: int or None (0).
+    seed: int.
     batch_size: examples of a block.
     min_tasks: least number of tasks in a block. Equal to the number of tasks,
       every block holds all of them in equal shares.
@@ -70,7 +67,6 @@ def sample_tasks(
   Raises:
     ValueError: numbers of tasks that do not fit the mixture or the batch.
   """
-  del rates
   num_tasks = len(datasets)
   max_tasks = num_tasks if max_tasks is None else max_tasks
   min_tasks = min(min_tasks, num_tasks)
@@ -87,7 +83,7 @@ def sample_tasks(
   choose = functools.partial(
     task_choices,
     num_tasks=num_tasks,
-    seed=0 if seed is None else int(seed),
+    seed=seed,
     batch_size=batch_size,
     min_tasks=min_tasks,
     max_tasks=max_tasks,
@@ -98,7 +94,7 @@ def sample_tasks(
   )
 
 
-def sample_by_rate(datasets, rates, seed, *, batch_size=None):
+def sample_by_rate(datasets, rates, seed):
   """Ordinary mixing: each example's task is drawn by the mixing rates.
 
   The rates come from the mixture, for instance `seqio.mixing_rate_num_examples`
@@ -107,13 +103,11 @@ def sample_by_rate(datasets, rates, seed, *, batch_size=None):
   Args:
     datasets: one dataset a task.
     rates: a rate a task; they need not sum to one.
-    seed: int or None.
-    batch_size: ignored; blocks are of any size.
+    seed: int.
 
   Returns:
     A dataset of their examples with the feature `task_ids`.
   """
-  del batch_size
   total = sum(rates)
   return tf.data.Dataset.sample_from_datasets(
     _with_task_ids(datasets),

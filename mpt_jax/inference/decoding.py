@@ -1,7 +1,7 @@
 """Cached decoding (greedy, sampling, beams), and scores of given targets.
 
 Pure functions of arrays, for `jax.jit` with the network, the lengths and the
-number of beams static. Decoding takes plain rows (`BatchConfig(pack=False)`):
+number of beams static. Decoding takes plain rows (`pack=False`):
 one example a row, segment 1 at its positions. Scoring takes packed rows too.
 A batch may have `encoded` [B, L, D], what `encode` gives for its rows, in
 place of all of the encoder's arrays but `encoder_segment_ids`. It may have
@@ -11,13 +11,14 @@ V vocab_size.
 """
 
 import dataclasses
-import math
+import functools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from mpt_jax.data.batches import EOS_ID
+from mpt_jax.io import checks
 from mpt_jax.model import losses
 
 START_ID = 0
@@ -44,17 +45,11 @@ class Generation:
   seed: int | None = None
 
   def __post_init__(self):
-    for name, least in (("num_beams", 1), ("top_k", 0)):
-      value = getattr(self, name)
-      whole = isinstance(value, int) and not isinstance(value, bool)
-      if not whole or value < least:
-        raise ValueError(
-          f"{name} must be a whole number of at least {least}, got {value!r}"
-        )
-    if not 0 <= self.temperature < math.inf:
-      raise ValueError(
-        f"temperature must be 0 or above, got {self.temperature}"
-      )
+    check = functools.partial(checks.check_fields, self)
+    check(checks.whole, "num_beams", low=1)
+    check(checks.whole, "top_k", low=0)
+    check(checks.number, "temperature", low=0)
+    check(checks.seed, "seed", optional=True)
     if self.num_beams > 1 and self.temperature:
       raise ValueError(
         f"num_beams={self.num_beams} and temperature={self.temperature}: beam"

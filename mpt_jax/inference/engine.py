@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
+from mpt_jax.data.batches import EOS_ID, make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.io import run_settings
@@ -35,12 +36,6 @@ SHORT_ROW = 128
 
 
 METHODS = ("auto", "rank", "decode")
-
-
-def check_method(name: str, method: str):
-  """Raises ValueError for an unknown method; `name` is the setting's."""
-  if method not in METHODS:
-    raise ValueError(f"{name} must be one of {METHODS}, got {method!r}")
 
 
 class Example(NamedTuple):
@@ -274,7 +269,7 @@ class Engine:
 
   def _rows(self, rows, batch, target_length):
     """The arrays of plain rows: (example, its targets) each."""
-    config = BatchConfig(
+    layout = BatchLayout(
       inputs_length=batch.row_length - self._prompt_length,
       targets_length=target_length,
       prompt_length=self._prompt_length,
@@ -287,7 +282,7 @@ class Engine:
       {"inputs": e.inputs, "targets": targets, "task_id": e.prompt}
       for e, targets in rows
     ]
-    return make_batch(examples, config)[0]
+    return make_batch(examples, layout)[0]
 
   def _encode(self, rows, batch):
     """The encoder's states of plain rows, and which positions are real."""
@@ -350,7 +345,11 @@ class Programs(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def make_programs(config, prompt_length, plan, mesh, generation) -> Programs:
   """The programs of a network, made once in a process."""
-  prompt_config = PromptConfig(1, prompt_length, 0) if prompt_length else None
+  prompt_config = (
+    PromptConfig(num_tasks=1, prompt_length=prompt_length, rank=0)
+    if prompt_length
+    else None
+  )
   network = T5(config, prompt_config, plan)
   replicated = partitioning.replicated(mesh)
   return Programs(

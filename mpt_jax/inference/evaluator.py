@@ -1,18 +1,20 @@
 """Evaluation of prompts on tasks: the engine's answers and the tasks' metrics."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from mpt_jax.data import batches
 from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
+from mpt_jax.io import checks
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.slots import Slot
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
   """When and how a run evaluates.
 
@@ -38,9 +40,12 @@ class EvalConfig:
   num_rows: int = 64
 
   def __post_init__(self):
-    check_method("EvalConfig.method", self.method)
-    if self.period < 1:
-      raise ValueError(f"EvalConfig.period must be >= 1, got {self.period}")
+    check = functools.partial(checks.check_fields, self)
+    check(checks.whole, "period", "num_beams", "num_rows", low=1)
+    check(checks.whole, "max_examples", low=1, optional=True)
+    check(checks.choice, "method", choices=METHODS)
+    check(checks.text, "split")
+    check(checks.text, "metric", optional=True)
 
   @property
   def generation(self) -> Generation:
@@ -275,7 +280,9 @@ def evaluate(
     task_names = [bank.slots[i]["task"] for i in chosen]
     composed = bank.composed[chosen]
   path = loaded.backbone.vocabulary_path
-  evaluator = Evaluator(slot_tasks(map(Slot, task_names), path), config)
+  evaluator = Evaluator(
+    slot_tasks([Slot(task=name) for name in task_names], path), config
+  )
   engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,

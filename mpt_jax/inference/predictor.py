@@ -4,6 +4,7 @@ Nothing here imports TensorFlow or seqio.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import string
@@ -13,8 +14,9 @@ import numpy as np
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import Engine, Example, check_method
+from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
+from mpt_jax.io import checks
 from mpt_jax.model import partitioning
 
 
@@ -52,15 +54,12 @@ class PredictConfig:
   seed: int | None = None
 
   def __post_init__(self):
-    check_method("method", self.method)
-    for name in ("batch_size", "inputs_length", "targets_length"):
-      value = getattr(self, name)
-      if value is None and name.endswith("length"):
-        continue
-      if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(
-          f"{name} must be a whole number of at least 1, got {value!r}"
-        )
+    check = functools.partial(checks.check_fields, self)
+    check(checks.choice, "method", choices=METHODS)
+    check(checks.flag, "raw")
+    check(checks.whole, "batch_size", low=1)
+    lengths = ("inputs_length", "targets_length")
+    check(checks.whole, *lengths, low=1, optional=True)
     # It checks its settings itself.
     generation = self.generation
     if self.method == "rank" and generation != GREEDY:

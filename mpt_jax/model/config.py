@@ -1,9 +1,16 @@
 """The shape of a T5, and the published sizes."""
 
 import dataclasses
+import functools
+
+from mpt_jax.io import checks
+
+DTYPES = ("float32", "bfloat16")
+# Names of functions of flax.linen, and "linear" for the identity.
+ACTIVATIONS = ("relu", "gelu", "silu", "linear")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class T5Config:
   """The shape of a T5.
 
@@ -39,22 +46,15 @@ class T5Config:
   max_relpos_distance: int = 128
 
   def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    sizes = (f.name for f in dataclasses.fields(self) if f.type is int)
+    check(checks.whole, *sizes, low=1)
     # JSON and gin give lists; a list would make the config unhashable.
-    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int and (not isinstance(value, int) or value < 1):
-        raise ValueError(
-          f"T5Config.{field.name} must be a positive integer, got {value!r}"
-        )
-    if self.dtype not in ("float32", "bfloat16"):
-      raise ValueError(
-        f"T5Config.dtype must be 'float32' or 'bfloat16', got {self.dtype!r}"
-      )
-    if not 0.0 <= self.dropout_rate < 1.0:
-      raise ValueError(
-        f"T5Config.dropout_rate must be in [0, 1), got {self.dropout_rate}"
-      )
+    names = dict(of=checks.choice, what="names", choices=ACTIVATIONS)
+    check(checks.sequence, "mlp_activations", **names)
+    check(checks.flag, "logits_via_embedding")
+    check(checks.choice, "dtype", choices=DTYPES)
+    check(checks.number, "dropout_rate", low=0, below=1)
 
   @classmethod
   def preset(cls, name: str, **changes) -> "T5Config":

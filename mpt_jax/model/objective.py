@@ -7,10 +7,12 @@ methods are pure functions.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
+from mpt_jax.io import checks
 from mpt_jax.model import losses
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5, init_variables
@@ -18,9 +20,10 @@ from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
 TRAINABLE = ("prompt", "everything")
+STACKS = ("encoder", "decoder")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillConfig:
   """The distillation loss λ (L_KL + L_hidden), Wang et al. (2023), eq. 5.
 
@@ -48,33 +51,20 @@ class DistillConfig:
   hidden_layers: str | tuple[int, ...] = "last"
 
   def __post_init__(self):
-    if not self.temperature > 0:
-      raise ValueError(
-        f"DistillConfig.temperature must be above 0, got {self.temperature}"
-      )
-    stacks = tuple(self.hidden_stacks)
-    if not stacks or not set(stacks) <= {"encoder", "decoder"}:
-      raise ValueError(
-        "DistillConfig.hidden_stacks must name 'encoder', 'decoder' or both,"
-        f" got {self.hidden_stacks!r}"
-      )
-    object.__setattr__(self, "hidden_stacks", stacks)
-    if self.hidden_layers not in ("last", "all"):
-      if isinstance(self.hidden_layers, str):
-        raise ValueError(
-          "DistillConfig.hidden_layers must be 'last', 'all' or a tuple of"
-          f" integers, got {self.hidden_layers!r}"
-        )
-      layers = tuple(self.hidden_layers)
-      if not layers or min(layers) < 0:
-        raise ValueError(
-          "DistillConfig.hidden_layers must name states from 0 on, got"
-          f" {self.hidden_layers!r}"
-        )
-      object.__setattr__(self, "hidden_layers", layers)
+    check = functools.partial(checks.check_fields, self)
+    check(checks.number, "weight", low=0)
+    check(checks.number, "temperature", above=0)
+    check(checks.flag, "kl", "hidden")
+    stacks = dict(of=checks.choice, what="stacks", choices=STACKS)
+    check(checks.sequence, "hidden_stacks", **stacks)
+    if isinstance(self.hidden_layers, str):
+      check(checks.choice, "hidden_layers", choices=("last", "all"))
+    else:
+      layers = dict(of=checks.whole, what="whole numbers, 'last' or 'all'")
+      check(checks.sequence, "hidden_layers", low=0, **layers)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
   """The loss of a stage.
 
@@ -87,6 +77,12 @@ class LossConfig:
   label_smoothing: float = 0.0
   z_loss: float = 0.0
   distill: DistillConfig | None = None
+
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.number, "label_smoothing", low=0, below=1)
+    check(checks.number, "z_loss", low=0)
+    check(checks.instance, "distill", cls=DistillConfig, optional=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +110,7 @@ class Model:
   plan: Dense = Dense()
 
   def __post_init__(self):
-    if self.trainable not in TRAINABLE:
-      raise ValueError(
-        f"trainable must be one of {TRAINABLE}, got {self.trainable!r}"
-      )
+    checks.check_fields(self, checks.choice, "trainable", choices=TRAINABLE)
     if self.trainable == "prompt" and self.prompt_config is None:
       raise ValueError(
         "trainable='prompt' needs a prompt_config: there is nothing to train"
@@ -153,6 +146,10 @@ class Model:
     if self.prompt_config is None:
       return (0,) * self.num_datasets
     return self.prompt_config.groups
+
+  def init_params(self, key):
+    """Random parameters."""
+    return self.init_variables(key)["params"]
 
   def init_variables(self, key):
     """Random parameters and their logical axes, {"params", "params_axes"}."""

@@ -31,9 +31,9 @@ class Dense:
 
   joins_rows = False
 
-  def rows(self, batch_config):
-    """The `BatchConfig` that suits this plan."""
-    return batch_config
+  def rows(self, layout):
+    """The `BatchLayout` that suits this plan."""
+    return layout
 
   def prepare(self, frozen):
     """Puts the frozen parameters into the form that the steps read.

@@ -1,12 +1,14 @@
 """Ways to adapt, side by side: the slots of a bank that compares methods."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
-from mpt_jax.prompts.slots import Slot, make_slots
+from mpt_jax.io import checks
+from mpt_jax.prompts.slots import SHARES, Slot, make_slots
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
   """One way to adapt to a task.
 
@@ -30,6 +32,22 @@ class Method:
   share: str = "none"
   train_factors: bool = True
   learning_rate_scales: Sequence[float] = (1.0,)
+
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.text, "name")
+    if isinstance(self.init, str):
+      check(checks.text, "init")
+    else:
+      check(checks.sequence, "init", of=checks.text, what="starts")
+    if isinstance(self.source, Mapping):
+      check(checks.mapping, "source", of=checks.path, empty=False)
+    else:
+      check(checks.path, "source", optional=True)
+    check(checks.choice, "share", choices=SHARES)
+    check(checks.flag, "train_factors")
+    scales = dict(of=checks.number, what="numbers", low=0)
+    check(checks.sequence, "learning_rate_scales", **scales)
 
   def slots(self, tasks, shots, seeds) -> list[Slot]:
     """The method's slots: the product of all settings, tasks fastest."""
@@ -83,10 +101,15 @@ def method_slots(
     ValueError: a method that is not among the known ones.
   """
   by_name = {method.name: method for method in known}
+  names = checks.sequence(
+    "method_slots.methods",
+    (methods,) if isinstance(methods, str) else methods,
+    of=checks.choice,
+    what="names",
+    choices=tuple(by_name),
+  )
   made = []
-  for name in (methods,) if isinstance(methods, str) else methods:
-    if name not in by_name:
-      raise ValueError(f"METHODS: {name!r} is not one of {', '.join(by_name)}")
+  for name in names:
     made += by_name[name].slots(tasks, shots, seeds)
   return tuple(made)
 
@@ -97,4 +120,5 @@ def batch_size(slots, examples_per_slot: int) -> int:
   >>> batch_size(make_slots(("a", "b"), seeds=(0, 1, 2)), 32)
   192
   """
-  return len(slots) * examples_per_slot
+  name = "batch_size.examples_per_slot"
+  return len(slots) * checks.whole(name, examples_per_slot, low=1)

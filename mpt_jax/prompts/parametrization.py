@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.partitioning import param_with_axes
 
+from mpt_jax.io.checks import check_fields, whole
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS, Kind, Leaf
 from mpt_jax.prompts.multitask import Multitask
 from mpt_jax.prompts.plain import Plain
@@ -71,7 +72,7 @@ def read_sizes(params) -> dict[str, int]:
   return sizes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptConfig:
   """The shape of a bank of prompts.
 
@@ -95,19 +96,14 @@ class PromptConfig:
   kind: str = Multitask.name
 
   def __post_init__(self):
-    for name, least in (("num_tasks", 1), ("prompt_length", 1), ("rank", 0)):
-      value = getattr(self, name)
-      if not isinstance(value, int) or value < least:
-        raise ValueError(
-          f"PromptConfig.{name} must be an integer of at least {least}, got"
-          f" {value!r}"
-        )
+    check_fields(self, whole, "num_tasks", "prompt_length", low=1)
+    check_fields(self, whole, "rank", low=0)
     if self.rank == 0:
       object.__setattr__(self, "kind", Plain.name)
     elif self.kind not in KINDS or self.is_plain:
       named = ", ".join(k for k in KINDS if k != Plain.name)
       raise ValueError(
-        f"prompt_kind must be one of {named}, got {self.kind!r}; rank=0 makes"
+        f"Experiment.prompt_kind must be one of {named}, got {self.kind!r}; rank=0 makes"
         " plain prompts"
       )
     groups = self.groups
@@ -141,7 +137,13 @@ class PromptConfig:
     sizes = read_sizes(params)
     kind = recognise_kind(params).name
     rank = 0 if kind == Plain.name else sizes.get(RANK, 1)
-    config = cls(len(groups), sizes[LENGTH], rank, tuple(groups), kind)
+    config = cls(
+      num_tasks=len(groups),
+      prompt_length=sizes[LENGTH],
+      rank=rank,
+      groups=tuple(groups),
+      kind=kind,
+    )
     expected = config.shapes(sizes[EMBED])
     found = {name: tuple(params[name].shape) for name in expected}
     if found != expected:

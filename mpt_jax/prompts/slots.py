@@ -7,12 +7,16 @@ sweep can be slots of one bank.
 """
 
 import dataclasses
+import functools
 
+from mpt_jax.io import checks
 from mpt_jax.prompts.multitask import Multitask
 from mpt_jax.prompts.parametrization import PromptConfig
 
+SHARES = ("none", "all", "tasks")
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Slot:
   """One prompt of a bank.
 
@@ -40,6 +44,17 @@ class Slot:
   source: str | None = None
   train_factors: bool = True
   learning_rate_scale: float = 1.0
+
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.text, "task", "init")
+    check(checks.text, "label", empty=True)
+    check(checks.text, "group", optional=True)
+    check(checks.path, "source", optional=True)
+    check(checks.whole, "shots", low=1, optional=True)
+    check(checks.seed, "seed")
+    check(checks.flag, "train_factors")
+    check(checks.number, "learning_rate_scale", low=0)
 
   @property
   def data_name(self) -> str:
@@ -80,28 +95,27 @@ def make_slots(
     The slots, tasks varying fastest.
 
   Raises:
-    ValueError: an unknown `share`, or no tasks.
+    ValueError: an unknown `share`, no tasks, or numbers that are none.
   """
-  if isinstance(tasks, str):
-    tasks = (tasks,)
-  if not tasks:
-    raise ValueError("a bank needs at least one task")
-  if share not in ("none", "all", "tasks"):
-    raise ValueError(f"share must be none, all or tasks, got {share!r}")
-  for name, values in (("shots", shots), ("seeds", seeds)):
-    if isinstance(values, str | int) or any(
-      not (isinstance(v, int) or v is None and name == "shots") for v in values
-    ):
-      raise ValueError(
-        f"{name} must be a tuple of whole numbers, as in (0, 1), got {values!r}"
-      )
-  groups = {"none": None, "all": "all"}
+  tasks = checks.sequence(
+    "make_slots.tasks",
+    (tasks,) if isinstance(tasks, str) else tasks,
+    of=checks.text,
+    what="names of tasks",
+  )
+  shots = checks.sequence(
+    "make_slots.shots", shots, of=_num_shots, what="whole numbers, as in (16,)"
+  )
+  seeds = checks.sequence(
+    "make_slots.seeds", seeds, of=checks.seed, what="whole numbers, as in (0,)"
+  )
+  checks.choice("make_slots.share", share, choices=SHARES)
   return tuple(
     Slot(
-      t,
-      k,
-      s,
-      group=groups.get(share, f"k{k}_s{s}"),
+      task=t,
+      shots=k,
+      seed=s,
+      group=_group_name(share, k, s),
       init=init,
       source=source,
       train_factors=train_factors,
@@ -110,6 +124,16 @@ def make_slots(
     for s in seeds
     for t in tasks
   )
+
+
+def _num_shots(name, value):
+  return value if value is None else checks.whole(name, value, low=1)
+
+
+def _group_name(share, shots, seed) -> str | None:
+  if share == "none":
+    return None
+  return "all" if share == "all" else f"k{shots}_s{seed}"
 
 
 def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
@@ -129,7 +153,13 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
   for i, slot in enumerate(slots):
     key = slot.group if slot.group is not None else i
     groups.append(numbers.setdefault(key, len(numbers)))
-  config = PromptConfig(len(slots), prompt_length, rank, tuple(groups), kind)
+  config = PromptConfig(
+    num_tasks=len(slots),
+    prompt_length=prompt_length,
+    rank=rank,
+    groups=tuple(groups),
+    kind=kind,
+  )
   if len(numbers) < len(slots) and not config.can_share:
     if config.is_plain:
       raise ValueError("rank=0 has no task factors, so slots cannot share a P*")

@@ -1,6 +1,7 @@
 """All three stages on real English text with the embedded T5, in minutes."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -19,7 +20,7 @@ from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
-from mpt_jax.io import files
+from mpt_jax.io import checks, files
 from mpt_jax.model import partitioning
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts.parametrization import PromptConfig
@@ -32,7 +33,7 @@ from mpt_jax.training.optimizers import OptimizerConfig
 METHODS = ("prompt_tuning", "spot", "mpt")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
   """What the quickstart runs.
 
@@ -72,6 +73,20 @@ class QuickstartConfig:
   distill_batch: int = 32
   test_examples: int = 300
   learning_rate: float = 0.09
+
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.path, "backbone")
+    names = dict(of=checks.text, what="tasks")
+    check(checks.sequence, "sources", "targets", **names)
+    numbers = dict(what="whole numbers")
+    check(checks.sequence, "shots", of=checks.whole, low=1, **numbers)
+    check(checks.sequence, "seeds", of=checks.seed, **numbers)
+    steps = ("teach_steps", "distill_steps", "adapt_steps")
+    sizes = ("teach_examples", "adapt_examples", "distill_batch")
+    check(checks.whole, "prompt_length", *steps, *sizes, low=1)
+    check(checks.whole, "test_examples", low=1)
+    check(checks.number, "learning_rate", low=0)
 
 
 SHORT = QuickstartConfig(
@@ -351,7 +366,9 @@ def _best_teachers(evaluate, teachers, slots, tasks):
 def _meta(config, backbone, clock):
   num_parameters = sum(x.size for x in jax.tree.leaves(backbone.params))
   emb_dim = backbone.config.emb_dim
-  per_task = PromptConfig(1, config.prompt_length).num_parameters(emb_dim)
+  per_task = PromptConfig(
+    num_tasks=1, prompt_length=config.prompt_length
+  ).num_parameters(emb_dim)
   versions = {
     name: importlib.metadata.version(name)
     for name in ("jax", "flax", "optax", "orbax-checkpoint", "seqio")

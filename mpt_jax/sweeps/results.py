@@ -341,7 +341,10 @@ def trained_parameters(experiment, slots, config) -> int:
   if experiment.trainable == "everything":
     return num_backbone_parameters(config)
   prompts = PromptConfig(
-    1, experiment.prompt_length, experiment.rank, kind=experiment.prompt_kind
+    num_tasks=1,
+    prompt_length=experiment.prompt_length,
+    rank=experiment.rank,
+    kind=experiment.prompt_kind,
   )
   each = prompts.num_parameters_each(config.emb_dim)
   num_groups = len({slot.group or slot.name for slot in slots})

@@ -4,11 +4,14 @@ The files in gin/tables/ configure these classes; `run.sweep` runs a table.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpt_jax.io import checks
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
   """An experiment of a table.
 
@@ -33,8 +36,20 @@ class Run:
   uses: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   per_slot: bool = False
 
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.text, "name", "gin_file")
+    check(checks.mapping, "defaults", "bindings", "uses")
+    check(checks.flag, "per_slot")
+    for macro, run in self.uses.items():
+      name = f"Run.uses[{macro!r}]"
+      if isinstance(run, Mapping):
+        checks.mapping(name, run, of=checks.text, empty=False)
+      else:
+        checks.text(name, run)
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
   """A method in a table.
 
@@ -58,8 +73,16 @@ class Row:
   parameters: str = ""
   source: str = ""
 
+  def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.text, "method")
+    check(checks.text, "run", optional=True)
+    check(checks.text, "label", "parameters", "source", empty=True)
+    check(checks.whole, "shots", low=1, optional=True)
+    check(checks.mapping, "paper", of=checks.number)
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
   """A table of results.
 
@@ -96,6 +119,19 @@ class Table:
   notes: Sequence[str] = ()
 
   def __post_init__(self):
+    check = functools.partial(checks.check_fields, self)
+    check(checks.text, "name", "title", "model", "average", "split")
+    check(checks.mapping, "columns", of=checks.text, empty=False)
+    parts = dict(of=checks.instance, empty=True)
+    check(checks.sequence, "runs", what="runs", cls=Run, **parts)
+    check(checks.sequence, "rows", what="rows", cls=Row, **parts)
+    check(checks.mapping, "variants", of=checks.mapping, empty=False)
+    check(checks.mapping, "models", of=checks.text)
+    check(checks.sequence, "notes", of=checks.text, what="lines", empty=True)
+    self._check_together()
+
+  def _check_together(self):
+    """Checks that runs are told apart and that rows name what there is."""
     headings = (*self.columns.values(), self.average)
     names = [run.name for run in self.runs]
     for i, name in enumerate(names):

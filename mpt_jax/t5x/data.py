@@ -6,7 +6,6 @@
 import dataclasses
 import functools
 import json
-import math
 
 import jax
 from clu.data.dataset_iterator import ArraySpec, DatasetIterator
@@ -14,7 +13,7 @@ from etils import epath
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
-from mpt_jax.data import batches, pipeline
+from mpt_jax.data import batches, packing, pipeline
 from mpt_jax.io import paths
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.t5x import tasks
@@ -76,11 +75,7 @@ def model_dir(path: str, experiment: Experiment) -> str:
 
 def run_settings(parts: assembly.Assembly) -> dict:
   """What a run's experiment.json says of its settings."""
-  settings = parts.experiment.to_json()
-  # What follows from the devices, of which the run may go on with others.
-  for name in ("long_rows", "row_multiple"):
-    del settings["batch"][name]
-  return {**settings, "launcher": "t5x"}
+  return {**parts.experiment.to_json(), "launcher": "t5x"}
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
@@ -152,16 +147,12 @@ class PromptBatches(DatasetIterator):
 
   def __init__(self, parts: assembly.Assembly, blank_rows=1):
     experiment = parts.experiment
-    self._config = experiment.batch
-    self._blank, _ = batches.make_batch([], experiment.batch, blank_rows)
+    self._layout = parts.layout
+    self._blank, _ = batches.make_batch([], parts.layout, blank_rows)
     self._initial = None
     if is_t5x_checkpoint(experiment.backbone):
       self._initial = f"{paths.absolute(experiment.backbone)}/"
-    self._stream = pipeline.ExampleStream(
-      parts.tasks,
-      [slot.data_name for slot in experiment.slots],
-      experiment.mix,
-    )
+    self._stream = parts.make_stream()
 
   def __next__(self):
     return self._blank
@@ -175,16 +166,8 @@ class PromptBatches(DatasetIterator):
     Raises:
       ValueError: a fixed number of rows that is not.
     """
-    config = self._config
-    if config.num_rows is not None and config.num_rows % row_multiple:
-      raise ValueError(
-        f"num_rows={config.num_rows} must be a multiple of {row_multiple}, the"
-        " devices that share a batch times num_microbatches"
-      )
-    config = dataclasses.replace(
-      config, row_multiple=math.lcm(config.row_multiple, row_multiple)
-    )
-    return batches.make_batch(next(self._stream), config)[0]
+    layout = assembly.fit_to_devices(self._layout, row_multiple)
+    return batches.make_batch(next(self._stream), layout)[0]
 
   @property
   def element_spec(self):
@@ -304,13 +287,12 @@ def _eval_config(parts, name, split):
 
 
 def _dataset_config(parts, name, split, num_rows, multiple=1, seed=0):
-  # t5x wants the devices to divide it.
-  count = jax.device_count() * multiple
   return t5x.utils.DatasetConfig(
     mixture_or_task_name=name,
     task_feature_lengths=tasks.feature_lengths(parts),
     split=split,
-    batch_size=-(-num_rows // count) * count,
+    # t5x wants the devices to divide it.
+    batch_size=packing.round_up(num_rows, jax.device_count() * multiple),
     shuffle=split == "train",
     seed=seed,
     use_cached=False,

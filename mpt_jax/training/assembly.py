@@ -7,36 +7,49 @@ import jax
 import numpy as np
 import optax
 
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
+from mpt_jax.data.packing import BatchLayout
+from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.data.slot_tasks import slot_tasks
+from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.parametrization import PromptConfig, compose_bank
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.prompts.slots import optimizer_scales, prompt_config
+from mpt_jax.training import step
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.optimizers import make_optimizer
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Assembly:
   """An experiment's parts, without the parameters to start from.
 
   Attributes:
-    experiment: the settings, with all that follows from the bank filled in.
+    experiment: the settings.
     backbone: the T5. Its params are None where they are random or come from a
       t5x checkpoint.
     tasks: for each slot its seqio task, over the backbone's vocabulary.
     model: network, bank, loss.
+    layout: lengths and packing of the batches.
   """
 
   experiment: Experiment
   backbone: Backbone
   tasks: list
   model: Model
+  layout: BatchLayout
+
+  def make_stream(self) -> ExampleStream:
+    """The examples to train on, from the first batch on."""
+    names = [slot.data_name for slot in self.experiment.slots]
+    return ExampleStream(self.tasks, names, self.experiment.mix)
 
   def make_optimizer(self) -> optax.GradientTransformation:
     """The optimizer of what the experiment trains."""
@@ -49,7 +62,7 @@ class Assembly:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Setup(Assembly):
   """An experiment with everything loaded.
 
@@ -62,6 +75,56 @@ class Setup(Assembly):
   trainable: dict
   frozen: dict
   mesh: jax.sharding.Mesh
+
+  def make_train_step(self):
+    """(state, step): the state before the first step, and the jitted step."""
+    optimizer = self.make_optimizer()
+    state = step.init_train_state(optimizer, self.trainable, self.mesh)
+    num_microbatches = self.experiment.num_microbatches
+    train_step = step.make_train_step(
+      self.model,
+      optimizer,
+      None if self.layout.long_rows else num_microbatches,
+      step.state_shardings(state, self.mesh),
+    )
+    return state, train_step
+
+  def make_evaluation(self, trainable):
+    """How the run evaluates; the experiment must have `eval`.
+
+    Args:
+      trainable: the trained tree at some step.
+
+    Returns:
+      The function from the trained tree to the metrics of each slot, and the
+      name of each slot's main metric.
+    """
+    config = self.experiment.eval
+    evaluator = Evaluator(self.tasks, config)
+    engine = Engine(
+      self.model.config,
+      *self._network_and_prompts(trainable),
+      mesh=self.mesh,
+      inputs_length=self.layout.inputs_length,
+      targets_length=self.layout.targets_length,
+      batch_size=config.num_rows,
+      generation=config.generation,
+    )
+
+    def evaluate(trainable):
+      parts = self._network_and_prompts(trainable)
+      return evaluator(engine.with_params(*parts))
+
+    return evaluate, evaluator.main_metrics()
+
+  def _network_and_prompts(self, trainable):
+    """The T5's parameters, and the composed prompts [N, P, D] or None."""
+    params = self.network_params(trainable)
+    prompt = params.pop("prompt", None)
+    if prompt is None:
+      return params, None
+    prompt = jax.tree.map(partitioning.fetch, prompt)
+    return params, compose_bank(prompt, self.model.groups)
 
   def network_params(self, trainable) -> dict:
     """The network's whole tree with these trained parameters."""
@@ -119,7 +182,9 @@ def assemble(
     )
     optimizer_scales(slots, prompts.groups)  # Raises if they do not fit.
   if experiment.loss.distill is not None:
-    teacher_config = PromptConfig(len(slots), experiment.prompt_length, rank=0)
+    teacher_config = PromptConfig(
+      num_tasks=len(slots), prompt_length=experiment.prompt_length, rank=0
+    )
   model = Model(
     config,
     prompts,
@@ -128,28 +193,42 @@ def assemble(
     experiment.trainable,
     num_datasets=len(slots),
   )
-  batch = dataclasses.replace(
-    experiment.batch,
-    prompt_length=experiment.prompt_length,
-    num_tasks=len(slots),
-    row_multiple=math.lcm(experiment.batch.row_multiple, row_multiple),
+  layout = fit_to_devices(
+    experiment.batch.layout(
+      prompt_length=experiment.prompt_length, num_tasks=len(slots)
+    ),
+    row_multiple,
   )
-  if batch.num_rows is not None and batch.num_rows % row_multiple:
-    raise ValueError(
-      f"num_rows={batch.num_rows} must be a multiple of {row_multiple}, the"
-      " devices that share a batch times num_microbatches"
-    )
   if strategy.suits(
-    batch,
+    layout,
     row_multiple,
     experiment.num_microbatches,
     experiment.dropout_rate,
   ):
-    plan = strategy.BySegments.for_batches(batch)
+    plan = strategy.BySegments.for_batches(layout)
     model = dataclasses.replace(model, plan=plan)
-  batch = model.plan.rows(batch)
-  experiment = dataclasses.replace(experiment, batch=batch)
-  return Assembly(experiment, backbone, tasks, model)
+  return Assembly(
+    experiment=experiment,
+    backbone=backbone,
+    tasks=tasks,
+    model=model,
+    layout=model.plan.rows(layout),
+  )
+
+
+def fit_to_devices(layout: BatchLayout, row_multiple: int) -> BatchLayout:
+  """The layout with a number of rows that is a multiple of `row_multiple`.
+
+  Raises:
+    ValueError: a fixed number of rows that is not.
+  """
+  if layout.num_rows is not None and layout.num_rows % row_multiple:
+    raise ValueError(
+      f"BatchConfig.num_rows={layout.num_rows} must be a multiple of"
+      f" {row_multiple}, the devices that share a batch times num_microbatches"
+    )
+  multiple = math.lcm(layout.row_multiple, row_multiple)
+  return dataclasses.replace(layout, row_multiple=multiple)
 
 
 def starting_prompts(parts: Assembly, embedding) -> dict:
@@ -186,10 +265,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)
   if backbone.params is None:
-    init = lambda key: model.init_variables(key)["params"]
-    params = jax.jit(init, out_shardings=shardings)(
-      jax.random.key(experiment.seed)
-    )
+    init = jax.jit(model.init_params, out_shardings=shardings)
+    params = init(jax.random.key(experiment.seed))
   else:
     params = dict(backbone.params)
   if model.prompt_config is not None:
@@ -204,7 +281,14 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
       plain_params(prompts), partitioning.replicated(mesh)
     )
   return Setup(
-    parts.experiment, backbone, parts.tasks, model, trainable, frozen, mesh
+    experiment=experiment,
+    backbone=backbone,
+    tasks=parts.tasks,
+    model=model,
+    layout=parts.layout,
+    trainable=trainable,
+    frozen=frozen,
+    mesh=mesh,
   )
 
 
@@ -220,15 +304,15 @@ def teacher_prompts(experiment: Experiment, fingerprint: str | None):
   """
   if experiment.teachers is None:
     raise ValueError(
-      "distillation needs `teachers`: the run folder or prompt file of the"
-      " teacher stage"
+      "distillation needs Experiment.teachers: the run folder or prompt file"
+      " of the teacher stage"
     )
   teachers = load_bank(experiment.teachers, fingerprint)
   composed = teachers.composed
   length = composed.shape[1]
   if length != experiment.prompt_length:
     raise ValueError(
-      f"the teachers' prompts have length {length}, prompt_length is"
-      f" {experiment.prompt_length}; they must be equal"
+      f"the teachers' prompts have length {length}, but"
+      f" Experiment.prompt_length={experiment.prompt_length}; they must be equal"
     )
   return composed[[teachers.index(slot.task) for slot in experiment.slots]]

@@ -126,11 +126,10 @@ class Checkpoints:
 
 def _flat_shapes(tree):
   flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-  names = lambda path: "/".join(
-    str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k))))
-    for k in path
-  )
-  return {names(path): tuple(leaf.shape) for path, leaf in flat}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+    for path, leaf in flat
+  }
 
 
 def _check_shapes(saved, wanted):

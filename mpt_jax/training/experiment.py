@@ -1,18 +1,23 @@
 """One experiment, said once: all settings that decide what is computed."""
 
 import dataclasses
+import functools
 import json
+import typing
+from collections.abc import Mapping
 
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
-from mpt_jax.model.config import T5Config
-from mpt_jax.model.objective import LossConfig
+from mpt_jax.io import checks
+from mpt_jax.model.config import DTYPES, T5Config
+from mpt_jax.model.objective import TRAINABLE, LossConfig
+from mpt_jax.prompts.parametrization import KINDS
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training.optimizers import OptimizerConfig
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
   """The settings of a run, the same for every launcher.
 
@@ -32,7 +37,7 @@ class Experiment:
     teachers: prompt file or run folder of the teachers, for distillation. It
       must have a prompt for each of the slots' tasks.
     loss: the loss.
-    batch: lengths and packing. prompt_length and num_tasks are filled in.
+    batch: lengths and packing.
     mix: how tasks share a batch.
     optimizer: rates and schedule.
     eval: when and how to evaluate, or None.
@@ -63,20 +68,106 @@ class Experiment:
   seed: int = 0
 
   def __post_init__(self):
-    if self.total_steps < 1:
-      raise ValueError(
-        f"total_steps must be at least 1, got {self.total_steps}"
-      )
+    check = functools.partial(checks.check_fields, self)
+    slots = dict(of=checks.instance, cls=Slot)
+    check(checks.sequence, "slots", what="slots", **slots)
+    check(checks.whole, "total_steps", "num_microbatches", low=1)
+    check(checks.whole, "prompt_length", "rank", low=0)
+    check(checks.path, "backbone", "vocabulary_path", "teachers", optional=True)
+    check(checks.choice, "dtype", choices=DTYPES, optional=True)
+    check(checks.choice, "trainable", choices=TRAINABLE)
+    check(checks.choice, "prompt_kind", choices=tuple(KINDS))
+    check(checks.number, "dropout_rate", low=0, below=1)
+    check(checks.seed, "seed")
+    check(checks.instance, "network", cls=T5Config, optional=True)
+    check(checks.instance, "loss", cls=LossConfig)
+    check(checks.instance, "batch", cls=BatchConfig)
+    check(checks.instance, "mix", cls=MixConfig)
+    check(checks.instance, "optimizer", cls=OptimizerConfig)
+    check(checks.instance, "eval", cls=EvalConfig, optional=True)
+    self._check_together()
+
+  def _check_together(self):
+    """Checks what settings say of each other."""
     if (self.network is None) == (self.backbone is None):
       raise ValueError(
-        "an experiment needs either a backbone or, to start from random"
-        f" parameters, a network; got backbone={self.backbone!r} and"
-        f" network={self.network!r}"
+        "an experiment needs either Experiment.backbone or, to start from"
+        " random parameters, Experiment.network; got"
+        f" backbone={self.backbone!r} and network={self.network!r}"
       )
-    if not self.slots:
-      raise ValueError("an experiment needs at least one slot")
-    object.__setattr__(self, "slots", tuple(self.slots))
+    if self.trainable == "prompt" and not self.prompt_length:
+      raise ValueError(
+        "Experiment.prompt_length must be at least 1 where"
+        " Experiment.trainable='prompt', got 0"
+      )
+    if self.loss.distill is not None and not self.prompt_length:
+      raise ValueError(
+        "Experiment.prompt_length must be at least 1 where"
+        " Experiment.loss has a DistillConfig, got 0"
+      )
+    if self.trainable == "prompt" and self.optimizer.name != "adamw":
+      raise ValueError(
+        f"OptimizerConfig.name={self.optimizer.name!r} mixes the prompts of a"
+        " bank in its statistics; prompts train with adamw"
+      )
+    # A row must hold an example and its prompt.
+    self.batch.layout(prompt_length=self.prompt_length)
 
   def to_json(self) -> dict:
     """The settings as JSON values, to be kept beside a run."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  @classmethod
+  def from_json(cls, settings: Mapping) -> "Experiment":
+    """The experiment that `to_json`, or a run's experiment.json, describes.
+
+    Args:
+      settings: JSON values. A setting that is missing has its default; what a
+        run adds to its experiment.json is left out.
+
+    Raises:
+      ValueError: a setting that does not exist, or a value that does not hold.
+    """
+    return _from_json(cls, settings)
+
+
+# Names in experiment.json that are no settings: what a run adds, and what
+# earlier versions derived from the settings.
+_NO_SETTINGS = {
+  "Experiment": ("launcher", "backbone_fingerprint"),
+  "BatchConfig": ("prompt_length", "num_tasks", "long_rows"),
+  "OptimizerConfig": ("group_scales", "task_scales"),
+}
+
+
+def _inner_class(hint):
+  """The settings dataclass in a field's type, or None."""
+  types = (hint, *typing.get_args(hint))
+  return next((t for t in types if dataclasses.is_dataclass(t)), None)
+
+
+def _from_json(cls, values):
+  """An instance of a settings dataclass, and of those inside it."""
+  values = checks.mapping(cls.__name__, values)
+  fields = {field.name: field for field in dataclasses.fields(cls)}
+  hints = typing.get_type_hints(cls)
+  made = {}
+  for name, value in values.items():
+    if name in _NO_SETTINGS.get(cls.__name__, ()):
+      continue
+    checks.choice(f"a setting of {cls.__name__}", name, choices=tuple(fields))
+    inner = _inner_class(hints[name])
+    if inner is None or value is None:
+      made[name] = value
+    elif isinstance(value, list):
+      made[name] = tuple(_from_json(inner, item) for item in value)
+    else:
+      made[name] = _from_json(inner, value)
+  missing = [
+    field.name
+    for field in fields.values()
+    if field.name not in made and field.default is dataclasses.MISSING
+  ]
+  if missing:
+    raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
+  return cls(**made)

@@ -18,6 +18,12 @@ PROCESS_ARGUMENTS = (
   "--process_count",
   "--process_index",
 )
+# What gin adds to the error of a function that it called, and how our checks
+# of settings begin.
+_CALL = re.compile(
+  r"\n  In call to configurable '[\w.]+' \([^\n]*\)(?: in scope '([\w/]+)')?"
+)
+_CHECK = re.compile(r"[A-Za-z_]\w*\.\w+(\[\d+\])? must be ")
 USAGE = """\
 usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
 
@@ -155,9 +161,59 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
 
 
 def _does_not_hold(error) -> ValueError:
+  """The error in one line, by the names that the user wrote."""
+  text = str(error)
+  call = _CALL.search(text)
+  # What a function says of its arguments; the rest are gin's own errors.
+  if call and (isinstance(error, ValueError | OSError) or _CHECK.match(text)):
+    return ValueError(as_written(text[: call.start()], call[1] or ""))
   return ValueError(
     "the gin configuration does not hold: " + _first_lines(error)
   )
+
+
+def as_written(message: str, scope: str = "") -> str:
+  """Replaces names of settings by the gin macros that gave their values.
+
+  "Experiment.total_steps" becomes "TRAIN_STEPS" where gin's configuration has
+  `experiment.Experiment.total_steps = %TRAIN_STEPS`.
+
+  Args:
+    message: of an error.
+    scope: gin's scope of the call that raised it.
+  """
+
+  def replace(match):
+    owner, argument = match.groups()
+    # gin files call `batch_config`, which makes a `BatchConfig`.
+    maker = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", owner).lower()
+    names = (_bound_name(name, argument, scope) for name in (owner, maker))
+    return next(filter(None, names), match[0])
+
+  return re.sub(r"\b([A-Za-z_]\w*)\.([A-Za-z_]\w*)", replace, message)
+
+
+def _bound_name(owner, argument, scope) -> str | None:
+  """The macro that an argument is bound to, or the argument; None if neither.
+
+  Where a macro is bound to another one, the last one has the value.
+  """
+  import gin
+
+  name = None
+  selector = f"{scope}/{owner}" if scope else owner
+  for _ in range(10):
+    try:
+      bound = gin.get_bindings(selector, resolve_references=False)
+    except ValueError:
+      break  # There is no such function or class.
+    if argument not in bound:
+      break
+    macro = re.fullmatch(r"%(\w+)", repr(bound[argument]))
+    if macro is None:
+      return name or f"{owner}.{argument}"
+    name, selector, argument = macro[1], f"{macro[1]}/gin.macro", "value"
+  return name
 
 
 def _own_files() -> list[str]:
@@ -187,15 +243,18 @@ def _parse_files(files, paths):
         " mpt_jax has none of this name; its own are"
         f" {', '.join(sorted(_own_files()))}"
       )
-  # Of an included file it says so for each folder that it is not in.
-  quiet = lambda record: not str(record.msg).startswith("Path not found")
-  logging.getLogger().addFilter(quiet)
+  logging.getLogger().addFilter(_is_wanted)
   try:
     gin.parse_config_files_and_bindings(files, None, finalize_config=False)
   except Exception as error:
     raise _does_not_hold(error) from error
   finally:
-    logging.getLogger().removeFilter(quiet)
+    logging.getLogger().removeFilter(_is_wanted)
+
+
+def _is_wanted(record) -> bool:
+  """Filters what gin logs for each folder that an included file is not in."""
+  return not str(record.msg).startswith("Path not found")
 
 
 def known_macros(files, paths=()) -> set[str]:
@@ -281,4 +340,7 @@ def _run(argv):
   files, bindings, paths, _ = parse_args(argv)
   check_macros(bindings, [files], paths)
   arguments, config_text = load_config(files, bindings, paths)
-  trainer.train(**arguments, config_text=config_text)
+  try:
+    trainer.train(**arguments, config_text=config_text)
+  except (ValueError, TypeError) as error:
+    raise ValueError(as_written(str(error))) from error

@@ -10,14 +10,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
-from mpt_jax.data import batches
-from mpt_jax.data.pipeline import ExampleStream
-from mpt_jax.inference.engine import Engine
-from mpt_jax.inference.evaluator import Evaluator
-from mpt_jax.io import paths
+from mpt_jax.data.batches import make_batch
+from mpt_jax.io import checks, paths
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
-from mpt_jax.prompts.parametrization import compose_bank
 from mpt_jax.training import run_folder
 from mpt_jax.training.assembly import Setup, set_up
 from mpt_jax.training.checkpoints import Checkpoints
@@ -28,14 +24,9 @@ from mpt_jax.training.metrics_log import (
   check_finite,
   eval_scalars,
 )
-from mpt_jax.training.step import (
-  init_train_state,
-  make_train_step,
-  state_shardings,
-)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Result:
   """What a finished run gives.
 
@@ -60,7 +51,7 @@ def train(
   *,
   model_dir,
   num_model_partitions: int = 1,
-  checkpoint_period: int = 1000,
+  checkpoint_period: int = 500,
   log_period: int = 10,
   keep_checkpoints: int = 1,
   tensorboard: bool = True,
@@ -87,10 +78,96 @@ def train(
 
   Raises:
     ValueError: settings that do not fit; a folder of another experiment;
-      several processes with different settings.
+      several processes with different settings. The folder stays as it is.
     TrainingDiverged: the loss became NaN or infinite.
   """
-  model_dir = epath.Path(model_dir)
+  checks.instance("train.experiment", experiment, cls=Experiment)
+  checks.whole("train.checkpoint_period", checkpoint_period, low=1)
+  checks.whole("train.num_model_partitions", num_model_partitions, low=1)
+  checks.whole("train.log_period", log_period, low=1)
+  checks.whole("train.keep_checkpoints", keep_checkpoints, low=1)
+  checks.flag("train.tensorboard", tensorboard)
+  model_dir = epath.Path(checks.path("train.model_dir", model_dir))
+  setup, settings = _load(experiment, model_dir, num_model_partitions)
+  slots, total_steps = experiment.slots, experiment.total_steps
+  stream = setup.make_stream()
+  state, train_step = setup.make_train_step()
+  evaluate = names = None
+  if experiment.eval is not None:
+    evaluate, names = setup.make_evaluation(state.params)
+  best = run_folder.init_best(setup.model, state.params)
+  if not (model_dir / run_folder.SETTINGS).exists():
+    make_batch(stream.peek(), setup.layout)  # Raises if examples do not fit.
+  _check_processes(
+    [settings, str(model_dir), num_model_partitions, checkpoint_period]
+  )
+  # From here on the folder is written to.
+  run_folder.write_settings(model_dir, settings, config_text)
+  checkpoints = Checkpoints(model_dir, keep_checkpoints)
+  if checkpoints.latest_step is not None:
+    state, best = checkpoints.restore(state, best, stream)
+  step = int(state.step)
+  base_key = jax.random.key(experiment.seed)
+  metrics, evaluated, saved = [], None, None
+
+  with MetricsLog(
+    model_dir, total_steps, step, description, tensorboard
+  ) as log:
+    if step:
+      log.note(f"{description}: resumed at step {step}")
+    window = Window(slots)
+    while step < total_steps:
+      batch, stats = make_batch(next(stream), setup.layout)
+      batch = partitioning.put_batch(setup.mesh, batch)
+      state, step_metrics = train_step(state, setup.frozen, batch, base_key)
+      step += 1
+      window.push(step, stats, step_metrics)
+      log.advance(step)
+
+      is_last = step == total_steps
+      saves = is_last or step % checkpoint_period == 0
+      evaluates = evaluate is not None and (
+        is_last or step % experiment.eval.period == 0
+      )
+      # At checkpoints too, so that the lines of a resumed run are the same.
+      if saves or step % log_period == 0:
+        log.write(step, "train", window.flush(), SHOWN)
+      if evaluates:
+        window.catch_up()
+        metrics = evaluate(state.params)
+        best = run_folder.update_best(
+          best, state.params, metrics, setup.model, names, step
+        )
+        scalars = eval_scalars(slots, metrics)
+        log.write(step, "eval", scalars, dict.fromkeys(names))
+        evaluated = step
+        window.restart_clock()
+      if saves:
+        check_finite(state.params, slots, setup.model.prompt_config, step)
+        checkpoints.save(step, state, best, stream)
+        shown = metrics if evaluated == step else ()
+        run_folder.write_prompts(
+          model_dir, setup, state.params, best, names, shown
+        )
+        saved = step
+        window.restart_clock()
+    if saved is None:  # A finished run was started again.
+      if evaluate is not None:
+        metrics = evaluate(state.params)
+      run_folder.write_prompts(
+        model_dir, setup, state.params, best, names, metrics
+      )
+  checkpoints.close()
+  return _result(setup, state, best, names, metrics)
+
+
+def _load(experiment, model_dir, num_model_partitions):
+  """Loads an experiment for a folder that is free, or that it began.
+
+  Returns:
+    (setup, settings): the loaded experiment, and what the folder's
+    experiment.json is to hold.
+  """
   if experiment.trainable == "everything":
     paths.check_local(model_dir, "the trained T5")
   # A run of t5x has other checkpoints, which this loop would not find.
@@ -99,142 +176,26 @@ def train(
   setup = set_up(experiment, num_model_partitions)
   settings["backbone_fingerprint"] = setup.backbone.fingerprint
   run_folder.check_model_dir(model_dir, settings)
-  experiment, model, mesh = setup.experiment, setup.model, setup.mesh
-  slots = experiment.slots
+  return setup, settings
 
-  stream = ExampleStream(
-    setup.tasks,
-    [slot.data_name for slot in slots],
-    experiment.mix,
-  )
-  optimizer = setup.make_optimizer()
-  state = init_train_state(optimizer, setup.trainable, mesh)
-  train_step = make_train_step(
-    model,
-    optimizer,
-    None if experiment.batch.long_rows else experiment.num_microbatches,
-    state_shardings(state, mesh),
-  )
-  best = run_folder.init_best(model, state.params)
-  evaluate = names = None
-  metrics = []
-  if experiment.eval is not None:
-    evaluate, names = _evaluation(setup, state.params)
-  # Only now: what cannot start must not occupy the folder. And not before the
-  # slowest process has looked into it, for which this waits.
-  _check_processes(
-    [settings, str(model_dir), num_model_partitions, checkpoint_period]
-  )
-  run_folder.write_settings(model_dir, settings, config_text)
-  checkpoints = Checkpoints(model_dir, keep_checkpoints)
-  if checkpoints.latest_step is not None:
-    state, best = checkpoints.restore(state, best, stream)
-  step = int(state.step)
-  base_key = jax.random.key(experiment.seed)
-  evaluated = saved = -1
 
-  with MetricsLog(
-    model_dir, experiment.total_steps, step, description, tensorboard
-  ) as log:
-    if step:
-      log.note(f"{description}: resumed at step {step}")
-    window = Window(slots)
-    previous = None
-    while step < experiment.total_steps:
-      batch, stats = batches.make_batch(next(stream), experiment.batch)
-      batch = partitioning.put_batch(mesh, batch)
-      state, step_metrics = train_step(state, setup.frozen, batch, base_key)
-      # Looks at the step before, so that this one runs meanwhile.
-      if previous is not None:
-        window.add(*previous)
-      previous = (step + 1, stats, step_metrics)
-      step += 1
-      log.advance(step)
-
-      last = step == experiment.total_steps
-      evaluates = evaluate is not None and (
-        last or step % experiment.eval.period == 0
-      )
-      save = last or step % checkpoint_period == 0
-      if step % log_period == 0 or evaluates or save:
-        window.add(*previous)
-        previous = None
-        # At checkpoints too, so that the lines of a resumed run are the same.
-        if step % log_period == 0 or save:
-          scalars = window.flush()
-          log.write(step, "train", scalars, SHOWN)
-      if evaluates:
-        metrics = evaluate(state.params)
-        best = run_folder.update_best(
-          best, state.params, metrics, model, names, step
-        )
-        evaluated = step
-        scalars = eval_scalars(slots, metrics)
-        log.write(step, "eval", scalars, dict.fromkeys(names))
-        window.restart_clock()
-      if save:
-        check_finite(state.params, slots, model.prompt_config, step)
-        checkpoints.save(step, state, best, stream)
-        shown = metrics if evaluated == step else ()
-        run_folder.write_prompts(
-          model_dir, setup, state.params, best, names, shown
-        )
-        saved = step
-        window.restart_clock()
-    if evaluate is not None and evaluated != step:
-      # A finished run was started again.
-      metrics = evaluate(state.params)
-    if saved != step:
-      run_folder.write_prompts(
-        model_dir, setup, state.params, best, names, metrics
-      )
-  checkpoints.close()
-  params = setup.network_params(state.params)
+def _result(setup, state, best, names, metrics) -> Result:
   best_bank = last_bank = None
-  if model.prompt_config is not None:
+  if setup.model.prompt_config is not None:
     last_bank = run_folder.make_bank(setup, state.params["prompt"], metrics)
     best_bank = run_folder.best_bank(setup, best, last_bank, names)
-  return Result(best_bank, last_bank, metrics, setup, params)
-
-
-def _evaluation(setup, trainable):
-  """How a run evaluates.
-
-  Args:
-    setup: the loaded experiment, with evaluation.
-    trainable: the trained tree at some step.
-
-  Returns:
-    The function from the trained tree to the metrics of each slot, and the
-    name of each slot's main metric.
-  """
-  experiment, model = setup.experiment, setup.model
-  config = experiment.eval
-  evaluator = Evaluator(setup.tasks, config)
-
-  def parts(trainable):
-    params = setup.network_params(trainable)
-    prompt = params.pop("prompt", None)
-    if prompt is None:
-      return params, None
-    prompt = jax.tree.map(partitioning.fetch, prompt)
-    return params, compose_bank(prompt, model.groups)
-
-  engine = Engine(
-    model.config,
-    *parts(trainable),
-    mesh=setup.mesh,
-    inputs_length=experiment.batch.inputs_length,
-    targets_length=experiment.batch.targets_length,
-    batch_size=config.num_rows,
-    generation=config.generation,
+  params = setup.network_params(state.params)
+  return Result(
+    best=best_bank, last=last_bank, metrics=metrics, setup=setup, params=params
   )
-  evaluate = lambda trainable: evaluator(engine.with_params(*parts(trainable)))
-  return evaluate, evaluator.main_metrics()
 
 
 def _check_processes(settings):
-  """Refuses a run whose processes were started with different settings."""
+  """Refuses a run whose processes were started with different settings.
+
+  It waits for all processes, so that none writes to the folder before the
+  others have looked into it.
+  """
   digest = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
   digests = multihost_utils.process_allgather(np.uint32(digest))
   differ = np.flatnonzero(digests != digests[0])

@@ -126,13 +126,36 @@ class Window:
     self._sums = {}
     self._stats = batches.BatchStats()
     self._norm = 0.0
+    self._pending = None
     self.restart_clock()
 
   def restart_clock(self):
     self._start = time.monotonic()
     self._timed_tokens = 0
 
-  def add(self, step, stats, metrics):
+  def push(self, step, stats, metrics):
+    """Takes a step's metrics, and reads those of the step before.
+
+    So the device runs this step meanwhile.
+
+    Args:
+      step: steps done.
+      stats: `BatchStats` of the step's batch.
+      metrics: of `step.make_train_step`, on the device.
+
+    Raises:
+      TrainingDiverged: the step before had a loss that is not finite.
+    """
+    self.catch_up()
+    self._pending = (step, stats, metrics)
+
+  def catch_up(self):
+    """Waits for the last step, and reads its metrics."""
+    if self._pending is not None:
+      pending, self._pending = self._pending, None
+      self._add(*pending)
+
+  def _add(self, step, stats, metrics):
     metrics = jax.device_get(metrics)
     self._norm = float(metrics.pop("grad_norm"))
     finite = np.ones(len(self._names), bool)
@@ -152,6 +175,7 @@ class Window:
 
   def flush(self):
     """Means over the window: of all tokens, and of each slot's."""
+    self.catch_up()
     seconds = time.monotonic() - self._start
     scalars = {}
     for name, (total, count) in self._sums.items():

@@ -1,19 +1,22 @@
 """Optimizers: AdamW for prompts, each at its own rate; Adafactor for a T5."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mpt_jax.io import checks
 from mpt_jax.prompts.kind import GROUPS, TASKS
 from mpt_jax.prompts.parametrization import PromptConfig
 
+OPTIMIZERS = ("adamw", "adafactor")
 SCHEDULES = ("linear", "constant", "rsqrt")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
   """How the trainable tree is updated.
 
@@ -48,20 +51,13 @@ class OptimizerConfig:
   embedding_scale: float = 1.0
 
   def __post_init__(self):
-    if self.name not in ("adamw", "adafactor"):
-      raise ValueError(
-        f"OptimizerConfig.name must be adamw or adafactor, got {self.name!r}"
-      )
-    if self.schedule not in SCHEDULES:
-      raise ValueError(
-        f"OptimizerConfig.schedule must be one of {SCHEDULES}, got"
-        f" {self.schedule!r}"
-      )
-    if not 0.0 <= self.warmup_fraction <= 1.0:
-      raise ValueError(
-        "OptimizerConfig.warmup_fraction must be in [0, 1], got"
-        f" {self.warmup_fraction}"
-      )
+    check = functools.partial(checks.check_fields, self)
+    check(checks.choice, "name", choices=OPTIMIZERS)
+    check(checks.choice, "schedule", choices=SCHEDULES)
+    rates = ("learning_rate", "factor_learning_rate")
+    others = ("weight_decay", "clip_norm", "embedding_scale")
+    check(checks.number, *rates, *others, low=0)
+    check(checks.number, "warmup_fraction", low=0, high=1)
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int):

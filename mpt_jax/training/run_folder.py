@@ -12,6 +12,8 @@ from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
 
 SETTINGS = run_settings.FILE
+# Settings that a run may be resumed with other values of.
+_FREE = ("eval.num_rows",)
 
 
 def init_best(model, trainable):
@@ -146,8 +148,10 @@ def check_model_dir(model_dir, settings):
 
   Args:
     model_dir: the run's folder.
-    settings: the experiment as JSON; what is compared are the keys that both
-      it and the folder's experiment.json have.
+    settings: the experiment as JSON. A setting that only one of the two has
+      is not compared: earlier versions also wrote what follows from the
+      settings, such as the number of prompts in the bank. Nor is one that
+      changes no result; see `_FREE`.
 
   Raises:
     ValueError: the folder holds something else; the message names the
@@ -159,9 +163,7 @@ def check_model_dir(model_dir, settings):
       old = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
       raise ValueError(f"{path} is damaged: {error}") from error
-    differ = sorted(
-      k for k in old.keys() & settings.keys() if old[k] != settings[k]
-    )
+    differ = list(_differences(old, settings))
     if differ:
       raise ValueError(
         f"{model_dir} holds another experiment: {', '.join(differ)} differ"
@@ -174,6 +176,19 @@ def check_model_dir(model_dir, settings):
       f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
       " ours; use another folder"
     )
+
+
+def _differences(old, new, name=""):
+  """Yields the names of the settings that two experiments do not share."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in sorted(old.keys() & new.keys()):
+      inner = f"{name}.{key}" if name else key
+      yield from _differences(old[key], new[key], inner)
+  elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+    for i, values in enumerate(zip(old, new, strict=True)):
+      yield from _differences(*values, f"{name}[{i}]")
+  elif old != new and name not in _FREE:
+    yield name
 
 
 def write_settings(model_dir, settings, config_text):

@@ -32,25 +32,28 @@ def init_train_state(optimizer, params, mesh=None) -> TrainState:
   Args:
     optimizer: for the trainable tree.
     params: the trainable tree.
-    mesh: where the state lies: arrays that no sharding is known of are
-      replicated over it. None leaves everything on one device.
+    mesh: where the state lies: arrays without a sharding are replicated over
+      it. None leaves everything on one device.
   """
   # A step donates its state, and the caller may still hold these arrays.
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
   if mesh is None:
     return state
-  # Not left to JAX: the step would be compiled again for what it made of the
-  # first state, and a resumed run would run another program.
+  # Left to JAX, the step would be compiled again for the state that it returns,
+  # and a resumed run would run another program.
   return partitioning.put(state, state_shardings(state, mesh))
 
 
 def state_shardings(state, mesh):
   """The sharding of each array; those on no mesh are replicated over `mesh`."""
-  named = lambda x: isinstance(x.sharding, jax.sharding.NamedSharding)
-  return jax.tree.map(
-    lambda x: x.sharding if named(x) else partitioning.replicated(mesh), state
-  )
+
+  def sharding(x):
+    if isinstance(x.sharding, jax.sharding.NamedSharding):
+      return x.sharding
+    return partitioning.replicated(mesh)
+
+  return jax.tree.map(sharding, state)
 
 
 def make_train_step(
@@ -77,9 +80,7 @@ def make_train_step(
   use_dropout = model.config.dropout_rate > 0
 
   def gradients(params, frozen, batch, key):
-    loss = lambda params: model.loss(params, frozen, batch, key)
-    grads, metrics = jax.grad(loss, has_aux=True)(params)
-    return grads, metrics
+    return jax.grad(model.loss, has_aux=True)(params, frozen, batch, key)
 
   def accumulated(params, frozen, batch, key, num_parts):
     rows = batch["encoder_input_tokens"].shape[0]

@@ -64,14 +64,14 @@ def file_task(folder, lines, **changes):
   path.write_text("".join(line + "\n" for line in lines))
   values = dict(template="text: {text}", label_names=LABELS)
   tasks.register_file_task(name, {"train": path}, **{**values, **changes})
-  return Slot(name)
+  return Slot(task=name)
 
 
 GOOD = json.dumps({"text": "red", "label": "yes"})
 
 
 def test_unknown_task(report, tiny_tasks):
-  line = report(Slot(tiny_tasks[0] + "x"))
+  line = report(Slot(task=tiny_tasks[0] + "x"))
   assert f"unknown task '{tiny_tasks[0]}x'" in line
   assert f"Did you mean {tiny_tasks[0]}" in line
   assert not report.folder.exists()
@@ -108,7 +108,7 @@ def test_prompts_of_another_t5(report, tiny_tasks, tmp_path):
   other = bank.PromptBank(params, ("a",), (0,), "feed", ({"task": "a"},))
   other.save(tmp_path / "other.safetensors")
   source = str(tmp_path / "other.safetensors")
-  line = report(Slot(tiny_tasks[0], init="task:a", source=source))
+  line = report(Slot(task=tiny_tasks[0], init="task:a", source=source))
   assert "were trained on another T5 (fingerprint feed" in line
 
 
@@ -118,19 +118,19 @@ def test_prompts_that_are_none(report, tiny_tasks, tmp_path, content):
   if content is not None:
     path.write_bytes(content)
   expected = "no prompt file at" if content is None else "is not a safetensors"
-  line = report(Slot(tiny_tasks[0], init="task:a", source=str(path)))
+  line = report(Slot(task=tiny_tasks[0], init="task:a", source=str(path)))
   assert expected in line and str(path) in line
 
 
 def test_vocabulary_that_does_not_fit(report, tiny_tasks, tmp_path):
   folder = save_tiny_backbone(tmp_path / "small", vocab_size=200)
-  line = report(Slot(tiny_tasks[0]), backbone=folder)
+  line = report(Slot(task=tiny_tasks[0]), backbone=folder)
   assert "the vocabulary does not fit the model" in line
   assert "vocab_size=200" in line
 
 
 def test_backbone_folder_that_is_none(report, tiny_tasks, tmp_path):
-  line = report(Slot(tiny_tasks[0]), backbone=str(tmp_path / "nothing"))
+  line = report(Slot(task=tiny_tasks[0]), backbone=str(tmp_path / "nothing"))
   assert "no backbone folder" in line
 
 
@@ -138,15 +138,15 @@ def test_damaged_backbone(report, tiny_tasks, tmp_path):
   folder = pathlib.Path(save_tiny_backbone(tmp_path / "t5"))
   weights = folder / "params.safetensors"
   weights.write_bytes(weights.read_bytes()[:1000])
-  line = report(Slot(tiny_tasks[0]), backbone=str(folder))
+  line = report(Slot(task=tiny_tasks[0]), backbone=str(folder))
   assert "params.safetensors" in line
 
 
 def test_unknown_split_and_metric(report, tiny_tasks):
   evaluation = dataclasses.replace(
-    tiny_experiment((Slot("x"),), "default").eval, split="dev"
+    tiny_experiment((Slot(task="x"),), "default").eval, split="dev"
   )
-  line = report(Slot(tiny_tasks[0]), eval=evaluation)
+  line = report(Slot(task=tiny_tasks[0]), eval=evaluation)
   assert "has no split 'dev'; it has train, validation" in line
 
 
@@ -183,7 +183,7 @@ def test_full_disk_while_a_checkpoint_is_written(
     original(self, path)
 
   monkeypatch.setattr(ExampleStream, "save", save)
-  line = report(Slot(tiny_tasks[0]))
+  line = report(Slot(task=tiny_tasks[0]))
   assert "No space left on device" in line
   # The first step's checkpoint and prompts are there, and nothing by halves.
   assert Checkpoints(report.folder).latest_step == 1
@@ -223,13 +223,13 @@ def test_a_vocabulary_file_that_is_none(tmp_path):
 def test_damaged_experiment_file(report, tiny_tasks):
   report.folder.mkdir()
   (report.folder / "experiment.json").write_text('{"slots": [')
-  line = report(Slot(tiny_tasks[0]))
+  line = report(Slot(task=tiny_tasks[0]))
   assert "experiment.json is damaged" in line
 
 
 def test_unreadable_place_for_a_run(report, tiny_tasks):
   report.folder.write_text("a file where the folder should be")
-  line = report(Slot(tiny_tasks[0]))
+  line = report(Slot(task=tiny_tasks[0]))
   assert "run" in line
 
 

@@ -29,7 +29,13 @@ def test_inspect_counts_as_the_paper(capsys):
 def test_inspect_rank():
   from mpt_jax.cli.inspect import counts
 
-  rows = dict(counts(PromptConfig(2, 10, 3, (0, 1)), None, 16))
+  rows = dict(
+    counts(
+      PromptConfig(num_tasks=2, prompt_length=10, rank=3, groups=(0, 1)),
+      None,
+      16,
+    )
+  )
   # Two groups: 2·10·16 = 320; two tasks: 2·3·(10 + 16) = 156.
   assert rows["in all"] == "476 = 10·16·2 + (10+16)·3·2"
   assert rows["one task"] == "238 = 10·16 + (10+16)·3"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mpt_jax.data import batches
-from mpt_jax.data.batches import BatchConfig, BatchStats, make_batch
+from mpt_jax.data.batches import BatchStats, make_batch
+from mpt_jax.data.packing import BatchLayout
 
 
 def _example(inputs, targets, task_id=0):
@@ -17,8 +18,13 @@ def _example(inputs, targets, task_id=0):
 
 def test_worked_batch_of_the_module_docstring():
   examples = [_example([7, 8, 1], [5, 1], 1), _example([9, 1], [6, 1], 0)]
-  config = BatchConfig(
-    5, 2, prompt_length=2, num_tasks=2, row_length=10, target_row_length=4
+  config = BatchLayout(
+    inputs_length=5,
+    targets_length=2,
+    prompt_length=2,
+    num_tasks=2,
+    row_length=10,
+    target_row_length=4,
   )
   batch, stats = make_batch(examples, config)
   lines = [
@@ -39,8 +45,14 @@ def test_worked_batch_of_the_module_docstring():
 
 def test_plain_rows():
   examples = [_example([7, 8, 1], [5, 1], 1), _example([9, 1], [6, 4, 1], 0)]
-  config = BatchConfig(
-    5, 3, 2, 2, pack=False, row_multiple=4, length_multiple=2
+  config = BatchLayout(
+    inputs_length=5,
+    targets_length=3,
+    prompt_length=2,
+    num_tasks=2,
+    pack=False,
+    row_multiple=4,
+    length_multiple=2,
   )
   batch, _ = make_batch(examples, config)
   assert batch["encoder_segment_ids"].tolist() == [
@@ -66,7 +78,13 @@ def test_plain_rows():
 
 def test_packing_keeps_every_example_whole(make_examples):
   examples = make_examples(40, num_tasks=3, seed=5)
-  config = BatchConfig(10, 6, prompt_length=3, num_tasks=3, row_length=30)
+  config = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=3,
+    num_tasks=3,
+    row_length=30,
+  )
   batch, stats = make_batch(examples, config)
   rows = batch["encoder_input_tokens"].shape[0]
   assert rows < 40 and stats.num_examples == 40
@@ -97,7 +115,13 @@ def test_packing_keeps_every_example_whole(make_examples):
 
 
 def test_same_examples_give_the_same_batch(make_examples):
-  config = BatchConfig(10, 6, 3, 2, row_length=30)
+  config = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=3,
+    num_tasks=2,
+    row_length=30,
+  )
   first, second = (make_batch(make_examples(9, 2), config)[0] for _ in "ab")
   for name in first:
     np.testing.assert_array_equal(first[name], second[name])
@@ -109,7 +133,9 @@ def test_truncation_keeps_the_end_and_is_counted():
     _example([3, 4, 1], [7, 1]),
     _example([3, 4, 5, 6], [7, 8, 9]),
   ]
-  batch, stats = make_batch(examples, BatchConfig(3, 2, pack=False))
+  batch, stats = make_batch(
+    examples, BatchLayout(inputs_length=3, targets_length=2, pack=False)
+  )
   assert stats.num_truncated_inputs == 2 and stats.num_truncated_targets == 2
   assert batch["encoder_input_tokens"][:, :3].tolist() == [
     [3, 4, 1],
@@ -138,7 +164,13 @@ def test_candidates_are_numbered_over_the_examples(pack):
     {"inputs": np.array([5, 1]), "targets": [np.array([3, 1]), [4, 4, 1]]},
     {"inputs": np.array([6, 7, 1]), "targets": [np.array([8, 1])]},
   ]
-  config = BatchConfig(3, 3, pack=pack, row_length=6, length_multiple=2)
+  config = BatchLayout(
+    inputs_length=3,
+    targets_length=3,
+    pack=pack,
+    row_length=6,
+    length_multiple=2,
+  )
   batch, _ = make_batch(examples, config)
   found = {}
   for row, numbers in enumerate(batch["decoder_candidate_ids"]):
@@ -162,7 +194,7 @@ def test_candidates_are_numbered_over_the_examples(pack):
 
 def test_errors_name_the_example_and_what_was_expected():
   good = _example([5, 1], [6, 1])
-  config = BatchConfig(4, 4, num_tasks=3)
+  config = BatchLayout(inputs_length=4, targets_length=4, num_tasks=3)
   for task_id in (-1, 3):
     with pytest.raises(
       ValueError, match=rf"task_id of example 1 .*num_tasks=3.*{task_id}"
@@ -178,16 +210,24 @@ def test_errors_name_the_example_and_what_was_expected():
   with pytest.raises(ValueError, match="4 examples need 2 rows.*num_rows=1"):
     make_batch([good] * 4, config, num_rows=1)
   with pytest.raises(ValueError, match="row_length=6.* = 7 positions"):
-    BatchConfig(4, 4, prompt_length=3, row_length=6)
+    BatchLayout(
+      inputs_length=4, targets_length=4, prompt_length=3, row_length=6
+    )
   with pytest.raises(ValueError, match="target_row_length=3.*targets_length=4"):
-    BatchConfig(4, 4, target_row_length=3)
+    BatchLayout(inputs_length=4, targets_length=4, target_row_length=3)
   many = {"inputs": np.array([5, 1]), "targets": [[6, 1]] * 9}
   with pytest.raises(ValueError, match="9 candidates of example 0 have 18"):
     make_batch([many], config)
 
 
 def test_a_long_row_is_as_long_as_its_examples():
-  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
+  config = BatchLayout(
+    inputs_length=6,
+    targets_length=4,
+    prompt_length=3,
+    num_tasks=2,
+    long_rows=True,
+  )
   examples = [
     _example([7, 8, 9, 1], [5, 1], 0),
     _example([3, 1], [6, 7, 1], 1),
@@ -204,7 +244,13 @@ def test_a_long_row_is_as_long_as_its_examples():
 
 
 def test_a_batch_of_no_examples_is_a_long_row_of_padding():
-  config = BatchConfig(6, 4, prompt_length=3, num_tasks=2, long_rows=True)
+  config = BatchLayout(
+    inputs_length=6,
+    targets_length=4,
+    prompt_length=3,
+    num_tasks=2,
+    long_rows=True,
+  )
   batch, stats = make_batch([], config, 2)
   assert batch["encoder_input_tokens"].shape == (2, 128)
   assert batch["decoder_input_tokens"].shape == (2, 32)
@@ -214,7 +260,7 @@ def test_a_batch_of_no_examples_is_a_long_row_of_padding():
 
 
 def test_long_rows_have_about_3072_positions_at_most():
-  config = BatchConfig(1000, 4, long_rows=True)
+  config = BatchLayout(inputs_length=1000, targets_length=4, long_rows=True)
   example = {"inputs": np.full(1000, 5), "targets": np.array([5, 1])}
   batch, _ = make_batch([example] * 9, config)
   # Three rows hold 9,000 positions, three examples each; 3,000 in steps of
@@ -223,7 +269,7 @@ def test_long_rows_have_about_3072_positions_at_most():
   assert [row.max() for row in batch["encoder_segment_ids"]] == [3, 3, 3]
   assert batch["decoder_input_tokens"].shape == (3, 32)
   longer = {**example, "inputs": np.full(9000, 5)}
-  config = BatchConfig(9000, 4, long_rows=True)
+  config = BatchLayout(inputs_length=9000, targets_length=4, long_rows=True)
   batch, _ = make_batch([longer, example], config)
   # 9,000 positions alone are more than a row: 9 · 8192 / 8 = 9,216.
   assert batch["encoder_input_tokens"].shape == (2, 9216)

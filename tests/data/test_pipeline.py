@@ -127,7 +127,10 @@ def test_batch_sizes_that_do_not_fit(three_tasks, batch_size, message):
   ("settings", "message"),
   [
     (dict(mixing="mixed"), "mixing must be one of"),
-    (dict(batch_size=0), "batch_size must be at least 1"),
+    (
+      dict(batch_size=0),
+      "batch_size must be a whole number of at least 1, got 0",
+    ),
   ],
 )
 def test_config_errors(settings, message):

@@ -25,7 +25,7 @@ def endless(num_tasks):
 
 
 def blocks(num_blocks, num_tasks=5, seed=0, **settings):
-  ds = sampling.sample_tasks(endless(num_tasks), None, seed, **settings)
+  ds = sampling.sample_tasks(endless(num_tasks), seed, **settings)
   size = settings["batch_size"]
   taken = list(ds.take(num_blocks * size).as_numpy_iterator())
   return [taken[i * size : (i + 1) * size] for i in range(num_blocks)]
@@ -85,7 +85,7 @@ def ids(ds, num):
 
 def test_the_draw_depends_on_the_seed_alone():
   make = lambda seed: ids(
-    sampling.sample_tasks(endless(6), None, seed, batch_size=12), 120
+    sampling.sample_tasks(endless(6), seed, batch_size=12), 120
   )
   assert make(1) == make(1)
   assert make(1) != make(2)
@@ -95,7 +95,7 @@ def test_the_draw_depends_on_the_seed_alone():
 def test_a_restored_iterator_goes_on_where_it_stood(how, tmp_path):
   def make():
     if how == "sampled":
-      ds = sampling.sample_tasks(endless(4), None, 7, batch_size=9)
+      ds = sampling.sample_tasks(endless(4), 7, batch_size=9)
     else:
       ds = sampling.sample_by_rate(endless(4), [4, 3, 2, 1], 7)
     return iter(ds)
@@ -126,7 +126,7 @@ def test_a_restored_iterator_goes_on_where_it_stood(how, tmp_path):
 )
 def test_numbers_of_tasks_that_do_not_fit(settings, message):
   with pytest.raises(ValueError, match=message):
-    sampling.sample_tasks(endless(4), None, 0, **settings)
+    sampling.sample_tasks(endless(4), 0, **settings)
 
 
 def test_examples_follow_the_rates():

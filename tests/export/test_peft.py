@@ -10,7 +10,8 @@ from prompt_fixtures import NAMES, D, P, make_bank
 from safetensors.numpy import load_file
 
 from mpt_jax.backbones import backbone
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.export import peft as peft_format
 from mpt_jax.export import prompt_files
 from mpt_jax.inference import decoding
@@ -91,9 +92,15 @@ def ours(base, bank, examples):
   """
   loaded = load_ours(base)
   params = {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
-  config = BatchConfig(9, 4, P, len(bank.names), pack=False)
+  config = BatchLayout(
+    inputs_length=9,
+    targets_length=4,
+    prompt_length=P,
+    num_tasks=len(bank.names),
+    pack=False,
+  )
   batch, _ = make_batch(examples, config)
-  plain = PromptConfig(len(bank.names), P, 0)
+  plain = PromptConfig(num_tasks=len(bank.names), prompt_length=P, rank=0)
   logits, tokens = apply(T5(loaded.config, plain), params, batch)
   return np.asarray(logits)[:, :4], np.asarray(tokens)
 

@@ -16,7 +16,7 @@ from train_fixtures import save_tiny_backbone
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.cli import main as cli
-from mpt_jax.data import batches, vocabularies
+from mpt_jax.data import batches, packing, vocabularies
 from mpt_jax.export import stablehlo, stablehlo_serve
 from mpt_jax.inference import decoding
 from mpt_jax.inference import predictor as predict
@@ -143,10 +143,17 @@ def greedy_ids(backbone, bank, inputs):
   """Greedy tokens through the network and its bank: the last two prompts'."""
   loaded = backbones.load_backbone(backbone)
   num = len(bank.names)
-  network = T5(loaded.config, PromptConfig(num, P, 0))
+  network = T5(
+    loaded.config, PromptConfig(num_tasks=num, prompt_length=P, rank=0)
+  )
   params = {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
-  config = batches.BatchConfig(
-    LENGTHS[1], TARGETS_LENGTH, P, num, pack=False, length_multiple=64
+  config = packing.BatchLayout(
+    inputs_length=LENGTHS[1],
+    targets_length=TARGETS_LENGTH,
+    prompt_length=P,
+    num_tasks=num,
+    pack=False,
+    length_multiple=64,
   )
   examples = [
     {"inputs": np.array(ids), "targets": np.array([2, 1]), "task_id": task_id}

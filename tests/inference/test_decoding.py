@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
+from mpt_jax.data.batches import EOS_ID, make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import decoding
 from mpt_jax.inference.batching import join_rows
 from mpt_jax.model.cpu.strategy import BySegments
@@ -40,7 +41,7 @@ def case(request, make_config, make_params, make_examples):
   config = make_config(
     request.param, vocab_size=VOCAB, num_encoder_layers=1, emb_dim=8
   )
-  model = Model(config, PromptConfig(2, 3))
+  model = Model(config, PromptConfig(num_tasks=2, prompt_length=3))
   # A seed and a scale under which the outputs differ, some ended, some cut,
   # and depend on the tokens before: a wrong cache must show.
   params = jax.tree.map(lambda x: 1.5 * x, make_params(model, seed=8))
@@ -48,7 +49,14 @@ def case(request, make_config, make_params, make_examples):
     out = params["decoder"][layer]["self_attention"]["out"]
     out["kernel"] = 4 * out["kernel"]
   examples = make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
-  settings = BatchConfig(10, 6, 3, 2, pack=False, row_multiple=6)
+  settings = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=3,
+    num_tasks=2,
+    pack=False,
+    row_multiple=6,
+  )
   return model.network, params, make_batch(examples, settings)[0]
 
 
@@ -255,7 +263,14 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
     {**example, "targets": candidates}
     for example in make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
   ]
-  settings = BatchConfig(10, 6, 3, 2, pack=pack, row_length=40)
+  settings = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=3,
+    num_tasks=2,
+    pack=pack,
+    row_length=40,
+  )
   candidate_batch = make_batch(examples, settings)[0]
   rows = candidate_batch["encoder_input_tokens"].shape[0]
   assert rows < 5 if pack else rows == 5
@@ -294,7 +309,16 @@ def test_joined_rows_give_what_plain_rows_give(case, make_examples):
     {**example, "targets": candidates}
     for example in make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
   ]
-  batch, _ = make_batch(examples, BatchConfig(10, 6, 3, 2, pack=False))
+  batch, _ = make_batch(
+    examples,
+    BatchLayout(
+      inputs_length=10,
+      targets_length=6,
+      prompt_length=3,
+      num_tasks=2,
+      pack=False,
+    ),
+  )
   np.testing.assert_allclose(
     score_candidates(
       by_segments, params, _join(by_segments, params, batch), 10
@@ -409,9 +433,15 @@ def test_a_row_is_drawn_alike_in_any_batch(case):
   "settings, message",
   [
     ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
-    ({"temperature": -1.0}, "temperature must be 0 or above"),
-    ({"temperature": float("nan")}, "temperature must be 0 or above"),
-    ({"temperature": float("inf")}, "temperature must be 0 or above"),
+    ({"temperature": -1.0}, "temperature must be a number of at least 0"),
+    (
+      {"temperature": float("nan")},
+      "temperature must be a number of at least 0",
+    ),
+    (
+      {"temperature": float("inf")},
+      "temperature must be a number of at least 0",
+    ),
     ({"temperature": 1.0, "top_k": -1}, "top_k must be a whole number"),
     ({"temperature": 1.0, "top_k": VOCAB + 1}, "to vocab_size=5, got 6"),
     ({"temperature": 1.0, "num_beams": 2}, "beam search does not sample"),

@@ -10,7 +10,8 @@ import pytest
 from jax.sharding import AxisType
 
 from mpt_jax.backbones.backbone import load_backbone
-from mpt_jax.data.batches import EOS_ID, BatchConfig, make_batch
+from mpt_jax.data.batches import EOS_ID, make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import batching
 from mpt_jax.inference import engine as engines
 from mpt_jax.inference.decoding import Generation
@@ -62,14 +63,19 @@ def engine(request, parts):
 def plain_logits(parts):
   """(inputs, prompt, decoder inputs) -> logits [T, V] of one whole pass."""
   config, params, prompts = parts
-  network = T5(config, PromptConfig(2, P, 0))
+  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
   variables = {"params": {**params, "prompt": {"shared_prompt": prompts}}}
   apply = jax.jit(lambda batch: network.apply(variables, batch).logits)
 
   def logits(inputs, prompt, tokens):
     example = {"inputs": inputs, "targets": np.full(32, 2), "task_id": prompt}
-    config = BatchConfig(
-      INPUTS_LENGTH, 32, P, 2, pack=False, length_multiple=INPUTS_LENGTH
+    config = BatchLayout(
+      inputs_length=INPUTS_LENGTH,
+      targets_length=32,
+      prompt_length=P,
+      num_tasks=2,
+      pack=False,
+      length_multiple=INPUTS_LENGTH,
     )
     batch = make_batch([example], config)[0]
     given = np.zeros_like(batch["decoder_input_tokens"])
@@ -370,7 +376,15 @@ def test_joined_rows():
     {"inputs": np.array(ids), "targets": np.array([5, 1]), "task_id": task}
     for ids, task in (([7, 8, 1], 1), ([9, 1], 0))
   ]
-  config = BatchConfig(3, 3, 2, 2, pack=False, length_multiple=1, num_rows=3)
+  config = BatchLayout(
+    inputs_length=3,
+    targets_length=3,
+    prompt_length=2,
+    num_tasks=2,
+    pack=False,
+    length_multiple=1,
+    num_rows=3,
+  )
   batch, _ = make_batch(examples, config)
   plain = {k: v for k, v in batch.items() if k.startswith("encoder_")}
   joined, places = batching.join_rows(plain, (1, 10))

@@ -97,7 +97,9 @@ def test_without_metric_functions_there_is_no_best_step():
 def test_each_group_keeps_its_best_step_by_its_own_metric():
   # Slots 0 and 1 share P*, slot 2 has its own.
   config = T5Config.preset("t5_tiny")
-  model = Model(config, PromptConfig(3, 1, 1, groups=(0, 0, 1)))
+  model = Model(
+    config, PromptConfig(num_tasks=3, prompt_length=1, rank=1, groups=(0, 0, 1))
+  )
   tree = lambda value: {
     "prompt": {
       "shared_prompt": np.full((2, 1, 64), value),

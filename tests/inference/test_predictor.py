@@ -12,7 +12,7 @@ from train_fixtures import save_tiny_backbone, write_rows
 
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.data import batches, vocabularies
+from mpt_jax.data import batches, packing, vocabularies
 from mpt_jax.inference import decoding
 from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
@@ -319,9 +319,15 @@ def test_beams(prompts, bank, backbone, free_rows, predictor):
     {"inputs": beams.prepare(row).ids, "targets": np.array([2]), "task_id": 2}
     for row in free_rows
   ]
-  config = batches.BatchConfig(64, 5, LENGTH, 3, pack=False)
+  config = packing.BatchLayout(
+    inputs_length=64,
+    targets_length=5,
+    prompt_length=LENGTH,
+    num_tasks=3,
+    pack=False,
+  )
   tokens, _ = decoding.beam_decode(
-    T5(loaded.config, PromptConfig(3, LENGTH, 0)),
+    T5(loaded.config, PromptConfig(num_tasks=3, prompt_length=LENGTH, rank=0)),
     {**loaded.params, "prompt": {"shared_prompt": bank.composed}},
     batches.make_batch(examples, config)[0],
     5,

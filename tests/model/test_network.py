@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
@@ -20,7 +21,9 @@ VERSIONS = ("1.0", "1.1")
 
 
 def _model(config, prompt_length=3, num_tasks=2):
-  return Model(config, PromptConfig(num_tasks, prompt_length))
+  return Model(
+    config, PromptConfig(num_tasks=num_tasks, prompt_length=prompt_length)
+  )
 
 
 @functools.partial(jax.jit, static_argnames=("network", "all_hidden"))
@@ -29,7 +32,14 @@ def _apply(network, params, batch, all_hidden=False):
 
 
 def _batch(examples, pack, prompt_length=3, num_tasks=2, **settings):
-  config = BatchConfig(10, 6, prompt_length, num_tasks, pack=pack, **settings)
+  config = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=prompt_length,
+    num_tasks=num_tasks,
+    pack=pack,
+    **settings,
+  )
   return make_batch(examples, config)[0]
 
 

@@ -9,14 +9,15 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import losses
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.prompts.parametrization import PromptConfig, compose_bank
 
 P = 3
-TEACHERS = PromptConfig(3, P, rank=0)
+TEACHERS = PromptConfig(num_tasks=3, prompt_length=P, rank=0)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -35,7 +36,14 @@ def _apply(network, params, batch, all_hidden=False):
 
 
 def _batch(examples, pack=True, num_tasks=3, **settings):
-  config = BatchConfig(10, 6, P, num_tasks, pack=pack, **settings)
+  config = BatchLayout(
+    inputs_length=10,
+    targets_length=6,
+    prompt_length=P,
+    num_tasks=num_tasks,
+    pack=pack,
+    **settings,
+  )
   return make_batch(examples, config)[0]
 
 
@@ -43,7 +51,7 @@ def _batch(examples, pack=True, num_tasks=3, **settings):
 def student(make_config, make_params):
   """(model, trainable, frozen): three tasks share one P*."""
   config = make_config(num_encoder_layers=1, num_decoder_layers=1)
-  model = Model(config, PromptConfig(3, P))
+  model = Model(config, PromptConfig(num_tasks=3, prompt_length=P))
   return model, *model.split_params(make_params(model))
 
 
@@ -116,7 +124,10 @@ def test_factors_of_ones_equal_a_plain_shared_prompt(student, make_examples):
     "task_rows": np.ones((3, 1, 16), np.float32),
   }
   plain = dataclasses.replace(
-    model, prompt_config=PromptConfig(3, P, rank=0, groups=(0, 0, 0))
+    model,
+    prompt_config=PromptConfig(
+      num_tasks=3, prompt_length=P, rank=0, groups=(0, 0, 0)
+    ),
   )
   batch = _batch(make_examples(5, 3))
   found, _ = _loss(model, {"prompt": ones}, frozen, batch)
@@ -145,7 +156,9 @@ def test_a_bank_of_groups_is_the_sum_of_separate_runs(
   # Tasks 0 and 2 are one group, task 1 another, with more tokens.
   groups = (0, 1, 0)
   config = make_config(num_encoder_layers=1, num_decoder_layers=1)
-  model = Model(config, PromptConfig(3, P, groups=groups))
+  model = Model(
+    config, PromptConfig(num_tasks=3, prompt_length=P, groups=groups)
+  )
   trainable, frozen = model.split_params(make_params(model))
   examples = make_examples(9, 3, seed=6)
   batch = _batch(examples, row_length=40)
@@ -154,7 +167,7 @@ def test_a_bank_of_groups_is_the_sum_of_separate_runs(
   separate_total = 0.0
   for group, tasks in enumerate(((0, 2), (1,))):
     alone = dataclasses.replace(
-      model, prompt_config=PromptConfig(len(tasks), P)
+      model, prompt_config=PromptConfig(num_tasks=len(tasks), prompt_length=P)
     )
     part = {
       "shared_prompt": trainable["prompt"]["shared_prompt"][[group]],
@@ -358,7 +371,7 @@ def test_a_batch_without_examples_has_no_loss(student):
     (
       dict(
         loss_config=LossConfig(distill=DistillConfig()),
-        teacher_config=PromptConfig(3, P + 1, rank=0),
+        teacher_config=PromptConfig(num_tasks=3, prompt_length=P + 1, rank=0),
       ),
       "prompt_length=3.*3 and 4",
     ),

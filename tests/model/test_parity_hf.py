@@ -12,7 +12,8 @@ import pytest
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import huggingface
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import decoding
 from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
@@ -206,7 +207,7 @@ def test_soft_prompts_equal_inputs_embeds(pair):
     batch,
     inputs_embeds=_hf_embeddings(hf_model, plain, bank, task_ids),
   )
-  network = T5(config, PromptConfig(2, P, rank=0))
+  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
   params = {**params, "prompt": {"shared_prompt": bank}}
   _compare(_apply(network, params, batch), hf_output, batch)
 
@@ -225,7 +226,7 @@ def test_greedy_tokens_equal_generate(pair):
       num_beams=1,
       do_sample=False,
     ).numpy()[:, 1:]  # without the start token
-  network = T5(config, PromptConfig(2, P, rank=0))
+  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
   params = {**params, "prompt": {"shared_prompt": bank}}
   found = jax.jit(
     lambda p, b: decoding.greedy_decode(network, p, b, max_length=12)
@@ -356,7 +357,9 @@ def test_loss_equals_transformers(pair):
     {"inputs": rng.integers(3, 50, n), "targets": rng.integers(3, 50, m)}
     for n, m in ((7, 3), (4, 5), (9, 1))
   ]
-  batch, _ = make_batch(examples, BatchConfig(9, 5, row_length=20))
+  batch, _ = make_batch(
+    examples, BatchLayout(inputs_length=9, targets_length=5, row_length=20)
+  )
   model = Model(config, trainable="everything")
   loss, _ = jax.jit(model.loss)(params, {}, batch)
   pad = lambda rows, value: torch.as_tensor(

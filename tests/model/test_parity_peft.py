@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mpt_jax.backbones import huggingface
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.multitask import init_target_factors
@@ -88,7 +89,9 @@ def _our_model(version, rank, num_tasks=N):
     mlp_activations=("gelu", "linear") if gated else ("relu",),
     logits_via_embedding=not gated,
   )
-  return Model(config, PromptConfig(num_tasks, P, rank=rank))
+  return Model(
+    config, PromptConfig(num_tasks=num_tasks, prompt_length=P, rank=rank)
+  )
 
 
 def _examples(task_ids):
@@ -132,7 +135,16 @@ def test_mixed_tasks_give_the_same_logits(version, rank):
   }
   examples = _examples((2, 0, 1, 2, 1))
   expected = _peft_logits(peft_model, examples)
-  batch, _ = make_batch(examples, BatchConfig(9, 5, P, N, pack=False))
+  batch, _ = make_batch(
+    examples,
+    BatchLayout(
+      inputs_length=9,
+      targets_length=5,
+      prompt_length=P,
+      num_tasks=N,
+      pack=False,
+    ),
+  )
   found = np.asarray(
     jax.jit(lambda p, b: model.network.apply({"params": p}, b).logits)(
       params, batch

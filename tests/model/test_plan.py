@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import decoding
 from mpt_jax.model import layers
 from mpt_jax.model.attention import segment_mask
@@ -19,7 +20,9 @@ from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
 STACKS = ("encoder", "decoder")
-CONFIG = BatchConfig(10, 6, 3, 2)
+CONFIG = BatchLayout(
+  inputs_length=10, targets_length=6, prompt_length=3, num_tasks=2
+)
 
 
 def _take(tree, i):
@@ -112,8 +115,8 @@ class Blockwise(Dense):
 def test_another_plan_trains_alike(make_config, make_params, make_examples):
   plain = Model(
     make_config("1.1"),
-    PromptConfig(2, 3),
-    PromptConfig(2, 3, 0),
+    PromptConfig(num_tasks=2, prompt_length=3),
+    PromptConfig(num_tasks=2, prompt_length=3, rank=0),
     LossConfig(distill=DistillConfig(hidden_layers="all")),
   )
   other = dataclasses.replace(plain, plan=Blockwise())
@@ -143,7 +146,7 @@ def test_another_plan_trains_alike(make_config, make_params, make_examples):
 
 
 def test_another_plan_decodes_alike(make_config, make_params, make_examples):
-  plain = T5(make_config(), PromptConfig(2, 3, 0))
+  plain = T5(make_config(), PromptConfig(num_tasks=2, prompt_length=3, rank=0))
   other = plain.clone(plan=Blockwise())
   params = make_params(Model(plain.config, plain.prompt_config))
   config = dataclasses.replace(CONFIG, pack=False)
@@ -161,7 +164,7 @@ def test_another_plan_decodes_alike(make_config, make_params, make_examples):
 
 @pytest.mark.parametrize("plan", [BySegments(13), Blockwise()])
 def test_every_plan_has_the_parameters_of_the_plain_one(make_config, plan):
-  network = T5(make_config(), PromptConfig(2, 3))
+  network = T5(make_config(), PromptConfig(num_tasks=2, prompt_length=3))
   made, expected = (
     jax.jit(functools.partial(init_variables, n))(jax.random.key(0))
     for n in (network.clone(plan=plan), network)

@@ -23,7 +23,7 @@ def start(embedding, *slots, rank=0, **arguments):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_random_start_is_drawn_by_the_seed_of_its_slot(embedding, rank):
-  slots = [Slot("a", seed=seed, init="random") for seed in (5, 0, 7)]
+  slots = [Slot(task="a", seed=seed, init="random") for seed in (5, 0, 7)]
   found = start(embedding, *slots, rank=rank)["shared_prompt"]
   # The scale is the root mean square of the embedding.
   scale = np.sqrt(np.mean(embedding**2))
@@ -36,7 +36,7 @@ def test_a_random_start_is_drawn_by_the_seed_of_its_slot(embedding, rank):
 
 @pytest.mark.parametrize("init", ["vocabulary", "random"])
 def test_a_start_is_the_same_in_a_bank_of_one_and_of_many(embedding, init):
-  slots = [Slot("a", seed=seed, init=init) for seed in (2, 0, 1)]
+  slots = [Slot(task="a", seed=seed, init=init) for seed in (2, 0, 1)]
   together = start(embedding, *slots, rank=2)
   for i, slot in enumerate(slots):
     alone = start(embedding, slot, rank=2)
@@ -49,16 +49,18 @@ def test_a_start_is_the_same_in_a_bank_of_one_and_of_many(embedding, init):
 
 
 def test_vocabulary_rows_are_those_of_the_embedding(embedding):
-  found = np.asarray(start(embedding, Slot("a", seed=3)).pop("shared_prompt"))
+  found = np.asarray(
+    start(embedding, Slot(task="a", seed=3)).pop("shared_prompt")
+  )
   distances = np.abs(found[0][:, None] - embedding[None]).max(axis=-1)
   assert (distances.min(axis=1) == 0.0).all()
 
 
 def test_a_group_starts_as_its_first_slot(embedding):
   slots = [
-    Slot("a", seed=1, group="g"),
-    Slot("b", seed=2),
-    Slot("c", seed=3, group="g"),
+    Slot(task="a", seed=1, group="g"),
+    Slot(task="b", seed=2),
+    Slot(task="c", seed=3, group="g"),
   ]
   found = start(embedding, *slots, rank=1)
   alone = [start(embedding, slot, rank=1)["shared_prompt"] for slot in slots]
@@ -69,7 +71,7 @@ def test_a_group_starts_as_its_first_slot(embedding):
 
 
 def test_a_text_is_encoded(embedding):
-  slot = Slot("a", init="text:some words")
+  slot = Slot(task="a", init="text:some words")
   texts = []
   encode = lambda text: texts.append(text) or [7, 9]
   found = start(embedding, slot, encode=encode)["shared_prompt"]
@@ -95,7 +97,9 @@ def save_bank(path, length=P, emb_dim=D, num_groups=1):
 def test_a_target_starts_from_the_source(embedding, tmp_path):
   source = save_bank(tmp_path / "x.safetensors").params
   slots = [
-    Slot("a", label=init, init=init, source=str(tmp_path / "x.safetensors"))
+    Slot(
+      task="a", label=init, init=init, source=str(tmp_path / "x.safetensors")
+    )
     for init in ("mean_factors", "task:qa", "shared_only")
   ]
   found = start(embedding, *slots, rank=1)
@@ -130,12 +134,17 @@ def test_what_does_not_fit(source, init, rank, message, embedding, tmp_path):
     path = str(tmp_path / "x.safetensors")
     save_bank(path, **source)
   with pytest.raises(ValueError, match=f"slot 'a': .*{message}"):
-    start(embedding, Slot("a", init=init, source=path), rank=rank)
+    start(embedding, Slot(task="a", init=init, source=path), rank=rank)
 
 
 def test_a_source_of_another_t5(embedding, tmp_path):
   path = str(tmp_path / "x.safetensors")
   save_bank(path)
-  slot = Slot("a", init="task:qa", source=path)
+  slot = Slot(task="a", init="task:qa", source=path)
   with pytest.raises(ValueError, match="another T5 .*feed, this one is beef"):
-    init_bank((slot,), PromptConfig(1, P, 1), embedding, backbone="beef")
+    init_bank(
+      (slot,),
+      PromptConfig(num_tasks=1, prompt_length=P, rank=1),
+      embedding,
+      backbone="beef",
+    )

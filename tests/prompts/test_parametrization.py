@@ -80,7 +80,7 @@ def test_bank_with_groups_of_shared_prompts():
 
 
 def test_module_looks_up_rows_by_slot_and_task():
-  module = Prompt(PromptConfig(2, 3, rank=0), 4)
+  module = Prompt(PromptConfig(num_tasks=2, prompt_length=3, rank=0), 4)
   bank = _random(0, 2, 3, 4)
   slots = jnp.array([[1, 2, 3, 0, 1]])
   tasks = jnp.array([[1, 1, 1, 0, 0]])
@@ -90,22 +90,22 @@ def test_module_looks_up_rows_by_slot_and_task():
 
 
 def test_defaults_of_groups():
-  assert PromptConfig(3, rank=1).groups == (0, 0, 0)
-  assert PromptConfig(3, rank=0).groups == (0, 1, 2)
-  assert PromptConfig(3, rank=1, groups=[0, 1, 0]).num_groups == 2
+  assert PromptConfig(num_tasks=3, rank=1).groups == (0, 0, 0)
+  assert PromptConfig(num_tasks=3, rank=0).groups == (0, 1, 2)
+  assert PromptConfig(num_tasks=3, rank=1, groups=[0, 1, 0]).num_groups == 2
 
 
 def test_parameter_counts_are_those_of_the_paper():
   # Wang et al. (2023): one target (l·d) + (l + d) = 76,800 + 868, a group of
   # τ targets (l·d) + (l + d)·τ; l = 100, d = 768.
-  assert PromptConfig(1).num_parameters(768) == 76_800 + 868
-  assert PromptConfig(6).num_parameters(768) == 76_800 + 6 * 868
+  assert PromptConfig(num_tasks=1).num_parameters(768) == 76_800 + 868
+  assert PromptConfig(num_tasks=6).num_parameters(768) == 76_800 + 6 * 868
   # Each target with a P* of its own, and plain prompts.
-  own = PromptConfig(6, groups=tuple(range(6)))
+  own = PromptConfig(num_tasks=6, groups=tuple(range(6)))
   assert own.num_parameters(768) == 6 * (76_800 + 868)
-  assert PromptConfig(6, rank=0).num_parameters(768) == 6 * 76_800
+  assert PromptConfig(num_tasks=6, rank=0).num_parameters(768) == 6 * 76_800
   # The formula is the size of what is really there.
-  config = PromptConfig(3, 5, rank=2, groups=(0, 1, 1))
+  config = PromptConfig(num_tasks=3, prompt_length=5, rank=2, groups=(0, 1, 1))
   tokens = jnp.zeros((1, 1), jnp.int32)
   variables = Prompt(config, 8).init(jax.random.key(0), tokens, tokens)
   count = sum(x.size for x in jax.tree.leaves(variables["params"]))

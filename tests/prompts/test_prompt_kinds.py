@@ -111,9 +111,9 @@ def test_a_kind_trains_is_saved_merged_and_predicts(
   kind, tiny_backbone, tiny_tasks, tmp_path
 ):
   slots = (
-    Slot(tiny_tasks[0]),
-    Slot(tiny_tasks[1], seed=1),
-    Slot(tiny_tasks[1], seed=1, label="kept", train_factors=False),
+    Slot(task=tiny_tasks[0]),
+    Slot(task=tiny_tasks[1], seed=1),
+    Slot(task=tiny_tasks[1], seed=1, label="kept", train_factors=False),
   )
   experiment = tiny_experiment(
     slots,
@@ -173,8 +173,8 @@ def test_composition_is_the_formula(low_rank_bank):
 def test_a_slot_starts_with_the_nearest_product():
   embedding = np.random.default_rng(0).normal(size=(30, 6)).astype("f4")
   start = lambda kind, rank: init_bank(
-    (Slot("a"), Slot("b", seed=1)),
-    PromptConfig(2, 4, rank, kind=kind),
+    (Slot(task="a"), Slot(task="b", seed=1)),
+    PromptConfig(num_tasks=2, prompt_length=4, rank=rank, kind=kind),
     embedding,
   )
   plain = start("multitask", 0)["shared_prompt"]
@@ -192,17 +192,23 @@ def test_a_slot_starts_with_the_nearest_product():
 def test_a_kind_starts_from_a_prompt_of_any_other(low_rank_bank, tmp_path):
   path = tmp_path / "source.safetensors"
   low_rank_bank.save(path)
-  slot = Slot("x", init="task:b", source=str(path))
+  slot = Slot(task="x", init="task:b", source=str(path))
   embedding = np.zeros((30, 6), np.float32)
   for kind in ("low_rank", "multitask"):
-    params = init_bank((slot,), PromptConfig(1, 4, 2, kind=kind), embedding)
+    params = init_bank(
+      (slot,),
+      PromptConfig(num_tasks=1, prompt_length=4, rank=2, kind=kind),
+      embedding,
+    )
     found = parametrization.compose_bank(params, (0,))[0]
     np.testing.assert_allclose(found, low_rank_bank.composed[1], atol=1e-5)
-  slot = Slot("x", init="mean_matrix", source=str(path))
+  slot = Slot(task="x", init="mean_matrix", source=str(path))
   with pytest.raises(
     ValueError, match="slot 'x': init 'mean_matrix' .* low_rank .*'task:NAME'"
   ):
-    init_bank((slot,), PromptConfig(1, 4, 2), embedding)
+    init_bank(
+      (slot,), PromptConfig(num_tasks=1, prompt_length=4, rank=2), embedding
+    )
 
 
 def test_parts_of_a_bank(low_rank_bank):
@@ -211,7 +217,9 @@ def test_parts_of_a_bank(low_rank_bank):
   np.testing.assert_array_equal(
     both.composed, low_rank_bank.composed[[2, 0, 1]]
   )
-  assert both.config == PromptConfig(3, 4, 2, kind="low_rank")
+  assert both.config == PromptConfig(
+    num_tasks=3, prompt_length=4, rank=2, kind="low_rank"
+  )
 
 
 def test_export_knows_the_kind_by_its_arrays(low_rank_bank, tmp_path):
@@ -251,7 +259,7 @@ def test_what_a_kind_may_not_be():
 
 def test_settings_that_do_not_fit(tiny_backbone, tmp_path):
   with pytest.raises(ValueError, match="prompt_kind must be one of multitask"):
-    PromptConfig(1, kind="lowrank")
+    PromptConfig(num_tasks=1, kind="lowrank")
   slots = make_slots(("a", "b"), share="all")
   with pytest.raises(ValueError, match="'low_rank' has no arrays .* share"):
     prompt_config(slots, 3, 2, "low_rank")

@@ -24,10 +24,10 @@ TASKS = ("glue_rte", "glue_cola")
 def make_table(**changes):
   """MPT and prompt tuning with two rates on two targets."""
   runs = (
-    tables.Run("teach", "gin/mpt_teacher.gin"),
+    tables.Run(name="teach", gin_file="gin/mpt_teacher.gin"),
     tables.Run(
-      "adapt",
-      "gin/mpt_compare.gin",
+      name="adapt",
+      gin_file="gin/mpt_compare.gin",
       defaults={
         "MIXTURE_OR_TASK_NAME": TASKS,
         "METHODS": ("mpt", "prompt_tuning"),
@@ -40,15 +40,15 @@ def make_table(**changes):
   )
   rows = (
     tables.Row(
-      "MPT",
-      "adapt",
-      "mpt",
+      method="MPT",
+      run="adapt",
+      label="mpt",
       paper={"RTE": 79.4, "GLUE": 85.6},
       parameters="77.6K",
       source="a paper",
     ),
-    tables.Row("prompt tuning", "adapt", "prompt_tuning"),
-    tables.Row("ATTEMPT", paper={"CoLA": 57.4}, source="another"),
+    tables.Row(method="prompt tuning", run="adapt", label="prompt_tuning"),
+    tables.Row(method="ATTEMPT", paper={"CoLA": 57.4}, source="another"),
   )
   values = dict(
     name="small",
@@ -144,7 +144,7 @@ def test_candidates_are_chosen_by_their_mean_on_validation(measured):
 
 
 def test_candidates_need_validation_scores():
-  slots = methods.Method("x", learning_rate_scales=(1, 2)).slots(
+  slots = methods.Method(name="x", learning_rate_scales=(1, 2)).slots(
     ("glue_rte",), (None,), (0,)
   )
   with pytest.raises(ValueError, match="no validation score to choose by"):
@@ -200,8 +200,8 @@ def test_bleu_is_in_percent_already():
 
 def test_bindings_make_the_run_and_the_command_line_changes_the_rest(tmp_path):
   run = tables.Run(
-    "a",
-    "gin/mpt_teacher.gin",
+    name="a",
+    gin_file="gin/mpt_teacher.gin",
     defaults={"TRAIN_STEPS": 5, "BATCH_SIZE": 12, "PROMPT_LENGTH": 7},
     bindings={"PROMPT_LENGTH": 9},
   )
@@ -222,8 +222,8 @@ def test_runs_use_the_folders_of_earlier_ones(tmp_path):
   runs = (
     *make_table().runs,
     tables.Run(
-      "both",
-      "gin/mpt_compare.gin",
+      name="both",
+      gin_file="gin/mpt_compare.gin",
       bindings={"METHODS": ("mpt",)},
       uses={"SOURCE": {"x": "teach", "y": "adapt"}},
     ),
@@ -242,8 +242,8 @@ def test_runs_use_the_folders_of_earlier_ones(tmp_path):
 
 def test_a_run_per_slot(tmp_path):
   run = tables.Run(
-    "tune",
-    "gin/finetune.gin",
+    name="tune",
+    gin_file="gin/finetune.gin",
     bindings={
       "MIXTURE_OR_TASK_NAME": TASKS,
       "SHOTS": (4,),
@@ -308,7 +308,10 @@ def test_what_cannot_be_shown_is_not_trained(
   tmp_path, changes, bindings, message
 ):
   if "columns" in changes:
-    changes = {**changes, "rows": (tables.Row("MPT", "adapt", "mpt"),)}
+    changes = {
+      **changes,
+      "rows": (tables.Row(method="MPT", run="adapt", label="mpt"),),
+    }
   table = make_table(**changes)
   planned = plans.plan(table, tmp_path, bindings)
   # What others use needs no row.
@@ -319,15 +322,21 @@ def test_what_cannot_be_shown_is_not_trained(
 
 WRONG = {
   "twice": (
-    dict(runs=[tables.Run("a", "x"), tables.Run("a", "y")], rows=()),
+    dict(
+      runs=[
+        tables.Run(name="a", gin_file="x"),
+        tables.Run(name="a", gin_file="y"),
+      ],
+      rows=(),
+    ),
     "two runs are called 'a'",
   ),
   "unknown run": (
-    dict(rows=(tables.Row("m", "adap"),)),
+    dict(rows=(tables.Row(method="m", run="adap"),)),
     "no run 'adap'; there are teach, adapt",
   ),
   "unknown heading": (
-    dict(rows=(tables.Row("m", paper={"MNLY": 1.0}),)),
+    dict(rows=(tables.Row(method="m", paper={"MNLY": 1.0}),)),
     "paper has MNLY, but the headings are RTE, CoLA, GLUE",
   ),
 }
@@ -401,12 +410,12 @@ def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):
 
 def test_methods_are_slots_of_one_bank():
   known = (
-    methods.Method("mpt", source="s"),
-    methods.Method("group", source="s", share="tasks"),
+    methods.Method(name="mpt", source="s"),
+    methods.Method(name="group", source="s", share="tasks"),
     methods.Method(
-      "spot", init=("task:a", "task:b"), source="t", train_factors=False
+      name="spot", init=("task:a", "task:b"), source="t", train_factors=False
     ),
-    methods.Method("none"),
+    methods.Method(name="none"),
   )
   slots = methods.method_slots(
     ("mpt", "group", "spot"), known, ("x", "y"), seeds=(0, 1)
@@ -424,7 +433,9 @@ def test_methods_are_slots_of_one_bank():
     ("spot-from_b", "task:b"),
   }
   assert not any(s.train_factors for s in spot)
-  with pytest.raises(ValueError, match="'mtp' is not one of mpt, group"):
+  with pytest.raises(
+    ValueError, match="one of mpt, group.*got 'mtp'. Did you mean mpt"
+  ):
     methods.method_slots("mtp", known, ("x",))
 
 
@@ -441,9 +452,11 @@ def count_slots(slots, **changes):
 
 def test_counts_are_the_papers():
   tasks = tuple("abcdefgh")
-  alone = methods.Method("mpt").slots(tasks, (None,), (0,))
-  group = methods.Method("g", share="tasks").slots(tasks, (None,), (0,))
-  plain = methods.Method("p", train_factors=False).slots(tasks, (None,), (0,))
+  alone = methods.Method(name="mpt").slots(tasks, (None,), (0,))
+  group = methods.Method(name="g", share="tasks").slots(tasks, (None,), (0,))
+  plain = methods.Method(name="p", train_factors=False).slots(
+    tasks, (None,), (0,)
+  )
   # 100·768 + (100 + 768) = 77,668: the paper's 77.6K.
   assert count_slots(alone[:1]) == 77_668
   # (76,800 + 8·868) / 8 = 10,468: the paper's 10.5K.
@@ -454,7 +467,7 @@ def test_counts_are_the_papers():
   for slots in (alone, group):
     config = prompt_config(slots, 100, 1)
     assert count_slots(slots) == config.num_parameters(768)
-  assert count_slots(group) == PromptConfig(8).num_parameters(768)
+  assert count_slots(group) == PromptConfig(num_tasks=8).num_parameters(768)
 
 
 @pytest.mark.parametrize(

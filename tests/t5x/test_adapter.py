@@ -346,7 +346,7 @@ def test_public_checkpoints_restore_all_but_the_prompts(runs, layout):
 def test_one_batch_may_mix_tasks(folder, tiny_tasks):
   import jax
 
-  from mpt_jax.data import batches
+  from mpt_jax.data import batches, packing
   from mpt_jax.prompts.slots import make_slots
   from mpt_jax.t5x import adapter as t5x_adapter
 
@@ -366,8 +366,13 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
     }
     for i in range(4)
   ]
-  config = batches.BatchConfig(
-    8, 4, prompt_length=3, num_tasks=2, pack=False, num_rows=4
+  config = packing.BatchLayout(
+    inputs_length=8,
+    targets_length=4,
+    prompt_length=3,
+    num_tasks=2,
+    pack=False,
+    num_rows=4,
   )
   mixed, _ = batches.make_batch(examples, config)
   together = model.predict_batch(params, mixed)
@@ -409,7 +414,7 @@ def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
   examples = [
     {"inputs": ids(12), "targets": ids(4), "task_id": i % 3} for i in range(11)
   ]
-  batch, _ = batches.make_batch(examples, model.experiment.batch)
+  batch, _ = batches.make_batch(examples, model.parts.layout)
   batch |= model.parts.model.mean_weights(batch)
   whole, parts = (
     trainer.accumulate_grads_microbatched(

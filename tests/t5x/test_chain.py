@@ -206,11 +206,7 @@ def test_batches_have_the_rows_that_devices_share(parts):
   # Rows come in multiples of 8 by the experiment: with 3, of 24.
   assert batches.next_batch(3)["encoder_input_tokens"].shape[0] == 24
   fixed = dataclasses.replace(
-    parts,
-    experiment=dataclasses.replace(
-      parts.experiment,
-      batch=dataclasses.replace(parts.experiment.batch, num_rows=10),
-    ),
+    parts, layout=dataclasses.replace(parts.layout, num_rows=10)
   )
   batches = t5x_data.PromptBatches(fixed)
   assert batches.next_batch(5)["encoder_input_tokens"].shape[0] == 10
@@ -223,7 +219,8 @@ def test_batches_have_the_rows_that_devices_share(parts):
 def test_plain_rows_are_those_of_the_native_batches():
   import tensorflow as tf
 
-  from mpt_jax.data.batches import BatchConfig, make_batch
+  from mpt_jax.data.batches import make_batch
+  from mpt_jax.data.packing import BatchLayout
   from mpt_jax.t5x import tasks as t5x_tasks
 
   examples = [
@@ -237,9 +234,9 @@ def test_plain_rows_are_those_of_the_native_batches():
   )
   converter = t5x_tasks.PromptFeatureConverter(prompt_length=2)
   rows = list(converter(dataset, {"inputs": 4, "targets": 4, "task_ids": 1}))
-  config = BatchConfig(
-    4,
-    4,
+  config = BatchLayout(
+    inputs_length=4,
+    targets_length=4,
     prompt_length=2,
     num_tasks=2,
     pack=False,
@@ -274,7 +271,9 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
   names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
   slots = make_slots(names)
   parts = types.SimpleNamespace(
-    experiment=tiny_experiment(slots, "default", batch=BatchConfig(6, 4)),
+    experiment=tiny_experiment(
+      slots, "default", batch=BatchConfig(inputs_length=6, targets_length=4)
+    ),
     tasks=slot_tasks(slots, None),
   )
   name = t5x_tasks.register_mixed(parts)

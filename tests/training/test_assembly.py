@@ -24,7 +24,7 @@ def experiment(tmp_path):
     "feed",
     tuple({"task": name} for name in names),
   ).save(path)
-  slots = (Slot("qa"), Slot("nli"), Slot("sst", label="student"))
+  slots = (Slot(task="qa"), Slot(task="nli"), Slot(task="sst", label="student"))
   return tiny_experiment(slots, "default", teachers=str(path))
 
 
@@ -37,11 +37,13 @@ def test_teachers_are_in_the_order_of_the_slots(experiment):
 
 def test_teachers_that_do_not_fit(experiment):
   changed = lambda **changes: dataclasses.replace(experiment, **changes)
-  with pytest.raises(ValueError, match="length 3, prompt_length is 5"):
+  with pytest.raises(
+    ValueError, match="length 3, but Experiment.prompt_length=5"
+  ):
     assembly.teacher_prompts(changed(prompt_length=5), "feed")
-  with pytest.raises(ValueError, match="needs `teachers`"):
+  with pytest.raises(ValueError, match="needs Experiment.teachers"):
     assembly.teacher_prompts(changed(teachers=None), "feed")
   with pytest.raises(ValueError, match="another T5 .*feed, this one is beef"):
     assembly.teacher_prompts(experiment, "beef")
   with pytest.raises(ValueError, match="no prompt 'mnli'; it has nli, other"):
-    assembly.teacher_prompts(changed(slots=(Slot("mnli"),)), "feed")
+    assembly.teacher_prompts(changed(slots=(Slot(task="mnli"),)), "feed")

@@ -24,7 +24,7 @@ from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot, make_slots
-from mpt_jax.training import checkpoints, metrics_log, run_folder
+from mpt_jax.training import checkpoints, metrics_log, run_folder, step
 from mpt_jax.training import loop as trainer
 from mpt_jax.training.optimizers import OptimizerConfig
 
@@ -292,7 +292,7 @@ def test_a_folder_that_is_no_run_is_refused(teacher_run, tmp_path):
 
 def test_a_run_that_cannot_start_leaves_the_folder_free(teacher_run, tmp_path):
   experiment, _, _ = teacher_run
-  slots = (Slot("tiny_nowhere"),)
+  slots = (Slot(task="tiny_nowhere"),)
   with pytest.raises(ValueError, match="unknown task 'tiny_nowhere'"):
     run(dataclasses.replace(experiment, slots=slots), tmp_path / "run")
   assert not (tmp_path / "run").exists()
@@ -304,10 +304,10 @@ def test_nan_stops_with_step_and_task_and_keeps_the_checkpoint(
   experiment, _, _ = teacher_run
   poisoned_step = 6
   name = experiment.slots[1].name
-  original = trainer.make_train_step
+  original = step.make_train_step
 
   def make(*args):
-    step = original(*args)
+    train_step = original(*args)
 
     def poisoned(state, frozen, batch, key):
       if int(state.step) + 1 == poisoned_step:
@@ -316,11 +316,11 @@ def test_nan_stops_with_step_and_task_and_keeps_the_checkpoint(
           np.array(prompt) * np.array([1.0, np.nan], np.float32)[:, None, None],
           prompt.sharding,
         )
-      return step(state, frozen, batch, key)
+      return train_step(state, frozen, batch, key)
 
     return poisoned
 
-  monkeypatch.setattr(trainer, "make_train_step", make)
+  monkeypatch.setattr(step, "make_train_step", make)
   with pytest.raises(TrainingDiverged) as stopped:
     run(experiment, tmp_path / "run")
   assert f"step {poisoned_step}" in str(stopped.value)

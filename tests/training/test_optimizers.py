@@ -16,7 +16,7 @@ from mpt_jax.training.optimizers import (
 )
 
 NUM_STEPS = 10
-BANK = PromptConfig(3, 2, 1, groups=(0, 1, 1))
+BANK = PromptConfig(num_tasks=3, prompt_length=2, rank=1, groups=(0, 1, 1))
 
 
 def prompt_tree(seed, groups=2, tasks=3, scale=1.0):
@@ -87,7 +87,9 @@ def test_a_group_is_clipped_by_its_own_norm():
       "task_rows": jnp.array([[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 12.0]]]),
     }
   }
-  clip = clip_by_group_norm(1.0, PromptConfig(3, 1, 1, (0, 1, 0)))
+  clip = clip_by_group_norm(
+    1.0, PromptConfig(num_tasks=3, prompt_length=1, rank=1, groups=(0, 1, 0))
+  )
   clipped = clip.update(updates, clip.init(updates))[0]["prompt"]
   np.testing.assert_allclose(
     clipped["shared_prompt"], [[[3 / 13, 4 / 13]], [[0.6, 0.0]]], rtol=1e-6
@@ -114,7 +116,9 @@ def test_what_is_kept_does_not_count_in_the_norm():
 
   def without_factors(num_steps=4):
     optimizer = make_optimizer(
-      config(clip_norm=1.0), NUM_STEPS, PromptConfig(2, 2, rank=0)
+      config(clip_norm=1.0),
+      NUM_STEPS,
+      PromptConfig(num_tasks=2, prompt_length=2, rank=0),
     )
     shared = lambda tree: {
       "prompt": {"shared_prompt": tree["prompt"]["shared_prompt"]}
@@ -161,7 +165,7 @@ def test_the_first_step_moves_without_a_warmup():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    (dict(name="sgd"), "adamw or adafactor, got 'sgd'"),
+    (dict(name="sgd"), "one of adamw, adafactor, got 'sgd'"),
     (dict(schedule="cosine"), "schedule must be one of .* got 'cosine'"),
     (dict(warmup_fraction=1.5), r"in \[0, 1\], got 1.5"),
   ],
@@ -190,14 +194,14 @@ def test_a_parameter_without_a_rate_is_an_error():
 
 def test_slots_of_one_group_have_one_scale():
   slots = [
-    Slot("a", group="g"),
-    Slot("b", group="g", learning_rate_scale=2.0),
+    Slot(task="a", group="g"),
+    Slot(task="b", group="g", learning_rate_scale=2.0),
   ]
   with pytest.raises(ValueError, match="scales must be equal"):
     optimizer_scales(slots, (0, 0))
   slots = [
-    Slot("a", learning_rate_scale=2.0),
-    Slot("b", train_factors=False),
+    Slot(task="a", learning_rate_scale=2.0),
+    Slot(task="b", train_factors=False),
   ]
   assert optimizer_scales(slots, (0, 1)) == ((2.0, 1.0), (2.0, 0.0))
 

@@ -81,7 +81,9 @@ def test_settings(folder):
 
 def test_what_needs_a_local_folder_says_so(folder):
   message = "cannot be written to gs://bucket/runs/teach: give a local folder"
-  experiment = Experiment((Slot("a"),), 1, trainable="everything")
+  experiment = Experiment(
+    slots=(Slot(task="a"),), total_steps=1, trainable="everything"
+  )
   with pytest.raises(ValueError, match="trained T5 " + message):
     train(experiment, model_dir=folder)
   with pytest.raises(ValueError, match="table's runs " + message):

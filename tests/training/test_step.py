@@ -9,7 +9,7 @@ import pytest
 import train_fixtures  # noqa: F401  Sets the compilation cache.
 
 from mpt_jax.data import batches
-from mpt_jax.data.batches import BatchConfig
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import partitioning
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.prompts.parametrization import PromptConfig
@@ -21,7 +21,9 @@ from mpt_jax.training.step import (
 )
 
 NUM_STEPS = 3
-OPTIMIZER = OptimizerConfig("adamw", 0.1, 0.05, clip_norm=0.5)
+OPTIMIZER = OptimizerConfig(
+  name="adamw", learning_rate=0.1, factor_learning_rate=0.05, clip_norm=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,9 @@ def config(make_config):
 @pytest.fixture(scope="module")
 def bank_of_three(config):
   """A model of three tasks in two groups, rank 1."""
-  return Model(config, PromptConfig(3, 2, 1, (0, 1, 1)))
+  return Model(
+    config, PromptConfig(num_tasks=3, prompt_length=2, rank=1, groups=(0, 1, 1))
+  )
 
 
 def batch_config(**changes):
@@ -43,7 +47,7 @@ def batch_config(**changes):
     num_tasks=3,
     row_multiple=8,
   )
-  return BatchConfig(**{**values, **changes})
+  return BatchLayout(**{**values, **changes})
 
 
 def run(
@@ -131,10 +135,13 @@ def test_a_task_outside_the_batch_gets_no_gradient(
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_bank_equals_separate_runs(config, make_params, lists, rank):
-  together = Model(config, PromptConfig(3, 2, rank, (0, 1, 2)))
+  together = Model(
+    config,
+    PromptConfig(num_tasks=3, prompt_length=2, rank=rank, groups=(0, 1, 2)),
+  )
   params = make_params(together)
   state, metrics, _ = run(together, params, lists)
-  alone = Model(config, PromptConfig(1, 2, rank))
+  alone = Model(config, PromptConfig(num_tasks=1, prompt_length=2, rank=rank))
   for task in range(3):
     own = {k: v[task : task + 1] for k, v in params["prompt"].items()}
     own_lists = [
@@ -217,7 +224,7 @@ def test_a_model_partition_that_does_not_divide_the_devices():
 def test_distillation_of_equal_prompts_leaves_the_task_loss(
   config, make_params, lists
 ):
-  prompt_config = PromptConfig(3, 2, 0)
+  prompt_config = PromptConfig(num_tasks=3, prompt_length=2, rank=0)
   students = Model(
     config,
     prompt_config,
@@ -239,7 +246,7 @@ def test_dropout_follows_the_base_key_and_the_step(
 ):
   model = Model(
     make_config(num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.3),
-    PromptConfig(3, 2, 0),
+    PromptConfig(num_tasks=3, prompt_length=2, rank=0),
   )
   params = make_params(model)
   still = OptimizerConfig(learning_rate=0.0, factor_learning_rate=0.0)

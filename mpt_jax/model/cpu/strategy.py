@@ -24,12 +24,12 @@ def suits_devices() -> bool:
   return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
-def suits(batch_config, row_multiple, num_microbatches, dropout_rate) -> bool:
+def suits(layout, row_multiple, num_microbatches, dropout_rate) -> bool:
   """Whether a run should train by this plan.
 
   Args:
-    batch_config: the user's `BatchConfig`. Rows whose length or number the
-      user set stay as they are.
+    layout: of the batches. Rows whose length or number the user set stay as
+      they are.
     row_multiple: the rows of a batch must be a multiple of it.
     num_microbatches: parts of a batch whose gradients are accumulated.
     dropout_rate: of the T5.
@@ -38,9 +38,9 @@ def suits(batch_config, row_multiple, num_microbatches, dropout_rate) -> bool:
     suits_devices()
     and row_multiple == num_microbatches == 1
     and dropout_rate == 0
-    and batch_config.pack
-    and batch_config.row_length is None
-    and batch_config.num_rows is None
+    and layout.pack
+    and layout.row_length is None
+    and layout.num_rows is None
   )
 
 
@@ -63,14 +63,14 @@ class BySegments(Dense):
   joins_rows = True
 
   @classmethod
-  def for_batches(cls, batch_config):
-    """The plan for batches of this `BatchConfig`."""
-    c = batch_config
+  def for_batches(cls, layout):
+    """The plan for batches of this `BatchLayout`."""
+    c = layout
     # Every example has its prompt and the end of sequence.
     return cls(c.prompt_length + c.inputs_length, c.prompt_length + 1)
 
-  def rows(self, batch_config):
-    return dataclasses.replace(batch_config, long_rows=True, row_multiple=1)
+  def rows(self, layout):
+    return dataclasses.replace(layout, long_rows=True, row_multiple=1)
 
   def prepare(self, frozen):
     """Adds copies of the layers, stacked, which each step would otherwise make.

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.batches import make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
@@ -39,8 +40,8 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   config = T5Config.preset("t5_1_1_tiny", vocab_size=32, dtype=dtype)
   model = Model(
     config,
-    PromptConfig(2, 3),
-    PromptConfig(2, 3, 0),
+    PromptConfig(num_tasks=2, prompt_length=3),
+    PromptConfig(num_tasks=2, prompt_length=3, rank=0),
     LossConfig(distill=DistillConfig(hidden_layers="all")),
     trainable,
   )
@@ -59,7 +60,14 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
 
   def loss(model, **options):
     batch, _ = make_batch(
-      EXAMPLES, BatchConfig(6, 4, prompt_length=3, num_tasks=2, **options)
+      EXAMPLES,
+      BatchLayout(
+        inputs_length=6,
+        targets_length=4,
+        prompt_length=3,
+        num_tasks=2,
+        **options,
+      ),
     )
     value = jax.value_and_grad(model.loss, has_aux=True)
     return value(params, frozen, batch)
@@ -88,7 +96,9 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
 
 
 def test_a_plan_knows_the_lengths_and_rows_of_its_batches():
-  config = BatchConfig(16, 4, prompt_length=3, row_multiple=8)
+  config = BatchLayout(
+    inputs_length=16, targets_length=4, prompt_length=3, row_multiple=8
+  )
   plan = BySegments.for_batches(config)
   # The prompt and the longest input; the prompt and the end of sequence.
   assert plan == BySegments(longest_segment=19, shortest_segment=4)
@@ -100,9 +110,16 @@ def test_a_plan_knows_the_lengths_and_rows_of_its_batches():
 
 def test_dropout_is_refused(make_config, make_params, make_examples):
   model = Model(
-    make_config(dropout_rate=0.1), PromptConfig(2, 3), plan=BySegments(13)
+    make_config(dropout_rate=0.1),
+    PromptConfig(num_tasks=2, prompt_length=3),
+    plan=BySegments(13),
   )
-  batch, _ = make_batch(make_examples(3, 2), BatchConfig(10, 6, 3, 2))
+  batch, _ = make_batch(
+    make_examples(3, 2),
+    BatchLayout(
+      inputs_length=10, targets_length=6, prompt_length=3, num_tasks=2
+    ),
+  )
   params, frozen = model.split_params(make_params(model))
   with pytest.raises(ValueError, match="dropout.*BySegments.*dropout_rate=0"):
     model.loss(params, frozen, batch, jax.random.key(0))
@@ -111,13 +128,16 @@ def test_dropout_is_refused(make_config, make_params, make_examples):
 def test_several_devices_get_the_plain_plan():
   # The tests have eight of them.
   assert not strategy.suits_devices()
-  assert not strategy.suits(BatchConfig(16, 4), 1, 1, 0.0)
+  assert not strategy.suits(
+    BatchLayout(inputs_length=16, targets_length=4), 1, 1, 0.0
+  )
 
 
 ONE_CPU = """
 import json, pathlib, sys
 import train_fixtures
 from mpt_jax.data.batches import BatchConfig, make_batch
+from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model.cpu import strategy
@@ -127,7 +147,9 @@ from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
 
 def suits(*args, **batch):
-  return strategy.suits(BatchConfig(16, 4, **batch), *args)
+  return strategy.suits(
+    BatchLayout(inputs_length=16, targets_length=4, **batch), *args
+  )
 assert suits(1, 1, 0.0)
 # Micro-batches, dropout, plain rows, or rows that the user chose.
 assert not suits(2, 1, 0.0) and not suits(1, 2, 0.0) and not suits(1, 1, 0.1)
@@ -137,17 +159,19 @@ assert not suits(1, 1, 0.0, num_rows=8)
 
 task = train_fixtures.register_tiny_task(folder / "data")
 t5 = train_fixtures.save_tiny_backbone(folder / "t5", num_encoder_layers=2)
-slots = (Slot(task, seed=0), Slot(task, seed=1))
+slots = (Slot(task=task, seed=0), Slot(task=task, seed=1))
 for name, row_length in (("long", None), ("rows", 19)):
   experiment = train_fixtures.tiny_experiment(
     slots,
     t5,
-    batch=BatchConfig(16, 4, row_length=row_length),
+    batch=BatchConfig(
+      inputs_length=16, targets_length=4, row_length=row_length
+    ),
     mix=MixConfig(batch_size=400),
     total_steps=2,
   )
   parts = assembly.assemble(experiment)
-  config = parts.experiment.batch
+  config = parts.layout
   assert config.long_rows == parts.model.plan.joins_rows == (name == "long")
   if name == "long":
     # Several long rows, of which a step takes one at a time.
