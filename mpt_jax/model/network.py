@@ -15,7 +15,7 @@ from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
-from mpt_jax.prompts.parametrization import Prompt, PromptConfig
+from mpt_jax.prompts.parametrization import Prompt, PromptConfig, place_prompts
 
 
 @flax.struct.dataclass
@@ -89,13 +89,8 @@ class T5(nn.Module):
     x = self.token_embedder(encoder_input_tokens)
     if self.prompt_config is not None:
       if prompts is None:
-        rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
-      else:
-        positions = jnp.maximum(encoder_prompt_slots - 1, 0)
-        rows = prompts[encoder_task_ids, positions]
-      x = jnp.where(
-        (encoder_prompt_slots > 0)[..., None], rows.astype(x.dtype), x
-      )
+        prompts = self.prompt()
+      x = place_prompts(prompts, x, encoder_prompt_slots, encoder_task_ids)
     return self.encoder(x, encoder_segment_ids, deterministic)
 
   def decode(
