@@ -1,21 +1,21 @@
 """From tokenised examples to the arrays of a batch, on the host, in NumPy.
 
-Every example brings its prompt with it as P slots in front of its tokens, so
+Every example brings its prompt with it as P positions before its tokens, so
 plain rows (one example each) and packed rows (several, told apart by segment
 ids) are the same thing to the network. A worked batch: two examples of tasks 1
 and 0, P = 2, packed into one row of 10 encoder positions,
 
   inputs [7, 8, 1] and [9, 1], targets [5, 1] and [6, 1]
 
-  encoder_input_tokens  0 0 7 8 1 0 0 9 1 0
-  encoder_prompt_slots  1 2 0 0 0 1 2 0 0 0
-  encoder_task_ids      1 1 1 1 1 0 0 0 0 0
-  encoder_segment_ids   1 1 1 1 1 2 2 2 2 0
-  decoder_input_tokens  0 5 0 6
-  decoder_target_tokens 5 1 6 1
-  decoder_loss_weights  1 1 1 1
-  decoder_segment_ids   1 1 2 2
-  decoder_task_ids      1 1 0 0
+  encoder_input_tokens     0 0 7 8 1 0 0 9 1 0
+  encoder_prompt_positions 1 2 0 0 0 1 2 0 0 0
+  encoder_task_ids         1 1 1 1 1 0 0 0 0 0
+  encoder_segment_ids      1 1 1 1 1 2 2 2 2 0
+  decoder_input_tokens     0 5 0 6
+  decoder_target_tokens    5 1 6 1
+  decoder_loss_weights     1 1 1 1
+  decoder_segment_ids      1 1 2 2
+  decoder_task_ids         1 1 0 0
 
 Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
@@ -37,15 +37,15 @@ class BatchConfig:
 
   Attributes:
     inputs_length: longest input in tokens, end of sequence included, prompt
-      slots not. Longer ones are cut (and counted), keeping the end token.
+      prompts not. Longer ones are cut (and counted), keeping the end token.
     targets_length: longest target in tokens, end of sequence included.
-    prompt_length: P slots before each example, 0 for none.
+    prompt_length: P prompt positions before each example, 0 for none.
     num_tasks: N, prompts in the bank; task ids are checked against it.
     pack: put several examples into a row.
     long_rows: pack into rows of about 3072 positions, equally full and as long
       as the examples need, in steps of an eighth of that. Hardly any padding,
       for a plan that attends example by example (`model.plan.Dense.rows`).
-    row_length: encoder positions of a packed row, slots included;
+    row_length: encoder positions of a packed row, prompts included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
       twice as many of the longest targets as there are longest inputs in a row.
@@ -126,7 +126,7 @@ class BatchStats:
   Attributes:
     num_examples: examples in the batch.
     num_tokens: encoder and decoder positions that carry an example, prompt
-      slots included.
+      prompts included.
     num_positions: all positions of the arrays, padding included.
     num_truncated_inputs: inputs that were cut to inputs_length.
     num_truncated_targets: targets that were cut to targets_length.
@@ -311,7 +311,7 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
 
   encoder = {
     name: np.zeros((num_rows, length), np.int32)
-    for name in ("input_tokens", "prompt_slots", "task_ids", "segment_ids")
+    for name in ("input_tokens", "prompt_positions", "task_ids", "segment_ids")
   }
   decoder = {
     name: np.zeros((num_rows, target_length), np.int32)
@@ -331,8 +331,8 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
     for segment, i in enumerate(row, start=1):
       inputs, targets, task_id = items[i]
       end = start + c.prompt_length + len(inputs)
-      encoder["prompt_slots"][r, start : start + c.prompt_length] = np.arange(
-        1, c.prompt_length + 1
+      encoder["prompt_positions"][r, start : start + c.prompt_length] = (
+        np.arange(1, c.prompt_length + 1)
       )
       encoder["input_tokens"][r, start + c.prompt_length : end] = inputs
       encoder["segment_ids"][r, start:end] = segment
@@ -353,7 +353,7 @@ def make_batch(examples, config: BatchConfig, num_rows: int | None = None):
   if not any_candidates:
     del decoder["cross_segment_ids"], decoder["candidate_ids"]
   if not c.prompt_length:
-    del encoder["prompt_slots"]
+    del encoder["prompt_positions"]
   batch = {f"encoder_{k}": v for k, v in encoder.items()}
   batch |= {f"decoder_{k}": v for k, v in decoder.items()}
   batch["decoder_loss_weights"] = (batch["decoder_segment_ids"] > 0).astype(
