@@ -1,7 +1,7 @@
 """Floating-point work of one example, counted from the shapes alone.
 
 A product of [a, b] and [b, c] is 2 a b c. Only real positions count: the n
-encoder positions of an example (prompt slots included), its m target positions,
+encoder positions of an example (with its prompt), its m target positions,
 attention within the example (the causal half of the decoder's). Look-ups,
 norms, softmaxes and losses count nothing. So the count is of the model,
 whatever an implementation pads or computes twice.
@@ -15,7 +15,7 @@ The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of
 two activations (both attention products). Two parts of it nobody needs and
 nobody is credited for:
-  * the first encoder block leads to prompt slots alone, so its queries, keys
+  * the first encoder block leads to prompt positions only, so its queries, keys
     and values are differentiated at P positions instead of n;
   * the decoder depends on the prompt through the encoder's output alone, so in
     its first block nothing below the cross-attention's keys and values is
@@ -64,7 +64,7 @@ def backward(config, n, m, prompt_length):
   project = 2 * c.emb_dim * width
   mlp = 2 * c.emb_dim * c.mlp_dim * (len(c.mlp_activations) + 1)
   full = n * (4 * project + mlp) + 8 * n * n * width
-  # dQ [p, n], dK and dV [n, p]; dA where a row or a column is a prompt slot.
+  # dQ [p, n], dK and dV [n, p]; dA where a row or a column is of the prompt.
   first_attention = 2 * width * (3 * n * p + n * n - (n - p) ** 2)
   first = n * (project + mlp) + 3 * p * project + first_attention
   encoder = first + (c.num_encoder_layers - 1) * full

@@ -17,7 +17,7 @@ plus the template's words:
 | ReCoRD | 330 (passage 190 words, entities, query) | 0.30 | mean 4, to 16 |
 
 All six are drawn evenly, as the paper draws tasks, which gives a mean of about
-100 tokens and, with a prompt of 100 slots, of about 200 positions.
+100 tokens and, with a prompt of 100 rows, of about 200 positions.
 """
 
 import dataclasses

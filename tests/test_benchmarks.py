@@ -61,7 +61,7 @@ def tiny(num_layers, emb_dim=2, num_heads=1):
 
 
 def test_flops_by_hand():
-  """One layer each; 2 input tokens behind 1 prompt slot, 2 target tokens.
+  """One layer each; 2 input tokens behind 1 prompt position, 2 target tokens.
 
   A projection of a position is 2·2·3 = 12, its feed-forward block 2·2·(2·4) =
   32, logits 2·2·5 = 20.

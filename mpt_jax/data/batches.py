@@ -1,21 +1,21 @@
 """From tokenised examples to the arrays of a batch, on the host, in NumPy.
 
-Every example brings its prompt with it as P slots in front of its tokens, so
+Every example brings its prompt with it as P positions before its tokens, so
 plain rows (one example each) and packed rows (several, told apart by segment
 ids) are the same thing to the network. A worked batch: two examples of tasks 1
 and 0, P = 2, packed into one row of 10 encoder positions,
 
   inputs [7, 8, 1] and [9, 1], targets [5, 1] and [6, 1]
 
-  encoder_input_tokens  0 0 7 8 1 0 0 9 1 0
-  encoder_prompt_slots  1 2 0 0 0 1 2 0 0 0
-  encoder_task_ids      1 1 1 1 1 0 0 0 0 0
-  encoder_segment_ids   1 1 1 1 1 2 2 2 2 0
-  decoder_input_tokens  0 5 0 6
-  decoder_target_tokens 5 1 6 1
-  decoder_loss_weights  1 1 1 1
-  decoder_segment_ids   1 1 2 2
-  decoder_task_ids      1 1 0 0
+  encoder_input_tokens     0 0 7 8 1 0 0 9 1 0
+  encoder_prompt_positions 1 2 0 0 0 1 2 0 0 0
+  encoder_task_ids         1 1 1 1 1 0 0 0 0 0
+  encoder_segment_ids      1 1 1 1 1 2 2 2 2 0
+  decoder_input_tokens     0 5 0 6
+  decoder_target_tokens    5 1 6 1
+  decoder_loss_weights     1 1 1 1
+  decoder_segment_ids      1 1 2 2
+  decoder_task_ids         1 1 0 0
 
 Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
@@ -247,7 +247,7 @@ def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
   if not any(isinstance(x["targets"], list | tuple) for x in examples):
     del decoder["cross_segment_ids"], decoder["candidate_ids"]
   if not layout.prompt_length:
-    del encoder["prompt_slots"]
+    del encoder["prompt_positions"]
   batch = {f"encoder_{k}": v for k, v in encoder.items()}
   batch |= {f"decoder_{k}": v for k, v in decoder.items()}
   present = batch["decoder_segment_ids"] > 0
@@ -259,15 +259,15 @@ def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
   """The encoder's arrays, int32 [B, L], by their names without the prefix."""
   arrays = {
     name: np.zeros((num_rows, rows.length), np.int32)
-    for name in ("input_tokens", "prompt_slots", "task_ids", "segment_ids")
+    for name in ("input_tokens", "prompt_positions", "task_ids", "segment_ids")
   }
   for r, row in enumerate(rows.examples):
     start = 0
     for segment, i in enumerate(row, start=1):
       after_prompt = start + prompt_length
       end = after_prompt + len(items[i].inputs)
-      slots = np.arange(1, prompt_length + 1)
-      arrays["prompt_slots"][r, start:after_prompt] = slots
+      positions = np.arange(1, prompt_length + 1)
+      arrays["prompt_positions"][r, start:after_prompt] = positions
       arrays["input_tokens"][r, after_prompt:end] = items[i].inputs
       arrays["segment_ids"][r, start:end] = segment
       arrays["task_ids"][r, start:end] = items[i].task_id

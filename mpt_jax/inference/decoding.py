@@ -75,7 +75,7 @@ def encode(network, params, batch):
     {"params": params},
     batch["encoder_input_tokens"],
     batch["encoder_segment_ids"],
-    batch.get("encoder_prompt_slots"),
+    batch.get("encoder_prompt_positions"),
     batch.get("encoder_task_ids"),
     True,
     batch.get("prompts"),

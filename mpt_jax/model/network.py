@@ -15,7 +15,7 @@ from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
-from mpt_jax.prompts.parametrization import Prompt, PromptConfig
+from mpt_jax.prompts.parametrization import Prompt, PromptConfig, place_prompts
 
 
 @flax.struct.dataclass
@@ -36,10 +36,10 @@ class Output:
 
 
 class T5(nn.Module):
-  """An encoder-decoder Transformer whose inputs may hold prompt slots.
+  """An encoder-decoder Transformer whose inputs may hold prompt positions.
 
-  Where `encoder_prompt_slots` is above 0, the embedding of the token is
-  replaced by row `slot - 1` of the prompt of task `encoder_task_ids`.
+  Where `encoder_prompt_positions` is above 0, the embedding of the token is
+  replaced by row `position - 1` of the prompt of task `encoder_task_ids`.
 
   Attributes:
     config: the shape of the T5.
@@ -66,7 +66,7 @@ class T5(nn.Module):
     self,
     encoder_input_tokens,
     encoder_segment_ids,
-    encoder_prompt_slots=None,
+    encoder_prompt_positions=None,
     encoder_task_ids=None,
     deterministic=True,
     prompts=None,
@@ -74,11 +74,12 @@ class T5(nn.Module):
     """Runs the encoder.
 
     Args:
-      encoder_input_tokens: [B, L] int in [0, V); ignored at prompt slots.
+      encoder_input_tokens: [B, L] int in [0, V); ignored at prompt positions.
       encoder_segment_ids: [B, L] int: 0 is padding, equal positive numbers are
         one example, which sees itself alone.
-      encoder_prompt_slots: [B, L] int in [0, P]; 0 is no slot.
-      encoder_task_ids: [B, L] int in [0, N), the slot's row of the bank.
+      encoder_prompt_positions: [B, L] int in [0, P]; 0 is no prompt
+        position.
+      encoder_task_ids: [B, L] int in [0, N), whose prompt it is.
       deterministic: no dropout.
       prompts: [N, P, D] composed prompts, to be used in place of the bank in
         the parameters; they need `prompt_config` too.
@@ -89,13 +90,8 @@ class T5(nn.Module):
     x = self.token_embedder(encoder_input_tokens)
     if self.prompt_config is not None:
       if prompts is None:
-        rows = self.prompt(encoder_prompt_slots, encoder_task_ids)
-      else:
-        positions = jnp.maximum(encoder_prompt_slots - 1, 0)
-        rows = prompts[encoder_task_ids, positions]
-      x = jnp.where(
-        (encoder_prompt_slots > 0)[..., None], rows.astype(x.dtype), x
-      )
+        prompts = self.prompt()
+      x = place_prompts(prompts, x, encoder_prompt_positions, encoder_task_ids)
     return self.encoder(x, encoder_segment_ids, deterministic)
 
   def decode(
@@ -165,7 +161,7 @@ class T5(nn.Module):
     encoder_hidden = self.encode(
       batch["encoder_input_tokens"],
       batch["encoder_segment_ids"],
-      batch.get("encoder_prompt_slots"),
+      batch.get("encoder_prompt_positions"),
       batch.get("encoder_task_ids"),
       deterministic,
     )
@@ -191,6 +187,6 @@ def init_variables(network: T5, key):
   batch = {
     f"{stack}_{name}": tokens
     for stack in ("encoder", "decoder")
-    for name in ("input_tokens", "segment_ids", "prompt_slots", "task_ids")
+    for name in ("input_tokens", "segment_ids", "prompt_positions", "task_ids")
   }
   return network.clone(plan=Dense()).init(key, batch)

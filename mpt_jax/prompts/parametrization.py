@@ -244,8 +244,26 @@ def compose_bank(prompt_params, groups):
   return recognise_kind(prompt_params).compose(prompt_params, groups)
 
 
+def place_prompts(prompts, embeddings, positions, task_ids):
+  """Puts rows of the prompts into the embedded input of the encoder.
+
+  Args:
+    prompts: [N, P, D] floats.
+    embeddings: [B, L, D] floats.
+    positions: [B, L] int in [0, P]: 0 keeps the embedding, p takes row p - 1
+      of the prompt.
+    task_ids: [B, L] int in [0, N), whose prompt it is.
+
+  Returns:
+    [B, L, D] of the dtype of `embeddings`.
+  """
+  rows = prompts[task_ids, jnp.maximum(positions - 1, 0)]  # [B, L, D]
+  is_prompt = (positions > 0)[..., None]
+  return jnp.where(is_prompt, rows.astype(embeddings.dtype), embeddings)
+
+
 class Prompt(nn.Module):
-  """The bank as a Flax module: rows of the prompts at given slots.
+  """The bank as a Flax module that composes all its prompts.
 
   The parameters are the leaves of the bank's kind, at first standard normal;
   `initialization.init_bank` has the values that an experiment starts from.
@@ -255,17 +273,8 @@ class Prompt(nn.Module):
   emb_dim: int
 
   @nn.compact
-  def __call__(self, slots, task_ids):
-    """Looks up prompt rows.
-
-    Args:
-      slots: [B, L] int in [0, P]; 0 means no slot, and what is returned there
-        is to be ignored.
-      task_ids: [B, L] int in [0, N).
-
-    Returns:
-      [B, L, D], row `slots - 1` of the prompt of task `task_ids`.
-    """
+  def __call__(self):
+    """Returns the prompts [N, P, D] float32."""
     c = self.config
     shapes = c.shapes(self.emb_dim)
     params = {
@@ -278,5 +287,4 @@ class Prompt(nn.Module):
       )
       for name, leaf in c.leaves.items()
     }
-    prompts = compose_bank(params, c.groups)  # [N, P, D]
-    return prompts[task_ids, jnp.maximum(slots - 1, 0)]
+    return compose_bank(params, c.groups)

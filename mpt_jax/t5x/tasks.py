@@ -38,7 +38,7 @@ class PromptFeatureConverter(seqio.FeatureConverter):
     )
     for name in (
       "encoder_input_tokens",
-      "encoder_prompt_slots",
+      "encoder_prompt_positions",
       "encoder_task_ids",
       "encoder_segment_ids",
       "decoder_input_tokens",
@@ -83,7 +83,7 @@ class PromptFeatureConverter(seqio.FeatureConverter):
       before = tf.zeros([prompt_length], tf.int32)
       return {
         "encoder_input_tokens": row(tf.concat([before, inputs], 0), length),
-        "encoder_prompt_slots": row(tf.range(1, prompt_length + 1), length),
+        "encoder_prompt_positions": row(tf.range(1, prompt_length + 1), length),
         "encoder_task_ids": row(ones * task_id, length),
         "encoder_segment_ids": row(ones, length),
         "decoder_input_tokens": row(

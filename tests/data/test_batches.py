@@ -98,8 +98,8 @@ def test_packing_keeps_every_example_whole(make_examples):
       there = np.flatnonzero(decoder_segments == segment)
       # One run of positions: the relative bias needs the distances intact.
       assert np.all(np.diff(here) == 1) and np.all(np.diff(there) == 1)
-      slots = batch["encoder_prompt_slots"][row, here]
-      assert slots.tolist() == [1, 2, 3] + [0] * (len(here) - 3)
+      positions = batch["encoder_prompt_positions"][row, here]
+      assert positions.tolist() == [1, 2, 3] + [0] * (len(here) - 3)
       (task,) = set(batch["encoder_task_ids"][row, here])
       assert set(batch["decoder_task_ids"][row, there]) == {task}
       targets = batch["decoder_target_tokens"][row, there].tolist()

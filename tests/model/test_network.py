@@ -266,7 +266,7 @@ def test_cross_segments_separate_candidates_of_one_input(
     start += n
 
 
-def test_prompt_slots_replace_embeddings(
+def test_prompt_positions_replace_embeddings(
   make_config, make_params, make_examples
 ):
   # With an embedding table as the prompt, slots equal ordinary tokens.

@@ -184,7 +184,7 @@ def _with_prompts(batch, rng, emb_dim, num_tasks=2):
     **batch,
     "encoder_input_tokens": before(0, tokens),
     "encoder_segment_ids": before(1, batch["encoder_segment_ids"]),
-    "encoder_prompt_slots": before(np.arange(1, P + 1), 0 * tokens),
+    "encoder_prompt_positions": before(np.arange(1, P + 1), 0 * tokens),
     "encoder_task_ids": np.repeat(task_ids[:, None], P + tokens.shape[1], 1),
   }
   return prompted, bank, task_ids

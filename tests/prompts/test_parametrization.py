@@ -79,14 +79,32 @@ def test_bank_with_groups_of_shared_prompts():
   )
 
 
-def test_module_looks_up_rows_by_slot_and_task():
-  module = Prompt(PromptConfig(num_tasks=2, prompt_length=3, rank=0), 4)
-  bank = _random(0, 2, 3, 4)
-  slots = jnp.array([[1, 2, 3, 0, 1]])
+def test_rows_are_placed_at_prompt_positions():
+  prompts, embeddings = _random(0, 2, 3, 4), _random(1, 1, 5, 4)
+  positions = jnp.array([[1, 2, 3, 0, 1]])
   tasks = jnp.array([[1, 1, 1, 0, 0]])
-  found = module.apply({"params": {"shared_prompt": bank}}, slots, tasks)
-  np.testing.assert_array_equal(found[0, :3], bank[1])
-  np.testing.assert_array_equal(found[0, 4], bank[0, 0])
+  place = lambda x: parametrization.place_prompts(prompts, x, positions, tasks)
+  found = place(embeddings)
+  np.testing.assert_array_equal(found[0, :3], prompts[1])
+  np.testing.assert_array_equal(found[0, 3], embeddings[0, 3])
+  np.testing.assert_array_equal(found[0, 4], prompts[0, 0])
+  # The T5's type of numbers stays.
+  assert place(jnp.asarray(embeddings, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_module_composes_the_bank_of_its_parameters():
+  params = {
+    "shared_prompt": _random(0, 2, 3, 4),
+    "task_columns": _random(1, 3, 3, 2),
+    "task_rows": _random(2, 3, 2, 4),
+  }
+  module = Prompt(
+    PromptConfig(num_tasks=3, prompt_length=3, rank=2, groups=(1, 0, 1)), 4
+  )
+  np.testing.assert_array_equal(
+    module.apply({"params": params}),
+    parametrization.compose_bank(params, (1, 0, 1)),
+  )
 
 
 def test_defaults_of_groups():
@@ -106,8 +124,7 @@ def test_parameter_counts_are_those_of_the_paper():
   assert PromptConfig(num_tasks=6, rank=0).num_parameters(768) == 6 * 76_800
   # The formula is the size of what is really there.
   config = PromptConfig(num_tasks=3, prompt_length=5, rank=2, groups=(0, 1, 1))
-  tokens = jnp.zeros((1, 1), jnp.int32)
-  variables = Prompt(config, 8).init(jax.random.key(0), tokens, tokens)
+  variables = Prompt(config, 8).init(jax.random.key(0))
   count = sum(x.size for x in jax.tree.leaves(variables["params"]))
   assert count == config.num_parameters(8)
 
