@@ -1,0 +1,30 @@
+"""The settings of a run, as those see them who use its prompts."""
+
+import json
+
+from mpt_jax.io import run_settings
+
+
+def test_they_are_found_from_the_folder_and_from_its_prompts(tmp_path):
+  settings = {
+    "backbone": "/t5",
+    "batch": {"inputs_length": 96, "targets_length": 8},
+  }
+  (tmp_path / "run" / "prompts").mkdir(parents=True)
+  (tmp_path / "run" / "experiment.json").write_text(json.dumps(settings))
+  for path in ("run", "run/prompts/best.safetensors"):
+    assert run_settings.read(tmp_path / path) == settings
+  assert run_settings.backbone(settings) == "/t5"
+  assert run_settings.lengths(settings) == (96, 8)
+
+
+def test_prompts_outside_of_a_run_have_the_defaults(tmp_path):
+  settings = run_settings.read(tmp_path / "prompts.safetensors")
+  assert settings == {}
+  assert run_settings.backbone(settings) == "default"
+  # T5's own length of inputs, and answers of some words.
+  assert run_settings.lengths(settings) == (512, 64)
+
+
+def test_a_random_t5_has_no_folder():
+  assert run_settings.backbone({"backbone": None}) == "default"
