@@ -1,0 +1,35 @@
+"""Methods become slots of one bank."""
+
+import pytest
+
+from mpt_jax.prompts import methods
+from mpt_jax.prompts.slots import prompt_config
+
+
+def test_methods_are_slots_of_one_bank():
+  known = (
+    methods.Method("mpt", source="s"),
+    methods.Method("group", source="s", share="tasks"),
+    methods.Method(
+      "spot", init=("task:a", "task:b"), source="t", train_factors=False
+    ),
+    methods.Method("none"),
+  )
+  slots = methods.method_slots(
+    ("mpt", "group", "spot"), known, ("x", "y"), seeds=(0, 1)
+  )
+  # 2 tasks × 2 seeds × (1 + 1 + 2) settings.
+  assert len(slots) == 16
+  groups = prompt_config(slots, 3, 1).groups
+  # mpt: 4 prompts of their own; group: one for each seed; spot: 8.
+  assert len(set(groups)) == 4 + 2 + 8
+  of_group = [s for s in slots if s.label == "group"]
+  assert {s.group for s in of_group} == {"group_kNone_s0", "group_kNone_s1"}
+  spot = [s for s in slots if s.label.startswith("spot")]
+  assert {(s.label, s.init) for s in spot} == {
+    ("spot-from_a", "task:a"),
+    ("spot-from_b", "task:b"),
+  }
+  assert not any(s.train_factors for s in spot)
+  with pytest.raises(ValueError, match="'mtp' is not one of mpt, group"):
+    methods.method_slots("mtp", known, ("x",))
