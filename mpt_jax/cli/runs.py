@@ -32,11 +32,10 @@ def add_quickstart(command):
 
 
 def _quickstart(arguments):
+  from mpt_jax.quickstart import config as configs
   from mpt_jax.quickstart import run as quickstart
 
-  config = (
-    quickstart.SHORT if arguments.short else quickstart.QuickstartConfig()
-  )
+  config = configs.SHORT if arguments.short else configs.QuickstartConfig()
   if arguments.backbone is not None:
     config = dataclasses.replace(config, backbone=arguments.backbone)
   quickstart.main(arguments.out, config)

@@ -228,7 +228,10 @@ def evaluate(
   tasks=None,
   config: EvalConfig = EvalConfig(),
   *,
+  on: str | Slot | None = None,
   backbone: str | None = None,
+  inputs_length: int | None = None,
+  targets_length: int | None = None,
   dtype: str | None = None,
   num_model_partitions: int = 1,
   progress=None,
@@ -241,8 +244,14 @@ def evaluate(
     tasks: names of prompts or tasks: only these, in the bank's order; None for
       all. Without prompts, the tasks to evaluate.
     config: split, number of examples and method.
+    on: one task, or a slot with a few-shot draw of it. Each prompt is evaluated
+      on that, and not on the task that it was trained for.
     backbone: "default", or a folder with a T5. None: the one that the run
       names, "default" where that is not known.
+    inputs_length: longest input in tokens. None: the run's, 512 where that is
+      not known.
+    targets_length: longest output in tokens. None: the run's, 64 where that is
+      not known.
     dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
       run's, or what the T5's folder says.
     num_model_partitions: devices that share one copy of the T5; the rest
@@ -279,29 +288,30 @@ def evaluate(
     names = [bank.names[i] for i in chosen]
     task_names = [bank.slots[i]["task"] for i in chosen]
     composed = bank.composed[chosen]
+  slots = [Slot(task=name) for name in task_names]
+  if on is not None:
+    slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
   path = loaded.backbone.vocabulary_path
-  evaluator = Evaluator(
-    slot_tasks([Slot(task=name) for name in task_names], path), config
-  )
+  evaluator = Evaluator(slot_tasks(slots, path), config)
   engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,
     composed,
     mesh=mesh,
-    inputs_length=loaded.inputs_length,
-    targets_length=loaded.targets_length,
+    inputs_length=inputs_length or loaded.inputs_length,
+    targets_length=targets_length or loaded.targets_length,
     batch_size=config.num_rows,
     generation=config.generation,
   )
   rows = []
-  for name, task, metrics in zip(
-    names, task_names, evaluator(engine, progress), strict=True
+  for name, slot, metrics in zip(
+    names, slots, evaluator(engine, progress), strict=True
   ):
     num_examples = int(metrics.pop("num_examples"))
     rows += [
       {
         "prompt": name,
-        "task": task,
+        "task": slot.task,
         "split": config.split,
         "metric": metric,
         "value": value,

@@ -6,6 +6,7 @@ import pytest
 from train_fixtures import register_tiny_task, tiny_backbone, write_rows
 
 from mpt_jax.quickstart import run as quickstart
+from mpt_jax.quickstart.config import QuickstartConfig
 from mpt_jax.tasks import register_file_task
 
 __all__ = ["tiny_backbone"]  # A fixture.
@@ -26,7 +27,7 @@ def run(tiny_backbone, tmp_path_factory):
       register_file_task(
         task, files, template="{text}", label_names=("yes", "no")
       )
-  config = quickstart.QuickstartConfig(
+  config = QuickstartConfig(
     backbone=tiny_backbone,
     sources=names[:2],
     targets=names[2:],
@@ -91,7 +92,7 @@ def test_a_second_run_takes_up_the_first(run):
 
 def test_unknown_task_is_refused(tiny_backbone, tmp_path):
   register_tiny_task(tmp_path, name="quick_known")
-  config = quickstart.QuickstartConfig(
+  config = QuickstartConfig(
     backbone=tiny_backbone, sources=("quick_knwon",), targets=("quick_known",)
   )
   with pytest.raises(ValueError, match="quick_known"):
