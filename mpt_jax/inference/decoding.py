@@ -60,8 +60,6 @@ class Generation:
         f"top_k={self.top_k}, seed={self.seed}: only sampling uses them; give a"
         " temperature above 0"
       )
-    if self.seed is not None and not -(2**63) <= self.seed < 2**63:
-      raise ValueError(f"seed must fit into 64 bits, got {self.seed}")
 
 
 GREEDY = Generation()

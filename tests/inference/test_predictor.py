@@ -420,7 +420,7 @@ def test_ranking_needs_labels(bank, backbone):
     for value in (0, -3, 1.5, "2"):
       with pytest.raises(ValueError, match=f"{name} must be a whole number"):
         predict.Predictor(bank, backbone, **{name: value})
-  with pytest.raises(ValueError, match="seed must fit into 64 bits"):
+  with pytest.raises(ValueError, match="seed must be a whole number"):
     predict.Predictor(bank, backbone, temperature=1.0, seed=10**20)
 
 
