@@ -21,7 +21,8 @@ from train_fixtures import (
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data import vocabularies
-from mpt_jax.data.pipeline import ExampleStream
+from mpt_jax.data.batches import BatchConfig
+from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.io.errors import run_and_report
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot
@@ -101,6 +102,28 @@ def test_targets_without_tokens(report, tmp_path):
   line = report(slot)
   assert "have no token but the end of sequence" in line
   assert slot.task in line
+  assert not report.folder.exists()
+
+
+def test_after_the_correction_the_same_command_works(
+  report, tiny_tasks, tiny_backbone
+):
+  slots = (Slot(task=tiny_tasks[0]),)
+  # Sixteen plain rows are more than eight. Only the first batch tells so.
+  batch = BatchConfig(inputs_length=16, targets_length=4, num_rows=8)
+  crowded = dataclasses.replace(batch, pack=False)
+  mix = MixConfig(batch_size=16)
+  line = report(*slots, batch=crowded, mix=mix)
+  assert "16 examples need 16 rows of 32 positions, but" in line
+  assert not report.folder.exists()
+  trainer.train(
+    tiny_experiment(
+      slots, tiny_backbone, total_steps=1, eval=None, batch=crowded
+    ),
+    model_dir=report.folder,
+    tensorboard=False,
+  )
+  assert bank.load_bank(report.folder).names == (tiny_tasks[0],)
 
 
 def test_prompts_of_another_t5(report, tiny_tasks, tmp_path):
@@ -153,8 +176,6 @@ def test_unknown_split_and_metric(report, tiny_tasks):
 def test_checkpoint_of_another_shape(tiny_tasks, tmp_path):
   task = seqio.TaskRegistry.get(tiny_tasks[0])
   make = lambda length: {"prompt": {"shared_prompt": np.zeros((1, length, 4))}}
-  from mpt_jax.data.pipeline import MixConfig
-
   stream = ExampleStream([task], ["a"], MixConfig(batch_size=2))
   checkpoints = Checkpoints(tmp_path)
   checkpoints.save(3, make(5), {"x": np.zeros(1)}, stream)
@@ -237,7 +258,5 @@ def test_one_sample_task_is_enough(tmp_path):
   # A task with fewer examples than the batch repeats them.
   name = register_tiny_task(tmp_path, num=1)
   task = seqio.TaskRegistry.get(name)
-  from mpt_jax.data.pipeline import MixConfig
-
   stream = ExampleStream([task], [name], MixConfig(batch_size=3))
   assert len(next(stream)) == 3

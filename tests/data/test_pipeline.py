@@ -56,6 +56,20 @@ def test_a_restored_stream_goes_on_exactly(three_tasks, settings, tmp_path):
   assert take(second, 15) == expected
 
 
+def test_the_batch_that_was_peeked_at_stays_the_next(three_tasks, tmp_path):
+  expected = take(stream(three_tasks), 3)
+  peeked = stream(three_tasks)
+  examples = peeked.peek()
+  assert peeked.peek() is examples
+  assert take(peeked, 2) == expected[:2]
+  # A place before it was saved by another stream: peeking changes nothing.
+  peeked.save(tmp_path / "position")
+  other = stream(three_tasks)
+  other.peek()
+  other.restore(tmp_path / "position")
+  assert take(other, 1) == expected[2:]
+
+
 def test_an_epoch_has_every_example_once_and_epochs_differ(three_tasks):
   batches = take(stream(three_tasks[:1], batch_size=4), 6)
   first = [x for batch in batches[:3] for x in batch]

@@ -116,7 +116,53 @@ WRONG = {
   "malformed value": (["BATCH_SIZE=[8"], "BATCH_SIZE"),
   "unknown macro's argument": (["MixConfig.batch_siz=8"], "batch_siz"),
   "unknown name": (["NoSuchThing.value=8"], "NoSuchThing"),
-  "value out of range": (['MixConfig.mixing="mixed"'], "mixing must be one of"),
+  "value out of range": (
+    ['MixConfig.mixing="mixed"'],
+    "error: MixConfig.mixing must be one of",
+  ),
+  # The name is the one that the user wrote.
+  "a macro's value": (
+    ["TRAIN_STEPS=2.5"],
+    "error: TRAIN_STEPS must be a whole number of at least 1, got 2.5\n",
+  ),
+  "an argument's value": (
+    ["Experiment.total_steps=2.5"],
+    "error: Experiment.total_steps must be a whole number of at least 1, got"
+    " 2.5\n",
+  ),
+  "a macro of a macro": (
+    ["TRAIN_STEPS=%BATCH_SIZE", "BATCH_SIZE=0"],
+    "error: BATCH_SIZE must be a whole number",
+  ),
+  "near-miss": (
+    ['TRAINABLE="promt"'],
+    "error: TRAINABLE must be one of prompt, everything, got 'promt'. Did you"
+    " mean prompt?\n",
+  ),
+  "an argument of the maker": (
+    ["NUM_ROWS=0"],
+    "error: NUM_ROWS must be a whole number of at least 1, got 0\n",
+  ),
+  "part of a value": (
+    ['TASK_FEATURE_LENGTHS={"inputs":16,"targets":0}'],
+    "error: TASK_FEATURE_LENGTHS['targets'] must be a whole number",
+  ),
+  "two settings": (
+    ["PROMPT_LENGTH=0"],
+    "error: PROMPT_LENGTH must be at least 1 where TRAINABLE='prompt', got 0",
+  ),
+  "an object of another class": (
+    ["NETWORK=3"],
+    "error: NETWORK must be of the class T5Config, got 3",
+  ),
+  "an argument of train": (
+    ["CHECKPOINT_PERIOD=-1"],
+    "error: CHECKPOINT_PERIOD must be a whole number of at least 1, got -1\n",
+  ),
+  "what train finds out": (
+    ["BATCH_SIZE=7"],
+    "error: BATCH_SIZE=7 is not a multiple of the 4 slots",
+  ),
   "no MODEL_DIR": ([], "MODEL_DIR"),
   "misspelt macro, a space": (
     ["EVAL_PERIODS =1"],
@@ -145,6 +191,25 @@ def test_wrong_values_give_one_line(what, capfd):
   assert code == 2
   assert errors.startswith("error: ") and errors.count("\n") == 1
   assert expected in errors
+
+
+def test_a_setting_is_named_by_the_macro_of_its_scope():
+  from mpt_jax.training import gin_config
+
+  with pytest.raises(ValueError, match=r"^TUNED_SCALES\[1\] must be a number"):
+    gin_config.load_config(
+      ["gin/mpt_compare.gin"],
+      ["MODEL_DIR = 'x'", "TUNED_SCALES = (1, -1)"],
+      (),
+    )
+  # Text that looks like a setting, but is none, stays.
+  text = "train.jsonl: Experiment.total_steps=3 of Slot.seed, see Nothing.seed"
+  gin_config.load_config(
+    ["gin/mpt_teacher.gin"], ["MODEL_DIR = 'x'", "TRAIN_STEPS = 3"], ()
+  )
+  assert gin_config.as_written(text) == text.replace(
+    "Experiment.total_steps", "TRAIN_STEPS"
+  )
 
 
 @pytest.mark.parametrize(
