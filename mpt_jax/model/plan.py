@@ -22,14 +22,7 @@ class Dense:
   a frozen dataclass, because a plan is part of the static arguments of jitted
   functions, and it must use the same parameters: they are always created by
   this plan (`network.init_variables`).
-
-  Attributes:
-    joins_rows: whether the encoder should get the examples of a batch one
-      behind the other in a few long rows, without padding between them. If
-      False, each example or each packed row is a row of its own.
   """
-
-  joins_rows = False
 
   def rows(self, layout):
     """The `BatchLayout` that suits this plan."""

@@ -60,8 +60,6 @@ class BySegments(Dense):
   longest_segment: int
   shortest_segment: int = 1
 
-  joins_rows = True
-
   @classmethod
   def for_batches(cls, layout):
     """The plan for batches of this `BatchLayout`."""

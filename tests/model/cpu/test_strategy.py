@@ -102,7 +102,6 @@ def test_a_plan_knows_the_lengths_and_rows_of_its_batches():
   plan = BySegments.for_batches(config)
   # The prompt and the longest input; the prompt and the end of sequence.
   assert plan == BySegments(longest_segment=19, shortest_segment=4)
-  assert plan.joins_rows
   assert plan.rows(config) == dataclasses.replace(
     config, long_rows=True, row_multiple=1
   )
@@ -141,6 +140,7 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model.cpu import strategy
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training import assembly
 from mpt_jax.training.loop import train
@@ -172,7 +172,9 @@ for name, row_length in (("long", None), ("rows", 19)):
   )
   parts = assembly.assemble(experiment)
   config = parts.layout
-  assert config.long_rows == parts.model.plan.joins_rows == (name == "long")
+  assert config.long_rows == (name == "long")
+  is_plain = type(parts.model.plan) is Dense
+  assert is_plain == (name == "rows")
   if name == "long":
     # Several long rows, of which a step takes one at a time.
     names = [slot.data_name for slot in slots]
