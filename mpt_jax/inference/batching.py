@@ -163,7 +163,7 @@ def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
   Args:
     sizes, row_lengths, fitting, worth: as for `plain_batches`.
   """
-  rest, batches = _longest_first(sizes), []
+  rest, parts = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
   total, longest = sum(sizes), sizes[rest[0]]
   most = max(LONG_ROW, longest)
@@ -171,17 +171,20 @@ def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
   # Up to one example less fits at the end of each batch but the last.
   needed = total if count == 1 else total // count + longest
   positions = min(most, next_size(needed))
+  num_rows = collections.Counter()
   while rest:
     row_length = min(n for n in lengths if n >= sizes[rest[0]])
-    # Some to spare for rows that are shorter than the first.
-    most = min(fitting(row_length), -(-positions * 5 // (4 * row_length)))
-    ends = np.cumsum([sizes[i] for i in rest[:most]])
+    ends = np.cumsum([sizes[i] for i in rest[: fitting(row_length)]])
     count = int(np.searchsorted(ends, positions, "right"))
-    num_rows = min(most, next_count(count))
-    joined = (1, positions)
-    batches.append(Batch(rest[:count], num_rows, row_length, joined, True))
+    parts.append((rest[:count], row_length))
+    # All batches of one row length have one shape.
+    rows = min(fitting(row_length), next_size(count))
+    num_rows[row_length] = max(num_rows[row_length], rows)
     rest = rest[count:]
-  return batches
+  return [
+    Batch(part, num_rows[length], length, (1, positions), True)
+    for part, length in parts
+  ]
 
 
 def join_rows(batch, shape):

@@ -251,8 +251,7 @@ class Engine:
     elif max(sizes) <= SHORT_ROW:
       batches = batching.packed_batches(*shapes)
     else:
-      # The encoder does not see the padding.
-      batches = batching.joined_batches(*shapes, 4 * worth)
+      batches = batching.joined_batches(*shapes, worth)
     for batch in batches:
       yield [chosen[i] for i in batch.members], batch
 

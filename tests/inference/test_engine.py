@@ -349,6 +349,9 @@ def test_batches_hold_each_example_once(count, longest):
   joined = batching.joined_batches(sizes, lengths, fitting)
   _check_batches(joined, sizes, fitting)
   assert len({batch.joined for batch in joined}) == 1
+  # A row length has one shape.
+  shapes = {(batch.row_length, batch.num_rows) for batch in joined}
+  assert len(shapes) == len({batch.row_length for batch in joined})
 
 
 def test_rows_are_a_multiple_of_the_devices():
