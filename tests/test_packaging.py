@@ -14,6 +14,8 @@ import pytest
 from program_runs import ROOT, needs_t5x
 from train_fixtures import CACHE, write_user_folder
 
+import mpt_jax
+
 NOT_IN_AN_ARCHIVE = (
   *(".*", "__pycache__", "*.egg-info", "build", "dist", "runs"),
   "mpt_quickstart",
@@ -135,7 +137,7 @@ def user(tmp_path_factory):
 
 
 def test_the_wheel_has_every_file_and_no_other(built):
-  (wheel,) = built.glob("*.whl")
+  (wheel,) = built.glob(f"mpt_jax-{mpt_jax.__version__}-*.whl")
   with zipfile.ZipFile(wheel) as archive:
     names = {info.filename for info in archive.infolist() if not info.is_dir()}
   names = {name for name in names if ".dist-info/" not in name}
