@@ -23,6 +23,7 @@ from flax import traverse_util
 from t5x_layouts import write_legacy
 from train_fixtures import CACHE, save_tiny_backbone
 
+import mpt_jax
 from mpt_jax.backbones import backbone
 from mpt_jax.cli import main as cli
 from mpt_jax.data import vocabularies
@@ -57,6 +58,11 @@ SMALL = (
   "--gin.PROMPT_LENGTH=3",
   '--gin.TASK_FEATURE_LENGTHS=\'{"inputs": 16, "targets": 4}\'',
   "--gin.EVAL_EXAMPLES=4",
+)
+# The same for a script that trains: what replaces `total_steps=...`.
+SMALL_SCRIPT = (
+  'total_steps=2, prompt_length=3, backbone="tiny-t5",'
+  " batch=mpt.BatchConfig(inputs_length=16, targets_length=4)"
 )
 SMALL_T5 = "--gin.INITIAL_CHECKPOINT_PATH='\"tiny-t5\"'"
 TRAIN = "python -m mpt_jax.train "
@@ -351,6 +357,7 @@ def run_page(tmp_path_factory):
             output += execute(command, folder, stand_ins)
       elif language in ("python", "gin"):
         path = folder / (name or "block.py")
+        text = re.sub(r"total_steps=\d+", SMALL_SCRIPT, text)
         path.write_text(text, encoding="utf-8")
         stem = path.name.partition(".")[0]
         used = any(stem in later for _, later in found[number + 1 :])
@@ -366,6 +373,7 @@ def run_page(tmp_path_factory):
 EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
+  "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
   "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
@@ -505,3 +513,10 @@ def test_the_hour_has_its_lines():
     found = len((ROOT / path).read_text(encoding="utf-8").splitlines())
     # The table may lag behind small changes.
     assert abs(found - int(lines)) <= 20 + found // 5, (path, found)
+
+
+def test_the_page_on_python_has_every_public_name():
+  text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+  _, table = text.split("## What is public")
+  named = set(re.findall(r"`(\w+)`", table))
+  assert set(mpt_jax.__all__) - {"__version__"} <= named
