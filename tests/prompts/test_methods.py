@@ -8,12 +8,12 @@ from mpt_jax.prompts.slots import prompt_config
 
 def test_methods_are_slots_of_one_bank():
   known = (
-    methods.Method("mpt", source="s"),
-    methods.Method("group", source="s", share="tasks"),
+    methods.Method(name="mpt", source="s"),
+    methods.Method(name="group", source="s", share="tasks"),
     methods.Method(
-      "spot", init=("task:a", "task:b"), source="t", train_factors=False
+      name="spot", init=("task:a", "task:b"), source="t", train_factors=False
     ),
-    methods.Method("none"),
+    methods.Method(name="none"),
   )
   slots = methods.method_slots(
     ("mpt", "group", "spot"), known, ("x", "y"), seeds=(0, 1)
@@ -31,5 +31,5 @@ def test_methods_are_slots_of_one_bank():
     ("spot-from_b", "task:b"),
   }
   assert not any(s.train_factors for s in spot)
-  with pytest.raises(ValueError, match="'mtp' is not one of mpt, group"):
+  with pytest.raises(ValueError, match="one of mpt, group.*got 'mtp'"):
     methods.method_slots("mtp", known, ("x",))
