@@ -18,7 +18,7 @@ from mpt_jax.prompts.methods import Method, method_slots
 from mpt_jax.prompts.methods import batch_size as method_batch_size
 from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.prompts.slots import Slot, make_slots
-from mpt_jax.quickstart.run import QuickstartConfig
+from mpt_jax.quickstart.config import QuickstartConfig
 from mpt_jax.sweeps.tables import Row, Run, Table
 from mpt_jax.training import loop
 from mpt_jax.training.experiment import Experiment
