@@ -8,11 +8,11 @@ Example::
 
   import mpt_jax as mpt
 
-  run = mpt.train(
+  mpt.train(
     mpt.Experiment(slots=mpt.make_slots(("rotten_tomatoes",)), total_steps=200),
     model_dir="runs/teach",
   )
-  mpt.evaluate(run.best, config=mpt.EvalConfig(split="test"))
+  mpt.evaluate("runs/teach", config=mpt.EvalConfig(split="test"))
   mpt.Predictor("runs/teach").predict([{"text": "a quiet, moving film"}])
 """
 
