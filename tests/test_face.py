@@ -57,9 +57,19 @@ def test_train_is_a_function_and_knows_the_built_in_tasks():
     "print(train.__name__, evaluate.__name__)"
   )
   assert child(code).strip() == "train evaluate"
-  from mpt_jax import train
 
-  assert callable(train)
+
+def test_train_trains_after_an_import_of_the_launcher():
+  # Python binds the launcher's module to the name of the function.
+  code = (
+    "import mpt_jax as mpt, mpt_jax.train\n"
+    "try:\n  mpt.train(None, model_dir='/nowhere', keep_checkpoints=0)\n"
+    "except (TypeError, ValueError) as error:\n  print(error)\n"
+    "print(mpt.train.__name__)"
+  )
+  error, name = child(code).splitlines()
+  assert "experiment" in error or "keep_checkpoints" in error
+  assert name == "train"
 
 
 @pytest.fixture(scope="module")
