@@ -164,7 +164,9 @@ def test_microbatches_change_nothing(
   state, metrics, _ = run(
     bank_of_three, params, lists, num_microbatches=num_microbatches
   )
-  assert_close(state.params, plain_run[0].params)
+  # Adam divides a gradient by its own size, so the rounding of a small one shows
+  # in the parameters.
+  assert_close(state.params, plain_run[0].params, rtol=1e-4, atol=2e-5)
   assert_close(metrics, plain_run[1])
 
 
