@@ -1,11 +1,11 @@
-"""From tokenised examples to the arrays of a batch, on the host, in NumPy.
+"""Makes the arrays of a batch from tokenised examples, on the host in NumPy.
 
-Every example brings its prompt with it as P positions before its tokens, so
-plain rows (one example each) and packed rows (several, told apart by segment
-ids) are the same thing to the network. A worked batch: two examples of tasks 1
-and 0, P = 2, packed into one row of 10 encoder positions,
+Each example has P prompt positions before its tokens. Plain rows hold one
+example, packed rows hold several with different segment ids; the network
+treats both alike. This batch packs two examples, of tasks 1 and 0, into one row
+of 10 encoder positions, with P = 2:
 
-  inputs [7, 8, 1] and [9, 1], targets [5, 1] and [6, 1]
+  inputs [7, 8, 1] and [9, 1]; targets [5, 1] and [6, 1]
 
   encoder_input_tokens     0 0 7 8 1 0 0 9 1 0
   encoder_prompt_positions 1 2 0 0 0 1 2 0 0 0
@@ -35,23 +35,23 @@ EOS_ID = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-  """Lengths and packing of a batch, as a user chooses them.
+  """The user's settings for the lengths and packing of a batch.
 
   Attributes:
-    inputs_length: longest input in tokens, end of sequence included, prompt
-      not. Longer ones are cut (and counted), keeping the end token.
-    targets_length: longest target in tokens, end of sequence included.
+    inputs_length: longest input in tokens, with the end of sequence but without
+      the prompt. Longer inputs are cut and counted, and keep their end token.
+    targets_length: longest target in tokens, with the end of sequence.
     pack: put several examples into a row.
-    row_length: encoder positions of a packed row, the prompt included;
+    row_length: encoder positions of a packed row, prompts included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
       twice as many of the longest targets as there are longest inputs in a row.
     row_multiple: the number of rows is rounded up to a multiple of this.
-    length_multiple: plain rows are as long as the batch's longest, rounded up
-      to a multiple of this, so that few shapes are compiled.
-    num_rows: rows of every batch, which then all have one shape: plain rows
-      are as long as the longest that there may be. None: as few and as short
-      as a batch needs.
+    length_multiple: plain rows are as long as the longest example of the batch,
+      rounded up to a multiple of this to limit the number of compiled shapes.
+    num_rows: number of rows of every batch. All batches then have one shape,
+      and plain rows are as long as the longest possible example. With None,
+      each batch has as few and as short rows as it needs.
   """
 
   inputs_length: int
@@ -77,26 +77,26 @@ class BatchConfig:
     self.layout()  # A row must hold an example.
 
   def layout(self, **derived) -> BatchLayout:
-    """The layout of batches with these settings.
+    """Returns the layout of batches with these settings.
 
     Args:
-      **derived: the other fields of `BatchLayout`, or those to be replaced.
+      **derived: fields of `BatchLayout` to add or to replace.
 
     Raises:
-      ValueError: rows that do not hold one example.
+      ValueError: a row cannot hold one example.
     """
     return BatchLayout(**{**dataclasses.asdict(self), **derived})
 
 
 def batch_config(task_feature_lengths, **options) -> BatchConfig:
-  """A `BatchConfig` from lengths as t5x and seqio name them.
+  """Makes a `BatchConfig` from lengths as t5x and seqio name them.
 
   Args:
     task_feature_lengths: {"inputs": tokens, "targets": tokens}.
     **options: other fields of `BatchConfig`.
 
   Raises:
-    ValueError: another set of features.
+    ValueError: the features are not exactly "inputs" and "targets".
   """
   name = "batch_config.task_feature_lengths"
   lengths = checks.mapping(name, task_feature_lengths, of=checks.whole, low=1)
@@ -114,12 +114,12 @@ def batch_config(task_feature_lengths, **options) -> BatchConfig:
 
 @dataclasses.dataclass
 class BatchStats:
-  """What became of the examples: counted, never silent.
+  """Counts of a batch: examples, tokens, padding and cuts.
 
   Attributes:
     num_examples: examples in the batch.
     num_tokens: encoder and decoder positions that carry an example, prompt
-      slots included.
+      positions included.
     num_positions: all positions of the arrays, padding included.
     num_truncated_inputs: inputs that were cut to inputs_length.
     num_truncated_targets: targets that were cut to targets_length.
@@ -145,7 +145,7 @@ class BatchStats:
 
 
 def _truncate(ids, length):
-  """Cuts to `length` and keeps a final end-of-sequence token."""
+  """Returns ids cut to `length`, with their end token, and 1 if it cut."""
   if len(ids) <= length:
     return ids, 0
   kept = np.array(ids[:length])
@@ -155,7 +155,7 @@ def _truncate(ids, length):
 
 
 def _checked_targets(example, index):
-  """The example's targets as a list of candidates, none of them empty."""
+  """Returns the example's targets as a list of candidates, none empty."""
   targets = example["targets"]
   candidates = targets if isinstance(targets, list | tuple) else [targets]
   for candidate in candidates:
@@ -170,7 +170,7 @@ def _checked_targets(example, index):
 
 
 class _Item(NamedTuple):
-  """An example, checked and cut: ids of its input and of its candidates."""
+  """A checked and cut example: the ids of its input and its candidates."""
 
   inputs: np.ndarray
   targets: list[np.ndarray]
@@ -178,7 +178,7 @@ class _Item(NamedTuple):
 
 
 def _read_example(index, example, layout, stats) -> _Item:
-  """Checks an example, cuts it to the lengths and counts what was cut."""
+  """Checks an example, cuts it to the layout's lengths and counts the cuts."""
   task_id = int(example.get("task_id", 0))
   if not 0 <= task_id < layout.num_tasks:
     raise ValueError(
@@ -207,26 +207,27 @@ def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
   """Builds the arrays of a batch.
 
   Args:
-    examples: list of {"inputs": ids, "targets": ids, "task_id": int}, ids
-      being 1-D ints that end in the end-of-sequence token. `targets` may be a
-      list of such ids: candidates, each scored for the same input.
-      `task_id` is 0 where it is missing; "name" is the task's, for errors.
+    examples: list of {"inputs": ids, "targets": ids, "task_id": int}. The ids
+      are 1-D ints and end in the end-of-sequence token. `targets` may be a list
+      of ids: candidates, which are all scored for the same input. `task_id`
+      defaults to 0. Errors show the optional "name", the name of the task.
     layout: lengths and packing.
-    num_rows: number of rows, instead of `layout.num_rows`; where neither is
-      given as few as are needed, rounded up to `layout.row_multiple`.
+    num_rows: number of rows, which overrides `layout.num_rows`. If both are
+      None, the batch has as few rows as it needs, rounded up to
+      `layout.row_multiple`.
 
   Returns:
-    (batch, stats). The batch maps names to arrays of [B, L] (encoder_*) and
-    [B, T] (decoder_*), int32 but for the float32 `decoder_loss_weights`:
-    those of the module's worked example and, where there are candidates,
-    `decoder_cross_segment_ids` (the example's segment, while
-    decoder_segment_ids tells candidates apart) and `decoder_candidate_ids` (1
-    + the candidate's number, counted over the examples in order; 0 at
-    padding).
+    (batch, stats). The batch maps names to arrays [B, L] (encoder_*) and [B, T]
+    (decoder_*). They are int32, except for the float32 `decoder_loss_weights`.
+    The module's docstring shows them. With candidates there are two more:
+    `decoder_cross_segment_ids` is the segment of the example, because each
+    candidate has its own `decoder_segment_ids`. `decoder_candidate_ids` numbers
+    the candidates of the whole batch from 1, in order; it is 0 at padding.
 
   Raises:
-    ValueError: a task id outside the bank, targets without tokens, or more
-      rows than `num_rows`.
+    ValueError: a task id is outside the bank, a target has no tokens, the
+      candidates of an example do not fit into a row, or `num_rows` is too
+      small.
   """
   stats = BatchStats(num_examples=len(examples))
   items = [
@@ -256,7 +257,7 @@ def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
 
 
 def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
-  """The encoder's arrays, int32 [B, L], by their names without the prefix."""
+  """Makes the encoder's arrays, int32 [B, L], named without the prefix."""
   arrays = {
     name: np.zeros((num_rows, rows.length), np.int32)
     for name in ("input_tokens", "prompt_positions", "task_ids", "segment_ids")
@@ -276,7 +277,7 @@ def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
 
 
 def _decoder_arrays(items, rows: packing.Rows, num_rows):
-  """The decoder's arrays, int32 [B, T], by their names without the prefix."""
+  """Makes the decoder's arrays, int32 [B, T], named without the prefix."""
   arrays = {
     name: np.zeros((num_rows, rows.target_length), np.int32)
     for name in (

@@ -1,8 +1,8 @@
 """Metric functions as seqio wants them: (targets, predictions) -> values.
 
-Values are fractions in 0..1 (correlations in -1..1), but for BLEU, which is
-in 0..100 as sacrebleu reports it. Class ids are ints; -1 is a prediction
-outside the label list and counts as wrong.
+Values are fractions in 0..1, correlations in -1..1, and BLEU in 0..100 as
+sacrebleu reports it. Class ids are ints. The id -1 stands for a prediction
+that is not a label, and counts as wrong.
 """
 
 import re
@@ -23,7 +23,7 @@ def _check_lengths(targets, predictions):
 
 
 def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
-  """Share of predictions that equal their target.
+  """Returns the share of predictions that equal their target.
 
   >>> accuracy([0, 1, 1, 0], [0, 1, 0, -1])
   {'accuracy': 0.5}
@@ -36,7 +36,7 @@ def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
 def balanced_accuracy(
   targets: Sequence[int], predictions: Sequence[int]
 ) -> dict[str, float]:
-  """Mean over the classes among the targets of each class's recall.
+  """Returns the mean recall of the classes that occur among the targets.
 
   >>> balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
   {'balanced_accuracy': 0.5}
@@ -55,14 +55,14 @@ def f1_macro(
   predictions: Sequence[int],
   num_classes: int | None = None,
 ) -> dict[str, float]:
-  """Unweighted mean of the F1 of each class.
+  """Returns the unweighted mean of the F1 of each class.
 
   Args:
     targets: class ids.
     predictions: class ids.
-    num_classes: the classes are 0..num_classes - 1, as SuperGLUE has it for
-      CB; a class that is nowhere has an F1 of 0. None for the classes among
-      the targets.
+    num_classes: averages over the classes 0..num_classes - 1, as SuperGLUE does
+      for CB; the F1 of a class that never occurs is 0. None averages over the
+      classes that occur among the targets.
   """
   from sklearn import metrics as sklearn_metrics
 
@@ -79,9 +79,9 @@ def f1_macro(
 
 
 def f1(targets: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-  """F1 of class 1 of two classes, as MRPC and QQP report it.
+  """Returns the F1 of class 1 of two classes, as MRPC and QQP report it.
 
-  A prediction that is neither 0 nor 1 counts as the wrong one of the two.
+  A prediction that is neither 0 nor 1 counts as the wrong class.
 
   >>> f1([1, 1, 0], [1, 0, 0])["f1"]  # P = 1, R = 1/2
   0.6666666666666666
@@ -100,15 +100,15 @@ def f1(targets: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
 def multirc(
   targets: Sequence[tuple[str, int]], predictions: Sequence[tuple[str, int]]
 ) -> dict[str, float]:
-  """MultiRC's F1a and exact match (Khashabi et al., 2018).
+  """Returns MultiRC's F1a and exact match (Khashabi et al., 2018).
 
   Args:
-    targets: (question, class) of each answer option, 1 for a right one.
+    targets: (question, class) of each answer option; class 1 is correct.
     predictions: the same pairs with the predicted classes.
 
   Returns:
-    "f1a": F1 of class 1 over all options of all questions; "em": share of the
-    questions all of whose options are told right.
+    "f1a": F1 of class 1 over all options of all questions; "em": share of
+    questions for which all options are classified correctly.
   """
   _check_lengths(targets, predictions)
   right = {}
@@ -126,7 +126,7 @@ def multirc(
 def matthews(
   targets: Sequence[int], predictions: Sequence[int]
 ) -> dict[str, float]:
-  """Matthews correlation, as CoLA reports it; 0 where one side is constant."""
+  """Returns the Matthews correlation (CoLA), 0 if one side is constant."""
   from sklearn import metrics as sklearn_metrics
 
   _check_lengths(targets, predictions)
@@ -139,10 +139,10 @@ def matthews(
 def pearson_spearman(
   targets: Sequence[float | str], predictions: Sequence[float | str]
 ) -> dict[str, float]:
-  """Pearson and Spearman correlation of numbers, as STS-B reports them.
+  """Returns the Pearson and Spearman correlations, as STS-B reports them.
 
-  Texts are read as numbers; what is not a number counts as 0, the lower end
-  of the STS-B scale. A constant side has no correlation: 0.
+  Texts are converted to numbers. A text that is not a number counts as 0, the
+  lower end of the STS-B scale. If one side is constant, both values are 0.
   """
   from scipy import stats
 
@@ -168,7 +168,7 @@ def _number(value):
 def exact_match(
   targets: Sequence[str], predictions: Sequence[str]
 ) -> dict[str, float]:
-  """Share of predictions that equal their target but for outer spaces."""
+  """Returns the share of predictions equal to their target, both stripped."""
   _check_lengths(targets, predictions)
   hits = [
     str(target).strip() == str(prediction).strip()
@@ -180,16 +180,16 @@ def exact_match(
 def squad(
   targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
 ) -> dict[str, float]:
-  """SQuAD's exact match and token F1, the best over each question's answers.
+  """Returns SQuAD's exact match and token F1, for the best matching answer.
 
   Texts are compared in lower case, without punctuation and articles
   (Rajpurkar et al., 2016).
 
   Args:
-    targets: for each question its answer, or its answers.
-    predictions: one text per question. Where answer and prediction both have
-      no word left, the F1 is 0 though they match, as the scripts of SQuAD 1.1,
-      MRQA and ReCoRD have it (SQuAD 2.0's: 1).
+    targets: the answer, or the list of answers, of each question.
+    predictions: one text per question. If neither answer nor prediction has a
+      word left, they match but the F1 is 0, as in the scripts of SQuAD 1.1,
+      MRQA and ReCoRD. (It is 1 in SQuAD 2.0.)
   """
   _check_lengths(targets, predictions)
   matches, f1s = [], []
@@ -223,7 +223,7 @@ def _word_f1(gold, words):
 def bleu(
   targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
 ) -> dict[str, float]:
-  """Corpus BLEU by sacrebleu, in 0..100, with any number of references."""
+  """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
   import sacrebleu
 
   _check_lengths(targets, predictions)

@@ -1,15 +1,16 @@
-"""How examples share the rows of a batch: which row, and how long rows are."""
+"""Assigns the examples of a batch to rows, and chooses the rows' length."""
 
 import dataclasses
 
-# About how many positions a long row has. A step takes one row at a time, which
-# bounds its memory: XLA's temporaries were 1.3 GB where a batch of 48,000
-# positions of T5-Base, all of it at once, took 3.2, in the same time.
+# The approximate number of positions of a long row. A step computes one row at
+# a time, which bounds its memory. For a batch of 48,000 positions of T5-Base,
+# XLA's temporaries took 1.3 GB, against 3.2 GB for the whole batch at once, in
+# equal time.
 LONG_ROW = 3072
 
 
 def round_up(n: int, multiple: int) -> int:
-  """The smallest multiple of `multiple` that is at least n.
+  """Returns the smallest multiple of `multiple` that is at least n.
 
   >>> [round_up(n, 8) for n in (0, 1, 8, 9)]
   [0, 8, 8, 16]
@@ -19,32 +20,32 @@ def round_up(n: int, multiple: int) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchLayout:
-  """What the rows of a batch look like.
+  """The shape of the rows of a batch.
 
-  The first fields are the user's (`batches.BatchConfig` describes them); the
-  others follow from the bank, the devices and the way of attending.
+  The first eight fields are the user's settings, from `batches.BatchConfig`.
+  The other fields follow from the bank, the devices and the plan.
 
   Attributes:
-    inputs_length: longest input in tokens, the prompt not included.
+    inputs_length: longest input in tokens, without the prompt.
     targets_length: longest target in tokens.
     pack: put several examples into a row.
-    row_length: encoder positions of a packed row, the prompt included;
+    row_length: encoder positions of a packed row, prompts included;
       inputs_length + prompt_length by default.
     target_row_length: decoder positions of a packed row; by default room for
       twice as many of the longest targets as there are longest inputs in a row.
     row_multiple: the number of rows is rounded up to a multiple of this.
     length_multiple: the length of plain rows is rounded up to a multiple of
       this.
-    num_rows: rows of every batch; None for as few as a batch needs.
+    num_rows: number of rows of every batch; None means as few as needed.
     prompt_length: P, prompt positions before each example; 0 for none.
-    num_tasks: N, prompts in the bank. Task ids are checked against it.
-    long_rows: pack into rows of about `LONG_ROW` positions, equally full and as
-      long as the examples need, in steps of an eighth of that. There is hardly
-      any padding, for a plan that attends example by example
-      (`model.plan.Dense.rows`).
+    num_tasks: N, the number of prompts in the bank. Task ids must be below N.
+    long_rows: pack into rows of about `LONG_ROW` positions that are about
+      equally full. Row lengths are rounded up in steps of an eighth of a power
+      of two, so there is hardly any padding. This suits a plan that attends
+      example by example (`cpu.strategy.BySegments`).
 
   Raises:
-    ValueError: rows that do not hold one example.
+    ValueError: a row cannot hold one example.
   """
 
   inputs_length: int
@@ -75,7 +76,7 @@ class BatchLayout:
 
   @property
   def packed_lengths(self) -> tuple[int, int]:
-    """(L, T) of a packed row."""
+    """Returns (L, T) of a packed row."""
     longest = self.inputs_length + self.prompt_length
     length = self.row_length or longest
     target_length = self.target_row_length
@@ -88,10 +89,10 @@ class BatchLayout:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """Which examples are in which row.
+  """The assignment of examples to rows.
 
   Attributes:
-    examples: for each row the indices of its examples, in their order.
+    examples: the indices of the examples of each row, in their order.
     length: L, encoder positions of a row.
     target_length: T, decoder positions of a row.
   """
@@ -106,7 +107,7 @@ def assign_rows(sizes, layout: BatchLayout) -> Rows:
 
   Args:
     sizes: [n, 2], the encoder and decoder positions of each example.
-    layout: what rows look like. A packed row must hold each example.
+    layout: the shape of rows. A packed row must be able to hold each example.
   """
   if not layout.pack:
     return _plain_rows(sizes, layout)
@@ -117,15 +118,15 @@ def assign_rows(sizes, layout: BatchLayout) -> Rows:
 
 
 def count_rows(rows: Rows, layout: BatchLayout, num_rows: int | None) -> int:
-  """B, the number of rows of a batch: rows with examples, and empty ones.
+  """Returns B, the number of rows of a batch, with and without examples.
 
   Args:
     rows: the rows with examples.
-    layout: its `num_rows` counts where the argument is None.
+    layout: its `num_rows` applies if the argument is None.
     num_rows: number of rows, or None.
 
   Raises:
-    ValueError: more rows are needed than there may be.
+    ValueError: the examples need more than `num_rows` rows.
   """
   needed = len(rows.examples)
   num_rows = num_rows or layout.num_rows
@@ -141,7 +142,7 @@ def count_rows(rows: Rows, layout: BatchLayout, num_rows: int | None) -> int:
 
 
 def _plain_rows(sizes, layout):
-  """One example a row."""
+  """Puts one example into each row."""
   if layout.num_rows is None:
     longest = [max(s, default=1) for s in zip(*sizes, strict=True)] or [1, 1]
   else:
@@ -161,30 +162,30 @@ def _plain_rows(sizes, layout):
 def _long_rows(sizes):
   longest = max((size[0] for size in sizes), default=1)
   rows = _even_rows([size[0] for size in sizes], max(LONG_ROW, longest))
-  # A batch of no examples has positions too.
+  # A batch without examples has one row of one position.
   length, target_length = (
     max(1, *(sum(sizes[i][k] for i in row) for row in rows)) for k in range(2)
   )
-  # Each shape is compiled: eight of them from one power of two to the next,
-  # fewer of rows below 1024.
+  # Each shape is compiled. There are eight lengths between two powers of two,
+  # and fewer below 1024.
   step = max(128, (1 << (length.bit_length() - 1)) // 8)
   return Rows(rows, round_up(length, step), round_up(target_length, 32))
 
 
 def _longest_first(lengths):
-  """Indices by falling length; equal lengths keep their order."""
+  """Returns indices by falling length; equal lengths keep their order."""
   return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
 
 
 def _first_fit(sizes, capacity):
-  """Rows of indices, the longest example first, each into the first row.
+  """Puts each example, the longest first, into the first row with room for it.
 
   Args:
     sizes: [n, 2] encoder and decoder positions of each example.
     capacity: the two limits of a row.
 
   Returns:
-    A list of lists of indices.
+    The indices of the examples of each row.
   """
   rows, free = [], []
   for i in _longest_first([size[0] for size in sizes]):
@@ -202,10 +203,10 @@ def _first_fit(sizes, capacity):
 
 
 def _even_rows(lengths, limit):
-  """As few rows as hold the lengths at `limit` each, about equally full.
+  """Distributes lengths over ceil(sum / limit) rows, about equally full.
 
-  The longest goes first, each into the emptiest row, which may then pass the
-  limit a little.
+  Each length, the longest first, goes into the emptiest row. A row may exceed
+  the limit a little.
 
   >>> _even_rows([5, 9, 6, 4], 13)
   [[1, 3], [2, 0]]

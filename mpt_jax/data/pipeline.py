@@ -1,4 +1,4 @@
-"""seqio tasks in, batches of arrays out; resumable to the example."""
+"""Streams batches of tokenised examples from seqio tasks; resumes exactly."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ from etils import epath
 from mpt_jax.data import sampling
 from mpt_jax.io import checks
 
-# Of the file that says how many batches there were, where tf.data cannot say
-# where it is.
+# Suffix of the file that stores the number of batches if tf.data cannot save
+# the position of its iterator.
 COUNT = ".batches"
 MIXING = ("sampled", "all", "rates", "proportional", "temperature")
 
 
-# The ways of mixing that read a setting; all others are read by each.
+# The values of `mixing` that use a setting. All of them use other settings.
 _USED_BY = {
   "min_tasks": ("sampled",),
   "max_tasks": ("sampled",),
@@ -33,18 +33,20 @@ class MixConfig:
   """How the tasks of a bank share a batch.
 
   Attributes:
-    batch_size: examples of a batch.
-    mixing: "sampled": K of the tasks in each batch, K ~ U[min_tasks,
-      max_tasks], as in the paper; "all": equal numbers of all tasks in each
-      batch, as independent slots of a bank want; "rates" (given), "proportional"
-      (to the tasks' sizes up to max_examples) and "temperature" (those to the power
-      of 1 / temperature) draw each example's task.
-    min_tasks: least K.
-    max_tasks: κ, most K; all tasks by default.
-    rates: a rate for each task, of "rates" mixing; None for equal ones.
+    batch_size: number of examples in a batch.
+    mixing: how a batch is divided among the tasks. "sampled" puts K tasks into
+      each batch, K ~ U[min_tasks, max_tasks], as in the paper. "all" puts
+      equally many examples of all tasks into each batch, for independent slots
+      of a bank. The others draw the task of each example: "rates" with the
+      given rates, "proportional" in proportion to the tasks' sizes (capped at
+      max_examples), and "temperature" in proportion to these sizes to the
+      power of 1 / temperature.
+    min_tasks: smallest K.
+    max_tasks: κ, the largest K; all tasks by default.
+    rates: a rate for each task, for "rates" mixing; None for equal rates.
     max_examples: the cap of "proportional" and "temperature" mixing.
-    temperature: of "temperature" mixing.
-    seed: of the order of tasks and examples.
+    temperature: the temperature of "temperature" mixing.
+    seed: seed of the order of tasks and examples.
   """
 
   batch_size: int = 32
@@ -96,12 +98,12 @@ def _mixing_rates(tasks, config):
 
 
 def stream_seed(seed, name):
-  """The seed of one slot's examples, the same in every bank it is part of."""
+  """Returns the seed of a slot's examples, which is the same in every bank."""
   return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
 
 
 def _batches(tasks, names, config):
-  """The dataset of padded batches of a bank's slots."""
+  """Makes the dataset of padded batches of a bank's slots."""
   datasets = []
   for task, name in zip(tasks, names, strict=True):
     ds = task.get_dataset(
@@ -132,16 +134,17 @@ def _batches(tasks, names, config):
 class ExampleStream:
   """An endless stream of batches of tokenised examples, with a position.
 
-  Every process of a run draws the whole of each batch, of which its devices
-  take their rows: a run is the same on any number of processes.
+  Every process of a run draws each whole batch, and its devices take their
+  rows. A run is therefore the same on any number of processes.
 
   Args:
-    tasks: seqio tasks, one a slot of the bank, in the bank's order.
-    names: the slots' names, which seed their examples' order.
+    tasks: the seqio task of each slot of the bank, in the bank's order.
+    names: the slots' names, which seed the order of their examples.
     config: batch size, mixing and seed.
 
   Raises:
-    ValueError: batch_size is no multiple of the tasks that share it equally.
+    ValueError: mixing is "all" and the number of tasks does not divide
+      batch_size, or the mixing settings do not fit the tasks.
   """
 
   def __init__(self, tasks, names, config: MixConfig):
@@ -156,9 +159,9 @@ class ExampleStream:
     self._start(0)
 
   def _start(self, num_batches):
-    """Goes to the place after this many batches by reading them."""
+    """Starts after this many batches, by skipping them."""
     self._num_batches, self._peeked = num_batches, None
-    # A new dataset: one that is iterated again shuffles otherwise.
+    # Make a new dataset: a second iteration of one has another order.
     ds = _batches(self._tasks, self._names, self._config)
     self._iterator = iter(ds.skip(num_batches))
     self._checkpoint = tf.train.Checkpoint(iterator=self._iterator)
@@ -167,16 +170,16 @@ class ExampleStream:
     return self
 
   def peek(self):
-    """The next batch, which stays the next one.
+    """Returns the next batch without taking it.
 
-    The stream must not be saved before that batch is taken.
+    Take the batch before saving the stream.
     """
     if self._peeked is None:
       self._peeked = next(self)
     return self._peeked
 
   def __next__(self):
-    """The next batch: a list of {"inputs", "targets", "task_id", "name"}."""
+    """Returns the next batch: dicts of inputs, targets, task_id and name."""
     if self._peeked is not None:
       batch, self._peeked = self._peeked, None
       return batch
@@ -201,7 +204,7 @@ class ExampleStream:
     """Writes the position to files that start with `path`.
 
     Raises:
-      OSError: they cannot be written.
+      OSError: the files cannot be written.
     """
     assert self._peeked is None, "the batch that was peeked at is not taken"
     if self._checkpoint is not None:
@@ -209,15 +212,15 @@ class ExampleStream:
         self._checkpoint.write(str(path))
         return
       except tf.errors.FailedPreconditionError:
-        # tf.data cannot save the place in a Python generator. Asked again, it
-        # would print so again.
+        # tf.data cannot save the position of a Python generator. Do not try
+        # again: each attempt prints a warning.
         self._checkpoint = None
       except tf.errors.OpError as error:
         raise OSError(f"cannot write {path}: {error.message}") from error
     epath.Path(f"{path}{COUNT}").write_text(str(self._num_batches))
 
   def restore(self, path):
-    """Goes to a position that `save` wrote."""
+    """Moves to a position that `save` wrote."""
     self._peeked = None
     count = epath.Path(f"{path}{COUNT}")
     if count.is_file():

@@ -1,10 +1,10 @@
 """How the tasks of a mixture share a batch.
 
-Each function turns the datasets of a mixture into one stream of examples with
-the feature `task_ids`: the dataset's place in the mixture. `sample_tasks` emits
-blocks of exactly `batch_size` examples, so that consecutive blocks are batches.
-Both are made of tf.data operations whose random numbers depend on the seed
-alone, so the stream is the same on every host and resumes from an iterator's
+`sample_tasks` and `sample_by_rate` turn the datasets of a mixture into one
+stream of examples. The feature `task_ids` is the dataset's index in the
+mixture. `sample_tasks` emits blocks of exactly `batch_size` examples: batches.
+Both consist of tf.data operations whose random numbers depend on the seed only.
+The stream is thus the same on every host and resumes from an iterator's
 checkpoint.
 """
 
@@ -12,27 +12,27 @@ import functools
 
 import tensorflow as tf
 
-# The task of an example that fills up a block and carries no tokens.
+# The task id of an example without tokens, which fills up a block.
 BLANK_TASK_ID = -1
 
 
 def task_choices(block, num_tasks, seed, batch_size, min_tasks, max_tasks):
-  """Which task each example of a block comes from.
+  """Draws the task of each example of a block.
 
-  K ~ U[min_tasks, max_tasks], then K of the tasks without replacement, each
-  with batch_size // K examples; Wang et al. (2023), section 3.2.
+  It draws K ~ U[min_tasks, max_tasks], and then K tasks without replacement.
+  Each of them gets batch_size // K examples; Wang et al. (2023), section 3.2.
 
   Args:
-    block: [] int64, the block's number.
-    num_tasks: tasks of the mixture.
+    block: [] int64, the number of the block.
+    num_tasks: number of tasks in the mixture.
     seed: int.
-    batch_size: examples of a block.
-    min_tasks: least K.
-    max_tasks: κ, most K.
+    batch_size: number of examples in a block.
+    min_tasks: smallest K.
+    max_tasks: κ, the largest K.
 
   Returns:
-    [batch_size] int64 task ids; the batch_size - K · (batch_size // K) examples
-    that K does not divide are `num_tasks`: blank.
+    [batch_size] int64 task ids. The last batch_size - K · (batch_size // K) of
+    them are `num_tasks`, which stands for a blank example.
   """
   block = tf.cast(block, tf.int64)
   seed = tf.stack([tf.constant(seed, tf.int64), block])
@@ -51,21 +51,21 @@ def task_choices(block, num_tasks, seed, batch_size, min_tasks, max_tasks):
 
 
 def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
-  """The paper's sampling: each block draws how many tasks, then which.
+  """Samples as in the paper: each block draws a number of tasks, then tasks.
 
   Args:
-    datasets: one dataset a task, each repeated without end.
+    datasets: one dataset per task, each of them endless.
     seed: int.
-    batch_size: examples of a block.
-    min_tasks: least number of tasks in a block. Equal to the number of tasks,
-      every block holds all of them in equal shares.
-    max_tasks: κ; all tasks by default.
+    batch_size: number of examples in a block.
+    min_tasks: smallest number of tasks in a block. If it equals the number of
+      tasks, every block holds all of them in equal shares.
+    max_tasks: κ, the largest number; all tasks by default.
 
   Returns:
-    A dataset of their examples with the feature `task_ids`.
+    A dataset of the examples with the feature `task_ids`.
 
   Raises:
-    ValueError: numbers of tasks that do not fit the mixture or the batch.
+    ValueError: min_tasks or max_tasks does not fit the mixture or the batch.
   """
   num_tasks = len(datasets)
   max_tasks = num_tasks if max_tasks is None else max_tasks
@@ -95,18 +95,18 @@ def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
 
 
 def sample_by_rate(datasets, rates, seed):
-  """Ordinary mixing: each example's task is drawn by the mixing rates.
+  """Draws the task of each example in proportion to the mixing rates.
 
-  The rates come from the mixture, for instance `seqio.mixing_rate_num_examples`
-  with a maximum (proportional with a cap) or a temperature.
+  The rates may come from `seqio.mixing_rate_num_examples`, for instance, with a
+  maximum (proportional with a cap) or a temperature.
 
   Args:
-    datasets: one dataset a task.
-    rates: a rate a task; they need not sum to one.
+    datasets: one dataset per task.
+    rates: one rate per task; they need not sum to one.
     seed: int.
 
   Returns:
-    A dataset of their examples with the feature `task_ids`.
+    A dataset of the examples with the feature `task_ids`.
   """
   total = sum(rates)
   return tf.data.Dataset.sample_from_datasets(
@@ -127,7 +127,7 @@ def _with_task_ids(datasets):
 
 
 def _blanks(dataset):
-  """Endless examples of the dataset's features without any tokens."""
+  """Returns endless examples with the dataset's features but no tokens."""
   blank = {
     name: tf.zeros([size or 0 for size in spec.shape], spec.dtype)
     for name, spec in dataset.element_spec.items()

@@ -1,4 +1,4 @@
-"""A few training examples of a task, drawn by a seed."""
+"""Draws a few training examples of a task with a seed."""
 
 import hashlib
 
@@ -10,22 +10,22 @@ from mpt_jax.data.text_tasks import ExamplesSource, get_task
 def few_shot(
   task: seqio.Task | str, shots: int | None, seed: int = 0
 ) -> seqio.Task:
-  """Returns a task whose train split is a seeded sample, not registered.
+  """Returns an unregistered task whose train split is a random sample.
 
-  The sample has `shots` examples of each class, classes being told apart by
-  their target text; a task without label names gives `shots` examples in
-  all. A class with fewer examples gives all that it has. For one seed a
-  smaller sample is part of a larger one. Which examples are drawn depends on
-  the task's name, the seed and the texts alone, on every machine alike.
+  The sample has `shots` examples of each class, where a class is a target text.
+  A class with fewer examples contributes all of them. For a task without label
+  names the sample has `shots` examples in total. With the same seed, a smaller
+  sample is part of a larger one. The sample depends only on the task's name,
+  the seed and the texts, so it is the same on every machine.
 
   Args:
-    task: a task of this module, or its name.
+    task: a task with an `ExamplesSource`, or its name.
     shots: k; None keeps the whole train split and returns the task itself.
-    seed: of the sample.
+    seed: seed of the sample.
 
   Raises:
     TypeError: the task has another kind of source.
-    ValueError: shots is less than one.
+    ValueError: shots is less than one, or the name is unknown.
   """
   task = get_task(task) if isinstance(task, str) else task
   if shots is None:
@@ -50,7 +50,7 @@ def few_shot(
     if split != "train":
       return examples
     drawn, counts = [], {}
-    # An example that is there twice is one example.
+    # Duplicates count once.
     for example in dict.fromkeys(sorted(examples, key=rank)):
       label = example[1] if by_class else None
       counts[label] = counts.get(label, 0) + 1

@@ -6,17 +6,18 @@ from mpt_jax.data import shots, text_tasks, vocabularies
 
 
 def slot_tasks(slots, vocabulary_path: str | None) -> list[seqio.Task]:
-  """Returns each slot's task over one vocabulary, with few-shot draws made.
+  """Returns each slot's task with one vocabulary and its few-shot sample.
 
-  The tasks have to be registered: `import mpt_jax.tasks` registers those of
+  The tasks must be registered. `import mpt_jax.tasks` registers the tasks of
   this library.
 
   Args:
     slots: `Slot`s.
-    vocabulary_path: a sentencepiece model; None keeps each task's vocabulary.
+    vocabulary_path: a vocabulary file, see `vocabularies`; None keeps each
+      task's vocabulary.
 
   Raises:
-    ValueError: no task has a slot's name; the message has the nearest names.
+    ValueError: a slot names an unknown task; the message has near names.
   """
   vocabulary = None
   if vocabulary_path is not None:

@@ -1,8 +1,8 @@
-"""seqio tasks from rows of text, in memory: templates and labels.
+"""seqio tasks over rows of text in memory, with templates and labels.
 
-A task's source hands out finished `inputs` and `targets` texts; what is left
-to seqio is tokenising them. `inputs_pretokenized` and `targets_pretokenized`
-keep the texts, and both token features end in EOS.
+A task's source returns finished `inputs` and `targets` texts, which seqio only
+tokenises. `inputs_pretokenized` and `targets_pretokenized` keep the texts. Both
+token features end with the end of sequence.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ Examples = list[tuple[str, str]]
 
 
 class Example(tuple):
-  """An (inputs, targets) pair that carries more for the postprocessor.
+  """An (inputs, targets) pair with extra features for the postprocessor.
 
   Attributes:
-    features: {name: a text, or a list of texts}, which become features of the
-      seqio example: the answers of a question, say. All examples of a split
+    features: {name: text or list of texts}. They become features of the seqio
+      example, such as all answers to a question. All examples of a split must
       have the same names.
   """
 
@@ -45,14 +45,14 @@ class LabelPostprocessor:
   """Turns a label word, or its index, into a class id.
 
   Attributes:
-    label_names: the label words in class order. Rank classification takes
-      its candidates from here.
+    label_names: the label words in class order. They are the candidates of rank
+      classification.
   """
 
   label_names: tuple[str, ...]
 
   def __call__(self, output, **unused_kwargs) -> int:
-    """Returns the class id, -1 for what is not one of the labels."""
+    """Returns the class id, or -1 if the output is not a label."""
     if isinstance(output, bytes):
       output = output.decode()
     if not isinstance(output, str):
@@ -66,12 +66,12 @@ class LabelPostprocessor:
 class ExamplesSource(seqio.DataSource):
   """Examples that are loaded on first use and then stay in memory.
 
-  The order of a shuffled epoch is a full permutation, and its iterator's
-  state is the positions alone, so that checkpoints of it are small.
+  A shuffled epoch is a full permutation of the examples. Checkpoints of its
+  iterator are small, because its state consists of indices only.
 
   Args:
-    load: returns the examples of a split; called once per split.
-    splits: the splits there are.
+    load: returns the examples of a split; it is called once per split.
+    splits: the names of the splits.
   """
 
   def __init__(
@@ -95,7 +95,7 @@ class ExamplesSource(seqio.DataSource):
     """Returns the (inputs, targets) texts of a split.
 
     Raises:
-      ValueError: the split is empty, or is not one of the splits.
+      ValueError: the split does not exist or is empty.
     """
     if split not in self.splits:
       raise ValueError(f"split must be one of {self.splits}, got {split!r}")
@@ -119,10 +119,10 @@ class ExamplesSource(seqio.DataSource):
   ):
     """Returns a tf.data.Dataset of `inputs` and `targets` strings.
 
-    Features of an `Example` follow: a text as a scalar, a list of texts as a
-    vector.
+    The features of an `Example` are included: a text is a scalar, a list of
+    texts is a vector.
     """
-    del sequence_length, use_cached, num_epochs  # seqio's Task sees to them.
+    del sequence_length, use_cached, num_epochs  # seqio's Task handles them.
     examples = self.examples(split)
     columns = dict(
       zip(("inputs", "targets"), zip(*examples, strict=True), strict=True)
@@ -134,13 +134,13 @@ class ExamplesSource(seqio.DataSource):
     if shard_info:
       ds = ds.shard(shard_info.num_shards, shard_info.index)
     if shuffle:
-      # Of the indices: a new order in each epoch.
+      # Shuffle the indices, in a new order in each epoch.
       ds = ds.shuffle(len(examples), seed=seed, reshuffle_each_iteration=True)
     return ds.map(lambda i: {name: at(i) for name, at in lookups.items()})
 
 
 def _lookup(column):
-  """Returns a function from an index, a tensor, to the column's value."""
+  """Returns a function from an index tensor to the column's value."""
   if isinstance(column[0], str):
     texts = tf.constant(column, tf.string)
     return lambda i: texts[i]
@@ -153,13 +153,13 @@ def _lookup(column):
 class TextTask(seqio.Task):
   """A seqio.Task over an ExamplesSource.
 
-  It is never cached in memory by seqio: the source is in memory already, and
-  behind a cache every epoch would have the same order.
+  seqio never caches it in memory: the source is in memory already, and with a
+  cache every epoch would have the same order.
 
   Attributes:
-    template: the text of an input with the row's fields in braces, or None.
-      It goes into the prompt file, for prediction.
-    metric: name of the value by which the task is judged, or None.
+    template: the input text with the row's fields in braces, or None. It is
+      saved in the prompt file for prediction.
+    metric: name of the task's main metric, or None.
   """
 
   template: str | None = None
@@ -188,7 +188,7 @@ def check_template(template: str) -> tuple[str, ...]:
   """Returns the names of a template's fields.
 
   Raises:
-    ValueError: the template is malformed, or has no field.
+    ValueError: the template is malformed or has no fields.
   """
   try:
     fields = [field for _, field, _, _ in string.Formatter().parse(template)]
@@ -228,16 +228,17 @@ def register_text_task(
     name: the task's name in seqio's registry.
     source: the examples.
     label_names: the label words in class order, for classification.
-    postprocess_fn: what metrics get of a text; default a LabelPostprocessor
-      where there are label names, else the text.
+    postprocess_fn: converts a text for the metrics. The default is a
+      `LabelPostprocessor` if there are label names, else the text itself.
     metric_fns: names in `metrics.METRICS`, or functions of (targets,
       predictions) that return a dict.
-    vocabulary: of inputs and targets. Default: the embedded model's.
-    template: how the inputs were made from rows, for `TextTask.template`.
+    vocabulary: vocabulary of inputs and targets; by default the embedded
+      model's.
+    template: the template that made the inputs, for `TextTask.template`.
 
   Raises:
-    ValueError: the name is taken, a metric is unknown, or a label is named
-      twice.
+    ValueError: the name is taken, a metric is unknown, or there are not at
+      least two different labels.
   """
   if name in seqio.TaskRegistry.names():
     raise ValueError(
@@ -295,17 +296,17 @@ def register_classification_task(
 
   Args:
     name: the task's name.
-    rows: called on first use; returns {split: rows}, a row being a dict with
-      the template's fields and its label's word.
+    rows: a function that returns {split: rows}; it is called on first use. A
+      row is a dict with the template's fields and the label word.
     template: the input text with fields in braces, e.g. "review: {text}".
     label_names: the label words in class order.
-    label_field: the field that holds the label's word.
-    splits: the keys of what `rows` returns.
+    label_field: the field that holds the label word.
+    splits: the names of the splits that `rows` returns.
     metric_fns: names in `metrics.METRICS`, or functions.
-    vocabulary: default: the embedded model's.
+    vocabulary: see `register_text_task`.
 
   Raises:
-    ValueError: as `register_text_task`, or a malformed template.
+    ValueError: see `register_text_task`, or the template is malformed.
   """
   check_template(template)
 
@@ -334,7 +335,7 @@ def get_task(name: str) -> seqio.Task:
   """Returns a registered task.
 
   Raises:
-    ValueError: there is none of that name; the nearest names are told.
+    ValueError: no task has this name; the message has the nearest names.
   """
   known = sorted(seqio.TaskRegistry.names())
   if name not in known:
@@ -347,16 +348,16 @@ def get_task(name: str) -> seqio.Task:
 
 
 def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
-  """Returns the names of the tasks that a task, a mixture or several name.
+  """Returns the names of the tasks in a task, a mixture, or several of them.
 
   Args:
     mixture_or_task_name: a name in seqio's registries, or a sequence of them.
 
   Returns:
-    The tasks' names, each once, in the order in which they are named.
+    The tasks' names without duplicates, in order.
 
   Raises:
-    ValueError: there is no task or mixture of a name.
+    ValueError: no task or mixture has this name.
   """
   if isinstance(mixture_or_task_name, str):
     mixture_or_task_name = (mixture_or_task_name,)
@@ -373,7 +374,7 @@ def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
 def with_vocabulary(
   task: seqio.Task | str, vocabulary: seqio.Vocabulary
 ) -> seqio.Task:
-  """Returns the same task over another vocabulary, not registered."""
+  """Returns an unregistered copy of a task with another vocabulary."""
   task = get_task(task) if isinstance(task, str) else task
   features = {
     name: dataclasses.replace(feature, vocabulary=vocabulary)

@@ -1,8 +1,8 @@
 """Vocabularies: sentencepiece models with T5's sentinels, and ByT5's bytes.
 
-A vocabulary is known by the path of its file: a sentencepiece `.model`, or a
-`.json` that says {"type": "bytes", "extra_ids": 125}. Nothing here imports
-TensorFlow or seqio until a seqio vocabulary is asked for.
+A vocabulary is identified by the path of its file: a sentencepiece `.model`, or
+a `.json` with {"type": "bytes", "extra_ids": 125}. Only the functions that
+return a seqio vocabulary import TensorFlow and seqio.
 """
 
 import functools
@@ -14,7 +14,7 @@ from mpt_jax.io import paths
 
 NUM_EXTRA_IDS = 100
 BYTES_PATH = pathlib.Path(__file__).parent / "byte_vocabulary.json"
-# ByT5: padding, end of sequence and unknown come before the 256 bytes.
+# In ByT5, padding, end of sequence and unknown precede the 256 bytes.
 NUM_SPECIAL_IDS = 3
 NUM_BYTES = 256
 
@@ -25,9 +25,9 @@ def default_vocabulary_path() -> pathlib.Path:
 
 
 def default_vocabulary():
-  """Returns the default model's `seqio.SentencePieceVocabulary`, 8,000 ids.
+  """Returns the default model's `seqio.SentencePieceVocabulary` of 8,000 ids.
 
-  The file is opened on the vocabulary's first use, not here.
+  seqio opens the file on the vocabulary's first use.
   """
   return seqio_vocabulary(default_vocabulary_path(), NUM_EXTRA_IDS)
 
@@ -37,8 +37,8 @@ def seqio_vocabulary(path: str | os.PathLike, extra_ids: int | None = None):
 
   Args:
     path: a sentencepiece `.model` file, or a byte vocabulary's `.json`.
-    extra_ids: sentinels that follow the model's own pieces. None: as many as
-      `num_extra_ids` says.
+    extra_ids: number of sentinels that follow the model's own pieces; None uses
+      `num_extra_ids`.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -66,18 +66,18 @@ def _seqio_vocabulary(path, extra_ids):
 
 
 def is_bytes(path) -> bool:
-  """Whether a vocabulary's path is that of a byte vocabulary."""
+  """Returns whether a path is that of a byte vocabulary."""
   return str(path).endswith(".json")
 
 
 def num_extra_ids(path) -> int:
-  """Sentinels that have to be added to a vocabulary's own pieces.
+  """Returns how many sentinels must be added to a vocabulary's own pieces.
 
-  100 for T5's sentencepiece models, which lack them, and none for those that
-  have pieces of that name, such as mT5's, or that `without_sentinels` made.
+  It is 100 for T5's sentencepiece models, which lack them. It is 0 for models
+  with such pieces, e.g. mT5's, and for models from `without_sentinels`.
 
   Raises:
-    ValueError: a `.json` that is no byte vocabulary.
+    ValueError: a `.json` is not a byte vocabulary.
   """
   data = pathlib.Path(path).read_bytes()
   if is_bytes(path):
@@ -94,7 +94,7 @@ def num_extra_ids(path) -> int:
 
 
 def vocabulary_size(path) -> tuple[int, int]:
-  """All ids of a vocabulary, and how many of them are added sentinels.
+  """Returns (number of ids, number of added sentinels among them).
 
   Raises:
     ValueError: the file is damaged.
@@ -120,12 +120,12 @@ def vocabulary_size(path) -> tuple[int, int]:
 class Tokenizer:
   """A vocabulary with T5's sentinels, without seqio.
 
-  Its ids are those of `seqio_vocabulary`: the sentinels follow the
-  sentencepiece model's own pieces, from the last one's down to `<extra_id_0>`.
-  A byte vocabulary takes text as its UTF-8 bytes and knows no sentinels in it.
+  Its ids equal those of `seqio_vocabulary`: the sentinels follow the
+  sentencepiece model's own pieces, from the highest down to `<extra_id_0>`. A
+  byte vocabulary encodes the UTF-8 bytes of a text and recognises no sentinels.
 
   Args:
-    path: a vocabulary's file.
+    path: the file of a vocabulary.
     extra_ids: see `seqio_vocabulary`.
   """
 
@@ -141,11 +141,11 @@ class Tokenizer:
     self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
   def encode(self, text: str) -> list[int]:
-    """Returns the ids of a text, without an end of sequence.
+    """Returns the ids of a text without the end of sequence.
 
     Raises:
-      ValueError: the text holds half of a surrogate pair, as JSON may, and so
-        is no Unicode text.
+      ValueError: the text contains half of a surrogate pair, which JSON allows
+        but Unicode does not.
     """
     try:
       text.encode()
@@ -159,7 +159,7 @@ class Tokenizer:
     return self._pieces.encode(text)
 
   def decode(self, ids) -> str:
-    """Returns the text of ids up to the first end of sequence."""
+    """Returns the text of the ids up to the first end of sequence."""
     ids = [int(i) for i in ids]
     if 1 in ids:
       ids = ids[: ids.index(1) + 1]
@@ -174,13 +174,13 @@ class Tokenizer:
 
 
 def sentinel_pieces(count: int) -> bytes:
-  """A serialised ModelProto of T5's sentinels alone.
+  """Returns a serialised ModelProto that holds only T5's sentinels.
 
-  Protocol buffers merge by concatenation: behind the bytes of a sentencepiece
-  model, these are its last pieces.
+  Protocol buffers merge by concatenation. Append the result to the bytes of a
+  sentencepiece model, and the sentinels become its last pieces.
 
   Args:
-    count: the number of sentinels: `▁<extra_id_{count - 1}>` down to 0.
+    count: the number of sentinels, `▁<extra_id_{count - 1}>` down to 0.
   """
   from sentencepiece import sentencepiece_model_pb2
 
@@ -193,10 +193,10 @@ def sentinel_pieces(count: int) -> bytes:
 
 
 def without_sentinels(model: bytes) -> bytes:
-  """A ModelProto of a T5 that has no sentinels.
+  """Marks a serialised ModelProto as one of a T5 without sentinels.
 
-  It gets a field of a number that sentencepiece does not know, and skips,
-  which `num_extra_ids` finds.
+  The mark is a field whose number sentencepiece does not know and skips.
+  `num_extra_ids` finds it.
   """
   note = b"no <extra_id_0>"
   return model + b"\xc2\x3e" + bytes([len(note)]) + note

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.pipeline import ExampleStream
@@ -33,9 +33,9 @@ class Assembly:
 
   Attributes:
     experiment: the settings.
-    backbone: the T5. Its params are None where they are random or come from a
+    backbone: the T5. Its params are None if they are random or come from a
       t5x checkpoint.
-    tasks: for each slot its seqio task, over the backbone's vocabulary.
+    tasks: the seqio task of each slot, with the backbone's vocabulary.
     model: network, bank, loss.
     layout: lengths and packing of the batches.
   """
@@ -47,12 +47,12 @@ class Assembly:
   layout: BatchLayout
 
   def make_stream(self) -> ExampleStream:
-    """The examples to train on, from the first batch on."""
+    """Returns the training examples, starting at the first batch."""
     names = [slot.data_name for slot in self.experiment.slots]
     return ExampleStream(self.tasks, names, self.experiment.mix)
 
   def make_optimizer(self) -> optax.GradientTransformation:
-    """The optimizer of what the experiment trains."""
+    """Builds the optimizer of the trainable parameters."""
     prompts, scales = None, ()
     if self.experiment.trainable == "prompt":
       prompts = self.model.prompt_config
@@ -67,9 +67,9 @@ class Setup(Assembly):
   """An experiment with everything loaded.
 
   Attributes:
-    trainable: tree that the run trains, at its start.
-    frozen: what `model.Model.loss` takes beside it, on the mesh.
-    mesh: where they are.
+    trainable: the trainable parameters before the first step.
+    frozen: the `frozen` argument of `objective.Model.loss`, on the mesh.
+    mesh: the devices that hold the parameters.
   """
 
   trainable: dict
@@ -77,7 +77,7 @@ class Setup(Assembly):
   mesh: jax.sharding.Mesh
 
   def make_train_step(self):
-    """(state, step): the state before the first step, and the jitted step."""
+    """Returns (state, step): the initial state and the jitted step."""
     optimizer = self.make_optimizer()
     state = step.init_train_state(optimizer, self.trainable, self.mesh)
     num_microbatches = self.experiment.num_microbatches
@@ -90,14 +90,14 @@ class Setup(Assembly):
     return state, train_step
 
   def make_evaluation(self, trainable):
-    """How the run evaluates; the experiment must have `eval`.
+    """Builds the evaluation of a run; the experiment must have `eval`.
 
     Args:
-      trainable: the trained tree at some step.
+      trainable: the trainable parameters at any step.
 
     Returns:
-      The function from the trained tree to the metrics of each slot, and the
-      name of each slot's main metric.
+      A function that maps the trainable parameters to the metrics of each slot,
+      and the name of each slot's main metric.
     """
     config = self.experiment.eval
     evaluator = Evaluator(self.tasks, config)
@@ -118,7 +118,7 @@ class Setup(Assembly):
     return evaluate, evaluator.main_metrics()
 
   def _network_and_prompts(self, trainable):
-    """The T5's parameters, and the composed prompts [N, P, D] or None."""
+    """Returns T5 parameters and the composed prompts [N, P, D], or None."""
     params = self.network_params(trainable)
     prompt = params.pop("prompt", None)
     if prompt is None:
@@ -127,7 +127,7 @@ class Setup(Assembly):
     return params, compose_bank(prompt, self.model.groups)
 
   def network_params(self, trainable) -> dict:
-    """The network's whole tree with these trained parameters."""
+    """Returns all parameters of the network, with these trainable ones."""
     params = {**self.frozen, **trainable}
     params.pop("teacher_prompt", None)
     return self.model.plan.restore(params)
@@ -154,16 +154,16 @@ def assemble(
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
-  The devices and the settings decide which plan the model runs by; the losses
-  do not depend on it.
+  The devices and the settings decide which plan the model uses. The losses do
+  not depend on the plan.
 
   Args:
     experiment: the settings.
-    row_multiple: the rows of a batch must be a multiple of it.
-    backbone: the experiment's, where it is loaded already.
+    row_multiple: the number of rows of a batch must be a multiple of this.
+    backbone: the experiment's backbone, if it is loaded already.
 
   Raises:
-    ValueError: settings that do not fit each other or the backbone.
+    ValueError: the settings do not fit each other or the backbone.
   """
   backbone = backbone or _load_backbone(experiment)
   check_vocabulary(backbone)
@@ -217,10 +217,10 @@ def assemble(
 
 
 def fit_to_devices(layout: BatchLayout, row_multiple: int) -> BatchLayout:
-  """The layout with a number of rows that is a multiple of `row_multiple`.
+  """Returns the layout with a row count that is a multiple of `row_multiple`.
 
   Raises:
-    ValueError: a fixed number of rows that is not.
+    ValueError: `num_rows` is fixed and is not such a multiple.
   """
   if layout.num_rows is not None and layout.num_rows % row_multiple:
     raise ValueError(
@@ -232,11 +232,11 @@ def fit_to_devices(layout: BatchLayout, row_multiple: int) -> BatchLayout:
 
 
 def starting_prompts(parts: Assembly, embedding) -> dict:
-  """The prompt tree to start from; see `initialization.init_bank`.
+  """Makes the prompts before the first step; see `initialization.init_bank`.
 
   Args:
     parts: the assembled experiment.
-    embedding: [V, D], the backbone's token embedding.
+    embedding: [V, D] token embedding of the backbone.
   """
   vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
   return init_bank(
@@ -256,8 +256,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
     num_model_partitions: see `partitioning.make_mesh`.
 
   Raises:
-    ValueError: settings that do not fit each other, the backbone or the
-      sources; the message says which.
+    ValueError: the settings do not fit each other, the backbone or the sources
+      of the prompts; the message names the setting.
   """
   mesh = partitioning.make_mesh(num_model_partitions)
   parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
@@ -293,14 +293,14 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
 
 
 def teacher_prompts(experiment: Experiment, fingerprint: str | None):
-  """The teachers' prompts [N, P, D], in the order of the slots.
+  """Loads the teachers' prompts [N, P, D], in the order of the slots.
 
   Args:
     experiment: the settings.
-    fingerprint: of the backbone, to be checked; None for no check.
+    fingerprint: the backbone's, which is checked; None skips the check.
 
   Raises:
-    ValueError: no teachers are given, or they do not fit.
+    ValueError: no teachers are given, or they do not fit the experiment.
   """
   if experiment.teachers is None:
     raise ValueError(

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: trainable tree, optimizer, best prompts, input.
+"""Checkpoints: trainable parameters, optimizer, best prompts, data position.
 
-One orbax step holds all of it, so a run that is killed resumes with the state
-and the place in the data that belong together.
+One orbax step holds all four. A run that is killed therefore resumes with a
+state and a data position that belong together.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from mpt_jax.io import paths
 
 
 class StreamHandler(ocp.CheckpointHandler):
-  """The position in the data, which is that of all processes."""
+  """Reads and writes the position in the data, the same for all processes."""
 
   def save(self, directory: epath.Path, args: "StreamSave"):
     if jax.process_index() == 0:
@@ -84,9 +84,9 @@ class Checkpoints:
     try:
       self._manager.save(step, args=args)
     except OSError as error:
-      # Where one item fails, orbax drops the others' coroutines, and Python
-      # would print a warning about each below the one line that matters. They
-      # hang on the traceback, which goes so that they do.
+      # If one item fails, orbax drops the coroutines of the others. Python then
+      # prints a warning for each of them below the one line that matters. The
+      # traceback keeps them alive, so drop it while the filter is in place.
       warnings.filterwarnings(
         "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
       )
@@ -99,13 +99,13 @@ class Checkpoints:
     Args:
       state: a `TrainState` of the right shapes and shardings.
       best: a tree of the right shapes.
-      stream: a new stream, which is moved to its place.
+      stream: a new stream, which is moved to the saved position.
 
     Returns:
       (state, best).
 
     Raises:
-      ValueError: the checkpoint has other parameters or other shapes.
+      ValueError: the names or shapes of the parameters differ.
     """
     step = self.latest_step
     saved = self._manager.item_metadata(step)["state"]

@@ -1,4 +1,4 @@
-"""One experiment, said once: all settings that decide what is computed."""
+"""The settings of an experiment: everything that affects its results."""
 
 import dataclasses
 import functools
@@ -22,29 +22,28 @@ class Experiment:
   """The settings of a run, the same for every launcher.
 
   Attributes:
-    slots: the bank; where everything trains without prompts, its tasks.
+    slots: the slots of the bank, or the tasks if there are no prompts.
     total_steps: length of the run.
     backbone: "default" (the embedded small T5), a folder (ours or Hugging
       Face's) or a t5x checkpoint; None for random parameters.
-    network: the T5's shape, where its parameters are random.
-    vocabulary_path: sentencepiece model, where the backbone brings none.
+    network: the T5's configuration, if its parameters are random.
+    vocabulary_path: sentencepiece model, if the backbone comes without one.
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
-    prompt_length: P; 0 for no prompts, where everything trains.
+    prompt_length: P; 0 trains everything without prompts.
     rank: R of the task factors; 0 for plain soft prompts.
-    prompt_kind: how prompts are made from what trains, if rank is above 0; a
-      key of `parametrization.KINDS`.
+    prompt_kind: parametrisation of the prompts if rank is above 0; a key of
+      `parametrization.KINDS`.
     teachers: prompt file or run folder of the teachers, for distillation. It
-      must have a prompt for each of the slots' tasks.
+      must have a prompt for the task of each slot.
     loss: the loss.
     batch: lengths and packing.
-    mix: how tasks share a batch.
-    optimizer: rates and schedule.
+    mix: batch size and the mixing of tasks.
+    optimizer: learning rates and schedule.
     eval: when and how to evaluate, or None.
     num_microbatches: parts of a batch whose gradients are accumulated.
-    dropout_rate: dropout in the frozen network; 0 by default, as the network
-      is not what learns.
-    seed: base key of parameters and dropout.
+    dropout_rate: dropout in the T5; 0 by default, because the T5 is frozen.
+    seed: seed of random parameters and dropout.
   """
 
   slots: tuple[Slot, ...]
@@ -88,7 +87,7 @@ class Experiment:
     self._check_together()
 
   def _check_together(self):
-    """Checks what settings say of each other."""
+    """Checks that the settings fit each other."""
     if (self.network is None) == (self.backbone is None):
       raise ValueError(
         "an experiment needs either Experiment.backbone or, to start from"
@@ -114,25 +113,25 @@ class Experiment:
     self.batch.layout(prompt_length=self.prompt_length)
 
   def to_json(self) -> dict:
-    """The settings as JSON values, to be kept beside a run."""
+    """Returns the settings as JSON values, for the run's experiment.json."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
   @classmethod
   def from_json(cls, settings: Mapping) -> "Experiment":
-    """The experiment that `to_json`, or a run's experiment.json, describes.
+    """Makes the experiment from `to_json` or from a run's experiment.json.
 
     Args:
-      settings: JSON values. A setting that is missing has its default; what a
-        run adds to its experiment.json is left out.
+      settings: JSON values. A missing setting gets its default. The entries
+        that a run adds to its experiment.json are ignored.
 
     Raises:
-      ValueError: a setting that does not exist, or a value that does not hold.
+      ValueError: a setting does not exist, or its value is invalid.
     """
     return _from_json(cls, settings)
 
 
-# Names in experiment.json that are no settings: what a run adds, and what
-# earlier versions derived from the settings.
+# Names in experiment.json that are not settings. A run adds some of them, and
+# earlier versions derived the others from the settings.
 _NO_SETTINGS = {
   "Experiment": ("launcher", "backbone_fingerprint"),
   "BatchConfig": ("prompt_length", "num_tasks", "long_rows"),
@@ -141,13 +140,13 @@ _NO_SETTINGS = {
 
 
 def _inner_class(hint):
-  """The settings dataclass in a field's type, or None."""
+  """Returns the settings dataclass in a field's type, or None."""
   types = (hint, *typing.get_args(hint))
   return next((t for t in types if dataclasses.is_dataclass(t)), None)
 
 
 def _from_json(cls, values):
-  """An instance of a settings dataclass, and of those inside it."""
+  """Makes an instance of a settings dataclass and of those nested in it."""
   values = checks.mapping(cls.__name__, values)
   fields = {field.name: field for field in dataclasses.fields(cls)}
   hints = typing.get_type_hints(cls)

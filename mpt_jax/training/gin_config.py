@@ -1,4 +1,4 @@
-"""The native launcher: gin files and overrides in, one line out on errors."""
+"""The native launcher: reads gin files and reports errors in one line."""
 
 import difflib
 import logging
@@ -10,7 +10,7 @@ from mpt_jax.io import paths as folders
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import run_and_report
 
-# What `gin/launchers/mpt_jax.train.gin` binds.
+# The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
 TRAIN = "mpt_jax.training.loop.train"
 PROCESS_ARGUMENTS = (
   "--multiprocess",
@@ -18,8 +18,8 @@ PROCESS_ARGUMENTS = (
   "--process_count",
   "--process_index",
 )
-# What gin adds to the error of a function that it called, and how our checks
-# of settings begin.
+# `_CALL` matches the text that gin appends to the error of a function that it
+# called. `_CHECK` matches the beginning of an error from `checks`.
 _CALL = re.compile(
   r"\n  In call to configurable '[\w.]+' \([^\n]*\)(?: in scope '([\w/]+)')?"
 )
@@ -31,16 +31,16 @@ usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
   --gin.NAME=VALUE      binds a macro (--gin.TRAIN_STEPS=100) or an argument
                         (--gin.MixConfig.batch_size=16); strings need quotes
                         of their own: --gin.MODEL_DIR=\\"/tmp/run\\"
-  --gin_search_paths=A,B  more folders in which gin files are looked for
+  --gin_search_paths=A,B  more folders to search for gin files
   --traceback           show where an error comes from
-  --multiprocess        this is one of several processes that train together,
-                        as on a TPU pod or under SLURM, where JAX finds the
-                        others; elsewhere give each of them
+  --multiprocess        this process trains together with others, and JAX finds
+                        them by itself, as on a TPU pod or under SLURM.
+                        Elsewhere, give each process these three arguments:
   --coordinator_address=HOST:PORT --process_count=N --process_index=I
-                        the address is process 0's. MODEL_DIR must be a folder
-                        that all of them see
+                        HOST:PORT is the address of process 0. All processes
+                        must see the folder MODEL_DIR
 
-The files in gin/ say which names there are.
+The files in gin/ list the macros.
 """
 
 
@@ -48,10 +48,10 @@ def parse_args(argv):
   """Splits a command line.
 
   Returns:
-    (gin files, bindings, search paths, show tracebacks).
+    (gin files, bindings, search paths, whether to show tracebacks).
 
   Raises:
-    ValueError: an unknown argument, or no gin file.
+    ValueError: an argument is unknown, or no gin file is given.
   """
   files, bindings, paths, show = [], [], [], False
   argv = list(argv)
@@ -81,18 +81,18 @@ def parse_args(argv):
 
 
 def join_processes(argv):
-  """Connects this process to the others of its run, if it is one of several.
+  """Connects this process to the other processes of its run, if there are any.
 
-  Must come before anything else asks JAX for its devices.
+  Call this before anything else asks JAX for its devices.
 
   Args:
     argv: the command line.
 
   Returns:
-    It without the arguments that this needs.
+    The command line without the arguments in `PROCESS_ARGUMENTS`.
 
   Raises:
-    ValueError: a value that is missing or no number, or no connection.
+    ValueError: a value is missing or not a number, or the connection failed.
   """
   values, rest = {}, []
   for argument in argv:
@@ -130,17 +130,17 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
 
   Args:
     files: gin files.
-    bindings: "NAME = VALUE" lines, which win over the files'.
-    paths: more folders in which files are looked for.
-    function: the function whose arguments are wanted.
-    partly: leave out bindings of arguments that the files do not mention.
+    bindings: "NAME = VALUE" lines, which override the files.
+    paths: more folders to search for the files.
+    function: name of the function whose arguments are returned.
+    partly: skip bindings of functions that gin does not know.
 
   Returns:
     ({argument: value} of the function, the configuration as text).
 
   Raises:
-    FileNotFoundError: a file is not there.
-    ValueError: what gin says is wrong with them, in one line.
+    FileNotFoundError: a file does not exist.
+    ValueError: gin rejects the files or bindings; the message is one line.
   """
   import gin
 
@@ -150,9 +150,9 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
   try:
     gin.parse_config(bindings, skip_unknown=partly)
     gin.finalize()
-    # Resolves every reference: all settings are built here.
+    # This resolves every reference, and so builds all settings.
     arguments = gin.get_bindings(function, resolve_references=True)
-    # Not called through gin, so not in the operative configuration.
+    # Gin does not call the function, so gin's operative configuration lacks it.
     bound = gin.get_bindings(function, resolve_references=False)
   except Exception as error:
     raise _does_not_hold(error) from error
@@ -161,15 +161,13 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
 
 
 def _does_not_hold(error) -> ValueError:
-  """The error in one line, by the names that the user wrote."""
+  """Returns the error in one line, with the names that the user wrote."""
   text = str(error)
   call = _CALL.search(text)
-  # What a function says of its arguments; the rest are gin's own errors.
+  # A function rejected its arguments. All other errors are gin's own.
   if call and (isinstance(error, ValueError | OSError) or _CHECK.match(text)):
     return ValueError(as_written(text[: call.start()], call[1] or ""))
-  return ValueError(
-    "the gin configuration does not hold: " + _first_lines(error)
-  )
+  return ValueError("the gin configuration is invalid: " + _first_lines(error))
 
 
 def as_written(message: str, scope: str = "") -> str:
@@ -179,8 +177,8 @@ def as_written(message: str, scope: str = "") -> str:
   `experiment.Experiment.total_steps = %TRAIN_STEPS`.
 
   Args:
-    message: of an error.
-    scope: gin's scope of the call that raised it.
+    message: the message of an error.
+    scope: the gin scope of the call that raised the error.
   """
 
   def replace(match):
@@ -194,9 +192,10 @@ def as_written(message: str, scope: str = "") -> str:
 
 
 def _bound_name(owner, argument, scope) -> str | None:
-  """The macro that an argument is bound to, or the argument; None if neither.
+  """Returns the macro that an argument is bound to, followed to its value.
 
-  Where a macro is bound to another one, the last one has the value.
+  Returns "owner.argument" if it is bound to a plain value, and None if it is
+  not bound. If a macro is bound to another macro, the last one is returned.
   """
   import gin
 
@@ -217,7 +216,7 @@ def _bound_name(owner, argument, scope) -> str | None:
 
 
 def _own_files() -> list[str]:
-  """The names of the package's gin files, such as "gin/mpt_adapt.gin"."""
+  """Returns the names of the package's gin files, e.g. "gin/mpt_adapt.gin"."""
   return [f"gin/{file.name}" for file in folders.GIN.glob("*.gin")]
 
 
@@ -225,8 +224,8 @@ def _parse_files(files, paths):
   """Clears gin's configuration and reads files into it.
 
   Raises:
-    FileNotFoundError: a file is not there.
-    ValueError: what gin, or a module that a file imports, says is wrong.
+    FileNotFoundError: a file does not exist.
+    ValueError: gin, or a module that a file imports, raised an error.
   """
   import gin
 
@@ -253,19 +252,19 @@ def _parse_files(files, paths):
 
 
 def _is_wanted(record) -> bool:
-  """Filters what gin logs for each folder that an included file is not in."""
+  """Drops gin's log line for each folder that lacks an included file."""
   return not str(record.msg).startswith("Path not found")
 
 
 def known_macros(files, paths=()) -> set[str]:
-  """The macros that gin files bind or refer to.
+  """Returns the names of the macros that gin files bind or refer to.
 
   Args:
-    files: gin files, read into gin's configuration.
-    paths: more folders in which files are looked for.
+    files: gin files, which are read into gin's configuration.
+    paths: more folders to search for the files.
 
   Raises:
-    FileNotFoundError, ValueError: as `load_config`.
+    FileNotFoundError, ValueError: see `load_config`.
   """
   import gin
 
@@ -276,23 +275,23 @@ def known_macros(files, paths=()) -> set[str]:
 
 
 def check_macros(bindings, groups, paths):
-  """Refuses a macro that would be bound and never read.
+  """Refuses a binding of a macro that no gin file uses.
 
   Args:
     bindings: "NAME = VALUE" lines.
-    groups: lists of gin files, each read by itself; what any of them binds or
-      refers to is known.
-    paths: more folders in which files are looked for.
+    groups: lists of gin files. Each list is read separately, and a macro that
+      any of them binds or refers to is known.
+    paths: more folders to search for the files.
 
   Raises:
-    FileNotFoundError, ValueError: as `load_config`.
-    ValueError: an unknown macro; the message has the nearest names.
+    FileNotFoundError, ValueError: see `load_config`.
+    ValueError: a macro is unknown; the message has the nearest names.
   """
   known = {n for b in bindings for n in re.findall(r"%(\w+)", b)}
   for files in groups:
     known |= known_macros(files, paths)
   for binding in bindings:
-    # With a scope it is the same macro's.
+    # A scope before the name does not change which macro is meant.
     name = binding.partition(" = ")[0].strip().rpartition("/")[2]
     if name.isidentifier() and name not in known:
       near = difflib.get_close_matches(name, known, n=3)
@@ -303,7 +302,7 @@ def check_macros(bindings, groups, paths):
 
 
 def _check_syntax(binding):
-  """Names the binding that is malformed; gin would tell a line alone."""
+  """Names a malformed binding; gin would report only a line number."""
   import gin.config
 
   name, _, value = binding.partition(" = ")
@@ -315,7 +314,7 @@ def _check_syntax(binding):
       f" literals, and strings need quotes: --gin.{name}='\"text\"'"
     ) from error
   except ValueError:
-    return  # A reference, which only a whole configuration resolves.
+    return  # A reference; only the whole configuration can resolve it.
 
 
 def _first_lines(error):
@@ -324,7 +323,7 @@ def _first_lines(error):
 
 
 def main(argv) -> int:
-  """Runs `train` with what the command line binds; returns the exit code."""
+  """Runs `loop.train` as the command line says; returns the exit code."""
   if not argv or "--help" in argv or "-h" in argv:
     print(USAGE)
     return 0 if argv else 2
@@ -334,7 +333,7 @@ def main(argv) -> int:
 
 def _run(argv):
   argv = join_processes(argv)
-  # Only now, as modules may ask for the devices when they are imported.
+  # Import this late: a module may ask for the devices on import.
   from mpt_jax.training import loop as trainer
 
   files, bindings, paths, _ = parse_args(argv)

@@ -2,8 +2,8 @@
 
 The experiment files name only mpt_jax and macros. `gin/base.gin` imports this
 module and then includes `gin/launcher.gin`. No such file exists: the name
-stands for a file in `gin/launchers/`, the one of the program that runs. That
-file binds the arguments of the program's main function to the macros.
+stands for the file in `gin/launchers/` that belongs to the running program.
+That file binds the arguments of the program's main function to the macros.
 """
 
 import pathlib
@@ -17,9 +17,10 @@ T5X = ("t5x.train", "t5x.eval", "t5x.infer")
 
 
 def launcher_name(main) -> str:
-  """Returns the name of the program that runs: one of `T5X`, else `NATIVE`.
+  """Returns the name of the running program: one of `T5X`, else `NATIVE`.
 
-  `python -m t5x.train` and `python /path/to/t5x/train.py` are one program.
+  `python -m t5x.train` and `python /path/to/t5x/train.py` are the same
+  program.
 
   Args:
     main: the module `__main__`.
@@ -33,12 +34,12 @@ def launcher_name(main) -> str:
 
 
 def launcher_file() -> pathlib.Path:
-  """Returns the gin file of the program that runs."""
+  """Returns the gin file of the running program."""
   name = launcher_name(sys.modules["__main__"])
   return paths.GIN / "launchers" / f"{name}.gin"
 
 
-# Gin has no other way to choose a file, and imports come before includes.
+# Gin has no other way to choose a file. It runs imports before includes.
 gin.config.register_file_reader(
   lambda path: open(launcher_file(), encoding="utf-8"),
   lambda path: path == "gin/launcher.gin",

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.data.batches import make_batch
 from mpt_jax.io import checks, paths
 from mpt_jax.model import partitioning
@@ -28,15 +28,15 @@ from mpt_jax.training.metrics_log import (
 
 @dataclasses.dataclass(kw_only=True)
 class Result:
-  """What a finished run gives.
+  """The result of a finished run.
 
   Attributes:
-    best: the bank at each group's best evaluation, or at the last step where
-      nothing was evaluated; None where there are no prompts.
-    last: the bank at the last step.
-    metrics: for each slot the metrics of the last evaluation.
+    best: the bank with each group's prompts at its best evaluation. It equals
+      `last` if nothing was evaluated, and is None if there are no prompts.
+    last: the bank at the last step, or None if there are no prompts.
+    metrics: the metrics of each slot at the last evaluation.
     setup: the loaded experiment.
-    params: all parameters, the last step's.
+    params: all parameters at the last step.
   """
 
   best: PromptBank | None
@@ -64,21 +64,22 @@ def train(
     experiment: the settings.
     model_dir: the run's folder. It gets experiment.json, metrics.jsonl,
       TensorBoard events, checkpoints/ and prompts/ (last.safetensors and
-      best.safetensors), or backbone/ where everything trains.
+      best.safetensors), or backbone/ if everything trains.
     num_model_partitions: devices that share one copy of the parameters.
     checkpoint_period: steps between checkpoints.
     log_period: steps between lines of metrics.
     keep_checkpoints: newest checkpoints to keep.
     tensorboard: write TensorBoard events.
-    description: shown beside the progress bar.
-    config_text: the launcher's configuration, kept as config.gin.
+    description: text beside the progress bar.
+    config_text: the launcher's configuration, which is saved as config.gin.
 
   Returns:
     The trained prompts and their metrics.
 
   Raises:
-    ValueError: settings that do not fit; a folder of another experiment;
-      several processes with different settings. The folder stays as it is.
+    ValueError: the settings do not fit each other, the folder holds another
+      experiment, or the processes have different settings. The folder is not
+      changed.
     TrainingDiverged: the loss became NaN or infinite.
   """
   checks.instance("train.experiment", experiment, cls=Experiment)
@@ -101,7 +102,7 @@ def train(
   _check_processes(
     [settings, str(model_dir), num_model_partitions, checkpoint_period]
   )
-  # From here on the folder is written to.
+  # Nothing above writes to the folder.
   run_folder.write_settings(model_dir, settings, config_text)
   checkpoints = Checkpoints(model_dir, keep_checkpoints)
   if checkpoints.latest_step is not None:
@@ -129,7 +130,7 @@ def train(
       evaluates = evaluate is not None and (
         is_last or step % experiment.eval.period == 0
       )
-      # At checkpoints too, so that the lines of a resumed run are the same.
+      # Write at checkpoints too: a resumed run then logs the same lines.
       if saves or step % log_period == 0:
         log.write(step, "train", window.flush(), SHOWN)
       if evaluates:
@@ -151,7 +152,7 @@ def train(
         )
         saved = step
         window.restart_clock()
-    if saved is None:  # A finished run was started again.
+    if saved is None:  # The run had finished before.
       if evaluate is not None:
         metrics = evaluate(state.params)
       run_folder.write_prompts(
@@ -162,15 +163,18 @@ def train(
 
 
 def _load(experiment, model_dir, num_model_partitions):
-  """Loads an experiment for a folder that is free, or that it began.
+  """Loads an experiment for a folder that is new or belongs to it.
 
   Returns:
-    (setup, settings): the loaded experiment, and what the folder's
-    experiment.json is to hold.
+    (setup, settings): the loaded experiment, and the contents of the folder's
+    experiment.json.
+
+  Raises:
+    ValueError: the folder belongs to another experiment.
   """
   if experiment.trainable == "everything":
     paths.check_local(model_dir, "the trained T5")
-  # A run of t5x has other checkpoints, which this loop would not find.
+  # t5x writes other checkpoints, which this loop cannot resume.
   settings = {**experiment.to_json(), "launcher": "mpt_jax"}
   run_folder.check_model_dir(model_dir, settings)
   setup = set_up(experiment, num_model_partitions)
@@ -193,8 +197,8 @@ def _result(setup, state, best, names, metrics) -> Result:
 def _check_processes(settings):
   """Refuses a run whose processes were started with different settings.
 
-  It waits for all processes, so that none writes to the folder before the
-  others have looked into it.
+  This waits for all processes, so none of them writes to the folder before the
+  others have checked it.
   """
   digest = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
   digests = multihost_utils.process_allgather(np.uint32(digest))
@@ -202,7 +206,7 @@ def _check_processes(settings):
   if len(differ):
     raise ValueError(
       "the processes of a run need the same settings, MODEL_DIR and T5; those"
-      f" of process {', '.join(map(str, differ))} are not process 0's"
+      f" of process {', '.join(map(str, differ))} differ from process 0's"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run reports: terminal, JSONL file and TensorBoard."""
+"""Reports the metrics of a run: terminal, JSONL file and TensorBoard."""
 
 import json
 import math
@@ -16,14 +16,14 @@ from mpt_jax.io.progress import Progress
 
 
 class MetricsLog:
-  """Writes scalars of a run and shows its progress; process 0 alone does.
+  """Writes scalars of a run and shows its progress, on process 0 only.
 
   Args:
-    model_dir: gets `metrics.jsonl` and TensorBoard's event files.
+    model_dir: folder for `metrics.jsonl` and TensorBoard's event files.
     num_steps: length of the run.
-    first_step: steps done before, of a run that resumes. Lines of later steps
-      are dropped from the file: those steps are run again.
-    description: shown before the bar.
+    first_step: the step at which the run resumes, or 0. Lines of later steps
+      are dropped from the file, because those steps run again.
+    description: text before the progress bar.
     tensorboard: write event files.
   """
 
@@ -62,7 +62,7 @@ class MetricsLog:
         if json.loads(line)["step"] <= step:
           kept.append(line)
       except (json.JSONDecodeError, KeyError):
-        continue  # A line that a killed run did not finish.
+        continue  # The run was killed while it wrote this line.
     files.write_text(self._path, "".join(f"{line}\n" for line in kept))
 
   def __enter__(self):
@@ -81,7 +81,7 @@ class MetricsLog:
     self._bar.update(step)
 
   def note(self, text):
-    """Prints a line above the bar."""
+    """Prints a line above the progress bar."""
     if self._is_primary:
       self._bar.print(text)
 
@@ -119,7 +119,7 @@ class MetricsLog:
 
 
 class Window:
-  """Sums the metrics of some steps, and stops a run whose loss is lost."""
+  """Sums the metrics of some steps; stops a run whose loss is not finite."""
 
   def __init__(self, slots):
     self._names = [slot.name for slot in slots]
@@ -134,23 +134,23 @@ class Window:
     self._timed_tokens = 0
 
   def push(self, step, stats, metrics):
-    """Takes a step's metrics, and reads those of the step before.
+    """Takes a step's metrics, and reads those of the previous step.
 
-    So the device runs this step meanwhile.
+    The device runs this step in the meantime.
 
     Args:
       step: steps done.
       stats: `BatchStats` of the step's batch.
-      metrics: of `step.make_train_step`, on the device.
+      metrics: the metrics of `step.make_train_step`, on the device.
 
     Raises:
-      TrainingDiverged: the step before had a loss that is not finite.
+      TrainingDiverged: the loss or gradient of the previous step is not finite.
     """
     self.catch_up()
     self._pending = (step, stats, metrics)
 
   def catch_up(self):
-    """Waits for the last step, and reads its metrics."""
+    """Waits for the last step and reads its metrics."""
     if self._pending is not None:
       pending, self._pending = self._pending, None
       self._add(*pending)
@@ -174,7 +174,7 @@ class Window:
     self._timed_tokens += stats.num_tokens
 
   def flush(self):
-    """Means over the window: of all tokens, and of each slot's."""
+    """Returns the means over the window, over all tokens and for each slot."""
     self.catch_up()
     seconds = time.monotonic() - self._start
     scalars = {}
@@ -196,16 +196,16 @@ class Window:
 
 
 def check_finite(trainable, slots, prompts, step):
-  """Refuses to save what is lost already.
+  """Refuses to save prompts that are not finite.
 
   Args:
-    trainable: the trained tree.
+    trainable: the trainable parameters.
     slots: the slots of the bank.
-    prompts: its `PromptConfig`; None for a T5 without prompts.
+    prompts: the bank's `PromptConfig`; None for a T5 without prompts.
     step: steps done.
 
   Raises:
-    TrainingDiverged: a parameter is not finite.
+    TrainingDiverged: a parameter of a prompt is not finite.
   """
   bad = set()
   for name, value in trainable.get("prompt", {}).items():
@@ -221,7 +221,7 @@ def check_finite(trainable, slots, prompts, step):
 
 
 def eval_scalars(slots, metrics):
-  """Flat names: the mean over slots of each metric, and each slot's own."""
+  """Returns {name: value}: each metric's mean over slots, and each slot's."""
   scalars = {}
   for name in sorted({k for m in metrics for k in m}):
     values = [m[name] for m in metrics if name in m]

@@ -1,4 +1,4 @@
-"""Optimizers: AdamW for prompts, each at its own rate; Adafactor for a T5."""
+"""AdamW for prompts, each with its own rate; AdamW or Adafactor for a T5."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ SCHEDULES = ("linear", "constant", "rsqrt")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-  """How the trainable tree is updated.
+  """Settings of the optimizer.
 
   The defaults are those of the paper's code lineage: AdamW at 0.3, weight
   decay 1e-5, clipping at 1, linear decay after a warm-up of a tenth of the
@@ -27,18 +27,18 @@ class OptimizerConfig:
   Attributes:
     name: "adamw", or "adafactor" (T5's own; for trainable="everything").
     learning_rate: learning rate of P*, or of a whole T5. With Adafactor it is
-      relative to each parameter's own size.
-    factor_learning_rate: learning rate of the tasks' factors (u and v), and of
-      the arrays of other kinds of prompts that name it; see `kind.Leaf.rate`.
+      relative to the root mean square of each parameter.
+    factor_learning_rate: learning rate of the tasks' factors (u and v). Arrays
+      of other kinds of prompts use it if their `kind.Leaf.rate` names it.
     weight_decay: AdamW's decoupled decay, multiplied by the learning rate.
     clip_norm: largest gradient norm of each independent group of the bank, or
       of the whole tree if everything trains; 0 disables clipping.
     schedule: "linear" to zero at the last step, "constant", or "rsqrt" (1 /
       sqrt(step) from the end of the warm-up on); each after a linear warm-up.
     warmup_fraction: share of all steps spent on the warm-up, in [0, 1].
-    embedding_scale: factor on the update of the token embedding, where it
-      trains. Rows are large (T5 starts them at norm 1 an entry) and sparse in
-      their gradients, so a small T5 wants less than 1 under Adafactor.
+    embedding_scale: factor on the update of the token embedding, if it trains.
+      Its entries are large (T5 initialises them with standard deviation 1) and
+      its gradients are sparse, so a small T5 needs less than 1 with Adafactor.
   """
 
   name: str = "adamw"
@@ -61,10 +61,10 @@ class OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int):
-  """Step number -> factor in [0, 1] on every learning rate.
+  """Returns a function from the step to a factor in [0, 1] on all rates.
 
-  Step s (from 0) of a warm-up of w steps gives (s + 1) / w, so that the first
-  step moves; the linear decay reaches 0 one step after the last.
+  Step s (from 0) of a warm-up of w steps gives (s + 1) / w, so the first step
+  already has an effect. The linear decay reaches 0 one step after the last.
   """
   warmup = round(config.warmup_fraction * num_steps)
 
@@ -83,23 +83,23 @@ def make_schedule(config: OptimizerConfig, num_steps: int):
 
 
 def _leaf_name(path) -> str:
-  """The name of a parameter of the prompt, from its path in a tree."""
+  """Returns the name of a prompt parameter from its path in a tree."""
   return path[-1].key
 
 
 def _as_column(values, x):
-  """[rows] -> [rows, 1, ...], to be multiplied with `x` [rows, ...]."""
+  """Reshapes [rows] to [rows, 1, ...], to broadcast with `x` [rows, ...]."""
   return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def clip_by_group_norm(max_norm: float, prompts: PromptConfig):
   """Clips the gradient of each independent group of a bank by its own norm.
 
-  A group's gradient is that of all its arrays: for MPT P* and its tasks'
-  factors. So a group is clipped as it would be in a run of its own.
+  The norm of a group is taken over all its arrays: for MPT, P* and the factors
+  of its tasks. A group is thus clipped as it would be in a run of its own.
 
   Args:
-    max_norm: largest norm.
+    max_norm: the largest norm.
     prompts: the bank.
 
   Returns:
@@ -115,8 +115,8 @@ def clip_by_group_norm(max_norm: float, prompts: PromptConfig):
       if prompts.leaves[_leaf_name(path)].axes[0] == TASKS:
         squares = jnp.zeros(prompts.num_groups).at[groups].add(squares)
       total += squares
-    # The minimum goes last, and the square root never sees 0: a group without
-    # a gradient stays at 0 instead of turning into NaN.
+    # The square root never gets 0, so a group without a gradient keeps 0
+    # instead of becoming NaN.
     scale = max_norm / jnp.sqrt(jnp.maximum(total, max_norm**2))
     by_first_axis = {GROUPS: scale, TASKS: scale[groups]}
 
@@ -149,21 +149,21 @@ def make_optimizer(
   group_scales: tuple[float, ...] | None = None,
   task_scales: tuple[float, ...] | None = None,
 ) -> optax.GradientTransformation:
-  """Builds the optimizer of the trainable tree.
+  """Builds the optimizer of the trainable parameters.
 
   Args:
     config: see `OptimizerConfig`.
     num_steps: length of the schedule.
-    prompts: the bank, if it is what trains; None if everything trains.
-    group_scales: for each group of the bank a factor on the learning rates of
-      its shared arrays (P*), or None for ones. 0 keeps them as they are.
-    task_scales: for each task a factor on the rates of its own arrays.
+    prompts: the bank if only prompts train; None if everything trains.
+    group_scales: a factor for each group of the bank, on the learning rates of
+      its shared arrays (P*). 0 freezes them. None means 1 for each.
+    task_scales: a factor for each task, on the rates of its own arrays.
 
   Returns:
     An optax transformation.
 
   Raises:
-    ValueError: an optimizer that prompts cannot have, or scales that do not
+    ValueError: prompts cannot train with this optimizer, or the scales do not
       fit the bank.
   """
   schedule = make_schedule(config, num_steps)
@@ -191,7 +191,7 @@ def make_optimizer(
       )
     return getattr(config, leaf.rate) * _as_column(scales[leaf.axes[0]], x)
 
-  # A prompt that is kept as it is must not count in its group's norm either.
+  # A frozen array must not count in its group's norm.
   frozen = _scale_leaves(lambda path, x: (rate_of(path, x) > 0).astype(x.dtype))
   parts = [frozen]
   if config.clip_norm:
@@ -215,13 +215,13 @@ def _scales(values, num, name, what):
 
 
 def _network_optimizer(config, schedule, adam):
-  """The optimizer of a whole T5."""
+  """Builds the optimizer of a whole T5."""
   parts = []
   if config.clip_norm:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   if config.name == "adafactor":
-    # Updates relative to each parameter's root mean square, as T5 was
-    # trained (Shazeer and Stern, 2018).
+    # Updates are relative to each parameter's root mean square, as in the
+    # training of T5 (Shazeer and Stern, 2018).
     parts += [
       optax.scale_by_factored_rms(),
       optax.clip_by_block_rms(1.0),

@@ -12,7 +12,7 @@ from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
 
 SETTINGS = run_settings.FILE
-# Settings that a run may be resumed with other values of.
+# Settings that may change when a run is resumed.
 _FREE = ("eval.num_rows",)
 
 
@@ -20,9 +20,9 @@ def init_best(model, trainable):
   """Makes the record of the best prompts, before any evaluation.
 
   Returns:
-    {"metric": [G], "step": [G], "values": [N], "prompt": tree}: for each group
-    its best mean metric, the step of it, its tasks' values and its prompts at
-    that step.
+    {"metric": [G] float32, "step": [G] int32, "values": [N] float32, "prompt":
+    tree}. These are the best mean metric of each group, the step of that
+    evaluation, and each task's metric and the prompts at that step.
   """
   num_groups = max(model.groups) + 1
   best = {
@@ -40,14 +40,14 @@ def update_best(best, trainable, metrics, model, names, step):
 
   Args:
     best: see `init_best`.
-    trainable: the trained tree.
-    metrics: for each slot its metrics.
-    model: the `model.Model`.
-    names: for each slot the metric that counts.
+    trainable: the trainable parameters.
+    metrics: the metrics of each slot.
+    model: the `objective.Model`.
+    names: the name of each slot's main metric.
     step: steps done.
 
   Returns:
-    The best prompts so far.
+    The updated record.
   """
   groups = np.asarray(model.groups)
   values = np.array([m[name] for m, name in zip(metrics, names, strict=True)])
@@ -68,12 +68,12 @@ def update_best(best, trainable, metrics, model, names, step):
 
 
 def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
-  """Makes a bank of a prompt tree, with all that prediction needs.
+  """Makes a bank from a prompt tree, with everything that prediction needs.
 
   Args:
     setup: the loaded experiment.
     prompt: the prompt tree.
-    metrics: for each slot a dict of the metrics of these prompts; may be empty.
+    metrics: a dict for each slot, with the metrics of these prompts, or empty.
   """
   slots = tuple(
     {
@@ -96,9 +96,9 @@ def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
 
 
 def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
-  """Makes the bank of each group's best evaluation.
+  """Makes the bank with each group's prompts at its best evaluation.
 
-  Before the first evaluation it is `last`.
+  Returns `last` if a group has not been evaluated.
   """
   if not best["step"].all():
     return last
@@ -112,17 +112,17 @@ def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
 
 
 def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
-  """Writes the run's prompt files, or its backbone where everything trains.
+  """Writes the run's prompt files, or its backbone if everything trains.
 
   Args:
     model_dir: the run's folder.
     setup: the loaded experiment.
-    trainable: the trained tree.
+    trainable: the trainable parameters.
     best: see `init_best`.
-    names: for each slot the metric of `best`; None without evaluation.
-    metrics: for each slot the metrics of `trainable`; or nothing.
+    names: the name of each slot's main metric; None without evaluation.
+    metrics: the metrics of each slot for `trainable`, or empty.
   """
-  # Their parts may lie with several processes.
+  # Several processes may each hold a part of an array.
   trainable = jax.tree.map(partitioning.fetch, trainable)
   if jax.process_index() != 0:
     return
@@ -148,14 +148,14 @@ def check_model_dir(model_dir, settings):
 
   Args:
     model_dir: the run's folder.
-    settings: the experiment as JSON. A setting that only one of the two has
-      is not compared: earlier versions also wrote what follows from the
-      settings, such as the number of prompts in the bank. Nor is one that
-      changes no result; see `_FREE`.
+    settings: the experiment as JSON. Only settings that both sides have are
+      compared: earlier versions also wrote derived values, such as the number
+      of prompts in the bank. Settings that change no result are not compared
+      either; see `_FREE`.
 
   Raises:
-    ValueError: the folder holds something else; the message names the
-      settings that differ.
+    ValueError: the folder holds something else, or its experiment.json is
+      damaged; the message names the settings that differ.
   """
   path = model_dir / SETTINGS
   if path.exists():
@@ -179,7 +179,7 @@ def check_model_dir(model_dir, settings):
 
 
 def _differences(old, new, name=""):
-  """Yields the names of the settings that two experiments do not share."""
+  """Yields the names of the settings that differ between two experiments."""
   if isinstance(old, dict) and isinstance(new, dict):
     for key in sorted(old.keys() & new.keys()):
       inner = f"{name}.{key}" if name else key
@@ -192,7 +192,7 @@ def _differences(old, new, name=""):
 
 
 def write_settings(model_dir, settings, config_text):
-  """Writes experiment.json, in one move, and the launcher's configuration."""
+  """Writes experiment.json atomically, and the launcher's configuration."""
   if jax.process_index() != 0:
     return
   model_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The training step: pure, jitted over a mesh, blind to what is frozen."""
+"""The training step: a pure, jitted function on a mesh."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from mpt_jax.model.objective import Model
 
 @flax.struct.dataclass
 class TrainState:
-  """All that a step changes.
+  """Everything that a step changes.
 
   Attributes:
-    step: [] int32, steps done.
-    params: the trainable tree alone.
-    opt_state: optimizer state of the trainable tree alone.
+    step: [] int32, the number of steps done.
+    params: the trainable parameters only.
+    opt_state: optimizer state of the trainable parameters.
   """
 
   step: Any
@@ -27,26 +27,26 @@ class TrainState:
 
 
 def init_train_state(optimizer, params, mesh=None) -> TrainState:
-  """The state before the first step.
+  """Returns the state before the first step.
 
   Args:
-    optimizer: for the trainable tree.
-    params: the trainable tree.
-    mesh: where the state lies: arrays without a sharding are replicated over
-      it. None leaves everything on one device.
+    optimizer: the optimizer of the trainable parameters.
+    params: the trainable parameters.
+    mesh: the devices of the state; arrays without a sharding are replicated
+      over it. None leaves everything on one device.
   """
   # A step donates its state, and the caller may still hold these arrays.
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
   if mesh is None:
     return state
-  # Left to JAX, the step would be compiled again for the state that it returns,
-  # and a resumed run would run another program.
+  # Without explicit shardings, JAX would compile the step again for the state
+  # that it returns, and a resumed run would use a different program.
   return partitioning.put(state, state_shardings(state, mesh))
 
 
 def state_shardings(state, mesh):
-  """The sharding of each array; those on no mesh are replicated over `mesh`."""
+  """Returns each array's sharding; arrays on no mesh are replicated."""
 
   def sharding(x):
     if isinstance(x.sharding, jax.sharding.NamedSharding):
@@ -65,12 +65,13 @@ def make_train_step(
   """Builds the step.
 
   Args:
-    model: gives the loss.
-    optimizer: for the trainable tree.
+    model: the model with its loss.
+    optimizer: the optimizer of the trainable parameters.
     num_microbatches: parts of a batch whose gradients are accumulated before
-      the update; the rows of a batch must be a multiple of it. None: each row
-      is a part, as suits long rows: memory then does not grow with the batch.
-    shardings: `state_shardings`, which the state keeps; None leaves it to JAX.
+      the update; the rows of a batch must be a multiple of it. None makes each
+      row a part, for long rows: memory then does not grow with the batch.
+    shardings: the shardings of the returned state, from `state_shardings`; None
+      leaves them to JAX.
 
   Returns:
     A jitted function (state, frozen, batch, base_key) -> (state, metrics) that
@@ -89,8 +90,7 @@ def make_train_step(
         f"the batch's {rows} rows are not a multiple of"
         f" num_microbatches={num_parts}; set row_multiple accordingly"
       )
-    # Row i goes to part i % num_parts, so that each device keeps rows of its
-    # own.
+    # Row i goes to part i % num_parts, so each part has rows on every device.
     parts = jax.tree.map(
       lambda x: jnp.swapaxes(
         x.reshape(rows // num_parts, num_parts, *x.shape[1:]), 0, 1
@@ -112,7 +112,7 @@ def make_train_step(
 
   def train_step(state, frozen, batch, base_key):
     key = jax.random.fold_in(base_key, state.step) if use_dropout else None
-    # Weights of the whole batch, so that parts of it still sum to its means.
+    # Weights for the whole batch: the losses of its parts then sum to its mean.
     batch = {**batch, **model.mean_weights(batch)}
     num_parts = num_microbatches or batch["encoder_input_tokens"].shape[0]
     if num_parts == 1:
@@ -127,7 +127,7 @@ def make_train_step(
   return jax.jit(
     train_step,
     donate_argnums=0,
-    # Every process reads the metrics.
+    # Replicate the metrics, because every process reads them.
     out_shardings=shardings
     and (shardings, partitioning.replicated(shardings.step.mesh)),
   )

@@ -113,7 +113,7 @@ def test_processes_with_different_settings_are_refused(folder, changed):
   )
   for error in errors:
     assert "need the same settings, MODEL_DIR and T5" in error
-    assert "those of process 1 are not process 0's" in error
+    assert "those of process 1 differ from process 0's" in error
   assert not (folder / "mixed").exists()
 
 
