@@ -1,11 +1,12 @@
 """Declares the seqio tasks that ship with this library, and registers yours.
 
 The import name is `mpt_jax.tasks`. Nothing is downloaded before a task's data
-is used. Every dataset of `public.sources.SOURCES` gives two tasks: `NAME` has
-the text alone, so that the prompt has to say what is asked; `NAME_prefixed`
-puts the task prefix of pretraining before it. `benchmarks` has the datasets of
-the paper, from TensorFlow Datasets. `register_file_task` adds your own files,
-and `register_dataset` adds a dataset of TFDS.
+is used. Every dataset of `public.sources.SOURCES` gives two tasks. The inputs
+of `NAME` are the text alone, and the prompt has to tell the T5 the task.
+`NAME_prefixed` puts the task prefix of pretraining before the text.
+`benchmarks` declares the datasets of the paper, which come from TensorFlow
+Datasets (TFDS). `register_file_task` adds your own files, and
+`register_dataset` adds a dataset of TFDS.
 
 Importing seqio takes seconds. If it is imported already, importing this package
 registers the tasks; otherwise the first use of one of its names does.

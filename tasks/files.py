@@ -24,8 +24,8 @@ def register_file_task(
 ) -> seqio.Task:
   """Registers a task over files with one example per line or row.
 
-  The extension says the format: `.jsonl` (a JSON object per line), or `.csv` or
-  `.tsv` (with a header). The files are read when the task is first used.
+  The extension gives the format: `.jsonl` (a JSON object per line), or `.csv`
+  or `.tsv` (with a header). The files are read when the task is first used.
 
   Args:
     name: the task's name.
@@ -34,14 +34,14 @@ def register_file_task(
       "review: {text}".
     target: the field of the label, or a template of the target text, e.g.
       "{summary}".
-    label_names: for classification, the label words in class order; the
-      field may hold a word or its index. A mapping gives the word of each
-      value, {0: "bad", 1: "good"}; the field may then hold a value or a word.
-      None: any text may be a target.
+    label_names: for classification, the label words in class order. The field
+      may hold a word or its index. A mapping gives the word of each value, {0:
+      "bad", 1: "good"}; the field may then hold a value or a word. With None
+      any text may be a target.
     metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. The
       default is CLASSIFICATION_METRICS with label_names, exact_match without.
-    vocabulary: the default is that of the embedded model.
-    check: read all files now, not on first use.
+    vocabulary: by default the vocabulary of the embedded model.
+    check: read all files now rather than on first use.
 
   Returns:
     The registered seqio.Task.
@@ -103,10 +103,10 @@ def register_file_task(
 
 
 class _Labels:
-  """The label words of a task, and what the files may call them.
+  """The label words of a task, and the values that stand for them in files.
 
   Args:
-    label_names: as of `register_file_task`.
+    label_names: see `register_file_task`.
 
   Attributes:
     names: the words in class order, or None where any text is a target.
@@ -116,18 +116,18 @@ class _Labels:
     if isinstance(label_names, Mapping):
       self._words = {str(k): str(word) for k, word in label_names.items()}
       self.names = tuple(dict.fromkeys(self._words.values()))
-      # Where a value is both a key and a word, the mapping decides.
+      # If a value is both a key and a word, the mapping wins.
       self._known = {word: word for word in self.names} | self._words
     elif label_names is not None:
       self.names = tuple(str(word) for word in label_names)
       self._words = {str(i): word for i, word in enumerate(self.names)}
-      # Where a value is both an index and a word, it is the word.
+      # If a value is both an index and a word, the word wins.
       self._known = self._words | {word: word for word in self.names}
     else:
       self.names, self._words, self._known = None, {}, {}
 
   def find(self, text, value, where) -> str:
-    """The label word of an example.
+    """Returns the label word of an example.
 
     Args:
       text: the filled target template.
@@ -135,7 +135,7 @@ class _Labels:
       where: names file and line in the error.
 
     Raises:
-      ValueError: it is no label.
+      ValueError: the value is not a label.
     """
     for name in (text, value, value.lower()):
       if name in self._known:
@@ -148,7 +148,7 @@ class _Labels:
 
 
 def _rows(path, fields):
-  """Yields (file and line in words, row); all fields are in each row."""
+  """Yields ("FILE, line N", row) after checking that a row has all fields."""
   for line, row in _READERS[path.suffix](path):
     where = f"{path}, line {line}"
     for field in fields:
@@ -173,7 +173,7 @@ def _check_text(inputs, target, where):
     f"{inputs}{target}".encode()
   except UnicodeEncodeError as error:
     raise ValueError(
-      f"{where}: half of a surrogate pair, which is no text: {error}"
+      f"{where}: it holds half of a surrogate pair, which UTF-8 cannot encode: {error}"
     ) from error
 
 
@@ -196,7 +196,7 @@ def _read_jsonl(path):
           f"{path}, line {number}: not valid JSON: {error.msg} at column"
           f" {error.colno}"
         ) from error
-      except ValueError as error:  # A number of thousands of digits.
+      except ValueError as error:  # An integer of thousands of digits.
         raise ValueError(f"{path}, line {number}: {error}") from error
       if not isinstance(row, dict):
         raise ValueError(
@@ -233,7 +233,7 @@ def _read_table(path, delimiter):
 
 
 def _checked(path, lines):
-  """Passes lines on; names the file if its text is not UTF-8."""
+  """Yields the lines; an error names the file if it is not UTF-8."""
   try:
     yield from lines
   except UnicodeDecodeError as error:

@@ -1,9 +1,9 @@
-"""What a row of a dataset becomes: classes, a score, answers, references.
+"""Forms: how a row becomes a class, a score, answers or references.
 
-A form makes `text_tasks.Example`s from rows and says how texts are compared:
-by rank classification where it has `label_names`, by generation otherwise.
-Its `metric_fns` are what such tasks are judged by, unless a dataset has others,
-and `metric` is the value among them that counts.
+A form makes `text_tasks.Example`s from rows. Tasks are evaluated by rank
+classification if their form has `label_names`, and by generation otherwise.
+`metric_fns` are the form's metrics, unless a dataset has others, and `metric`
+is the name of the main one.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class AnswersPostprocessor:
   """Turns a target into all texts that are right; strips a prediction.
 
   Attributes:
-    feature: of the example, which holds the texts.
+    feature: name of the example's feature that holds the texts.
   """
 
   feature: str
@@ -48,10 +48,9 @@ class Labels:
 
   Attributes:
     classes: the names of the dataset's classes, in its order.
-    field: holds the class id, or the class's name.
-    grouped: the row has a field `group`, which metrics need: (group, class)
-      is what they get.
-    digits: the label words are "0", "1", ... and not the names.
+    field: the field with the class id or the class's name.
+    grouped: the row has a field `group`, and the metrics get (group, class).
+    digits: the label words are "0", "1", ... instead of the names.
   """
 
   classes: tuple[str, ...]
@@ -63,7 +62,7 @@ class Labels:
 
   @property
   def fields(self) -> tuple[str, ...]:
-    """Fields of a row that are read."""
+    """The fields of a row that the form reads."""
     return (self.field, *(["group"] if self.grouped else []))
 
   @property
@@ -84,7 +83,7 @@ class Labels:
     """Makes an example of each row.
 
     Raises:
-      ValueError: a row has no label (-1), or another that is no class.
+      ValueError: a row has no label (-1), or a label that is not a class.
     """
     del train
     words = dict(enumerate(self.label_names))
@@ -106,10 +105,10 @@ class Labels:
 class Score:
   """Regression as text, T5's way: a score in 0..5 to the nearest 0.2.
 
-  Targets are rounded in evaluation too, as T5 and the papers after it did.
+  Targets are rounded in evaluation too, as T5 and later papers do.
 
   Attributes:
-    field: holds the score.
+    field: the field with the score.
   """
 
   field: str = "label"
@@ -133,7 +132,7 @@ class Score:
     del train
     made = []
     for row in rows:
-      # In float32, so that halfway scores are rounded as T5 rounded them.
+      # Round in float32, because T5 did; it decides halfway scores.
       score = np.float32(row[self.field])
       if not 0 <= score <= 5:
         raise ValueError(
@@ -147,11 +146,11 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-  """Question answering: the target is an answer, all answers are right.
+  """Question answering: the target is one answer, and any answer is right.
 
   Attributes:
-    field: holds the answers.
-    each: every answer gives a training example, not the first alone.
+    field: the field with the answers.
+    each: every answer gives a training example, not only the first one.
   """
 
   field: str = "answers"
@@ -170,8 +169,8 @@ class Answers:
   ) -> list[Example]:
     """Makes examples of the rows.
 
-    An empty answer is never a training target: a question with no other
-    answer is left out of training, and is kept in evaluation.
+    An empty answer is never a training target. A question with no other answer
+    is left out of training and kept in evaluation.
 
     Raises:
       ValueError: a row has no answers at all.
@@ -195,13 +194,14 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class References:
-  """Generation: rows of one input are one example with several references.
+  """Generation: rows with the same input are one example with several
+  references.
 
   In training every row is an example.
 
   Attributes:
     target: the field of the row's text.
-    field: holds the row's references, if there are more than the target.
+    field: the field with the row's references, if it has several.
   """
 
   target: str = "target"

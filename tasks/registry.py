@@ -1,4 +1,4 @@
-"""Registers all tasks when it is imported; `tasks` has its names."""
+"""Registers all tasks on import; `mpt_jax.tasks` exports its names."""
 
 import functools
 

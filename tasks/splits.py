@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 NUM_VALIDATION_EXAMPLES = 1000
 DIVISIONS = ("halve", "carve", "own")
-# One division of each dataset, for all runs and machines.
+# Fixed, so every run and machine divides a dataset in the same way.
 SEED = 0
 
 
@@ -25,10 +25,10 @@ class Splits:
     division: "halve": validation and test are the halves of the dataset's
       `test`; "carve": validation is 1,000 rows of the dataset's `train`;
       "own": all three are the dataset's own.
-    train: the dataset's own split that train comes from.
-    test: its split that test comes from, which must have labels. By default
-      its test with "own", else its validation.
-    validation: its split that validation is, with "own".
+    train: the dataset's own split that becomes train.
+    test: its split that becomes test and must have labels. The default is its
+      test with "own", otherwise its validation.
+    validation: its split that becomes validation, with "own".
     others: {split: the dataset's own split}, further test splits.
   """
 
@@ -57,13 +57,13 @@ class Splits:
     read: Callable[[str], Sequence],
     key: Callable[..., str],
   ) -> dict[str, list]:
-    """Reads a split, and the one that is cut from the same rows.
+    """Reads a split, and the split that is cut from the same rows.
 
     Args:
       split: one of `names`.
       read: returns the rows of one of the dataset's own splits.
-      key: the text of a row by which it is drawn. Rows of one key stay
-        together.
+      key: returns the text of a row that decides the draw. Rows with the same
+        key stay together.
 
     Returns:
       {split: rows} with `split` among the keys.
@@ -74,7 +74,7 @@ class Splits:
       return dict(zip(("validation", "test"), parts, strict=True))
     if self.division == "carve" and split in ("train", "validation"):
       rows = read(self.train)
-      # A tenth where there are not enough, as in a cut-down copy.
+      # Take a tenth if there are too few rows, as in a reduced copy.
       size = min(NUM_VALIDATION_EXAMPLES, -(-len(rows) // 10))
       parts = divide(rows, size, key)
       return dict(zip(("validation", "train"), parts, strict=True))
@@ -95,12 +95,12 @@ OWN = Splits("own")
 def divide(
   rows: Sequence, size: int, key: Callable[..., str], seed: int = SEED
 ) -> tuple[list, list]:
-  """Draws about `size` rows; returns them, and the rest.
+  """Draws about `size` rows; returns them and the rest.
 
-  Which rows are drawn depends on the seed and their keys alone: not on their
-  order, the library's version or the machine. Rows of one key stay together,
-  so the first part may have a few rows more than `size`. Both parts are in
-  the order of the draw.
+  The draw depends on the seed and the keys alone, not on the order of the rows,
+  the library's version or the machine. Rows with the same key stay together, so
+  the first part may have a few more rows than `size`. Both parts are in the
+  order of the draw.
   """
   groups = {}
   for row in rows:

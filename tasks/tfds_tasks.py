@@ -1,8 +1,7 @@
 """Tasks over TensorFlow Datasets: how a dataset is declared and registered.
 
-Nothing of TFDS is touched before a task's examples are asked for. TFDS keeps
-its data in `$TFDS_DATA_DIR` (`~/tensorflow_datasets`), and downloads what is
-not there.
+TFDS is not used before a task's examples are read. It keeps its data in
+`$TFDS_DATA_DIR` (`~/tensorflow_datasets`) and downloads missing datasets.
 """
 
 import dataclasses
@@ -24,26 +23,27 @@ class Dataset:
   """A dataset as text to text.
 
   Attributes:
-    tfds_name: "name/config:version" as `tfds.load` takes it, or None where
-      there are only `files`.
+    tfds_name: "name/config:version" as `tfds.load` takes it, or None if there
+      are only `files`.
     template: the input text, with a row's fields in braces.
-    form: what the target is.
-    splits: how train, validation and test are had.
-    metric_fns: names in `metrics.METRICS`, or functions; the dataset's
-      official ones. None: the form's.
-    metric: the name of the value that counts, for the paper's datasets that
-      which it reports. None: the form's, or with other `metric_fns` the first
-      value of the first.
-    digits: label words are "0", "1", ... as in the paper's line of work,
-      rather than the names of the classes.
+    form: how the target is made; see `forms`.
+    splits: how train, validation and test are made.
+    metric_fns: the dataset's official metrics: names in `metrics.METRICS`, or
+      functions. None takes the form's.
+    metric: the name of the main value; for the paper's datasets, the metric
+      that the paper reports. None takes the form's or, with other `metric_fns`,
+      the first value of the first one.
+    digits: the label words are "0", "1", ..., as in the papers that MPT
+      compares with, instead of the names of the classes.
     t5_template: T5 1.0's input text, for a second task `NAME_prefixed` with
       the names of the classes as label words.
-    prepare: makes the row that template and form read; called once per row.
-    key_fields: fields that tell rows apart when a split is divided, those
-      that the template names by default. Rows that are equal in them stay in
-      one split.
-    columns: features to read, where a dataset has large ones besides.
-    files: the user's own files, read instead of TFDS where their folder is.
+    prepare: makes the row that the template and the form read; called once per
+      row.
+    key_fields: fields that identify a row when a split is divided, by default
+      the template's. Rows that are equal in them stay in one split.
+    columns: the features to read, if a dataset has other, large ones.
+    files: the user's own files, which are read instead of TFDS if their folder
+      exists.
   """
 
   tfds_name: str | None
@@ -63,7 +63,8 @@ class Dataset:
     """Reads and prepares one of the dataset's own splits.
 
     Raises:
-      DataUnavailableError: TFDS has it neither on disk nor can it fetch it.
+      DataUnavailableError: TFDS does not have the split on disk and cannot
+        fetch it.
       FileNotFoundError: one of the user's files is missing.
       ValueError: the rows lack a field that the template or the form reads.
     """
@@ -86,7 +87,7 @@ class Dataset:
     return made
 
   def row_key(self) -> Callable[[Mapping], str]:
-    """Returns the function from a row to the text that it is drawn by."""
+    """Returns the function that gives a row's key for `splits.divide`."""
     names = self.key_fields or text_tasks.check_template(self.template)
     names = sorted(set(names))
     return lambda row: "\0".join(str(row[name]) for name in names)
@@ -104,10 +105,10 @@ def read_tfds(
     tfds_name: "name/config:version".
     split: the dataset's own split.
     columns: features to read; None for all.
-    files: what the user could provide instead, for the error.
+    files: the files that the user could provide instead, for the error.
 
   Raises:
-    DataUnavailableError: it is neither on disk nor can it be fetched.
+    DataUnavailableError: the dataset is not on disk and cannot be fetched.
   """
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import download
@@ -146,7 +147,7 @@ def _loader(name, dataset, template, form):
   spare = {}
 
   def load(split):
-    # Two splits may be cut from one reading: the other waits for its turn.
+    # Two splits may be cut from the same rows: keep the other for later.
     if split not in spare:
       try:
         parts = dataset.splits.read(split, dataset.rows, dataset.row_key())
@@ -166,14 +167,15 @@ def register_dataset(
 
   Args:
     name: the task's name.
-    dataset: where the rows are and what becomes of them.
-    vocabulary: default: the embedded model's.
+    dataset: where the rows are and how they become examples.
+    vocabulary: by default the embedded model's.
 
   Returns:
     The task NAME.
 
   Raises:
-    ValueError: as `text_tasks.register_text_task`, or a malformed template.
+    ValueError: see `text_tasks.register_text_task`; or the template is
+      malformed.
   """
   variants = [(name, dataset.template, dataset.form)]
   if dataset.digits and isinstance(dataset.form, forms.Labels):

@@ -1,7 +1,7 @@
-"""Datasets in files that the user has, where TFDS has none or cannot fetch it.
+"""Datasets in the user's files, for those that TFDS lacks or cannot fetch.
 
-They lie in `$MPT_DATA_DIR`, or in `mpt_jax` below `$XDG_DATA_HOME`
-(`~/.local/share` where that is not set), in a folder for each dataset.
+Each dataset has a folder in `$MPT_DATA_DIR`, or in `mpt_jax` below
+`$XDG_DATA_HOME` (`~/.local/share` if that is not set).
 """
 
 import csv
@@ -27,9 +27,9 @@ class UserFiles:
   """A dataset's files.
 
   Attributes:
-    folder: of the dataset, below `data_dir()`.
+    folder: the dataset's folder, below `data_dir()`.
     names: {the dataset's own split: file name}.
-    origin: where the files are to be had.
+    origin: where to get the files.
     read_rows: yields the rows of an open text file.
   """
 
@@ -43,7 +43,7 @@ class UserFiles:
     return data_dir() / self.folder
 
   def where(self) -> str:
-    """Tells which files go where, and where they come from."""
+    """Says which files go where, and where they come from."""
     return (
       f"put {', '.join(self.names.values())} (from {self.origin}) into"
       f" {self.path}, or set MPT_DATA_DIR to the folder that has"
@@ -54,9 +54,9 @@ class UserFiles:
     """Reads a split.
 
     Raises:
-      FileNotFoundError: the file is missing; the message says what to put
+      FileNotFoundError: the file is missing; the message says which file goes
         where.
-      ValueError: the file is not of the format.
+      ValueError: the file has another format.
     """
     if split not in self.names:
       raise ValueError(
@@ -106,7 +106,7 @@ def read_mrqa(lines: Iterable[str]) -> Iterable[dict]:
       if not isinstance(answers, list) or any(
         not isinstance(answer, str) for answer in answers
       ):
-        raise ValueError(f"line {number}: the answers are no list of texts")
+        raise ValueError(f"line {number}: the answers are not a list of texts")
       yield {
         "context": passage["context"].strip(),
         "question": row["question"].strip(),

@@ -1,4 +1,4 @@
-"""All datasets of the paper by task name, and by the benchmark they are in."""
+"""All datasets of the paper, by task name and by benchmark."""
 
 from collections.abc import Mapping
 

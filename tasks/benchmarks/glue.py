@@ -1,8 +1,8 @@
 """GLUE (Wang et al., 2018), eight tasks, through TFDS.
 
-Its public test splits have no labels (-1): they are never read. Inputs are
-those of the prompt tuning papers that MPT compares with; `NAME_prefixed` has
-T5 1.0's inputs and label words.
+Its public test splits have no labels (-1) and are never read. The inputs are
+those of the prompt tuning papers that MPT compares with. `NAME_prefixed` has T5
+1.0's inputs and label words.
 """
 
 from mpt_jax.tasks.forms import Labels, Score
@@ -53,7 +53,8 @@ DATASETS = {
     HALVE,
     t5_template="stsb " + _SENTENCES,
   ),
-  # `test` is the matched validation split, `test_mismatched` the other.
+  # `test` is the matched validation split, `test_mismatched` the mismatched
+  # one.
   "glue_mnli": Dataset(
     "glue/mnli:2.*.*",
     "premise: {premise} hypothesis: {hypothesis}",

@@ -1,8 +1,8 @@
 """SQuAD (Rajpurkar et al., 2016) and four of MRQA (Fisch et al., 2019).
 
-The answer is generated; any of a question's answers is right, the first one
-is the training target. Punctuation stays as it is: T5 1.0 set spaces around
-it, which no prompt of a user's question would have.
+The model generates the answer. Any of a question's answers is right, and the
+first one is the training target. Punctuation stays as it is. T5 1.0 put spaces
+around it, but a user's question would have none.
 """
 
 from mpt_jax.tasks import user_files
@@ -18,7 +18,7 @@ def prepare_squad(row: dict) -> dict:
 
 
 def _mrqa(config, file_name):
-  """One of MRQA's datasets; the token lists beside the texts are not read."""
+  """Declares a dataset of MRQA, without the token lists beside the texts."""
   return Dataset(
     f"mrqa/{config}:1.*.*",
     _TEMPLATE,

@@ -2,8 +2,8 @@
 
 `e2e_nlg` (the cleaned texts of Dušek et al., 2019) and `web_nlg` (the English
 part of WebNLG 2020) are GEM's (Gehrmann et al., 2021), through TFDS;
-`e2e_nlg_2017` is the first E2E (Novikova et al., 2017), in files that TFDS
-does not have. Which of them the paper used is not known.
+`e2e_nlg_2017` is the first E2E (Novikova et al., 2017), which TFDS does not
+have; it is read from files. It is not known which of them the paper used.
 """
 
 from mpt_jax.tasks import user_files

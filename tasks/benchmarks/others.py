@@ -1,8 +1,8 @@
 """WinoGrande, Yelp polarity, SciTail and PAWS-Wiki, through TFDS.
 
-All four are classification. WinoGrande's two options stand in the input and
-the target says which fills the gap. SciTail and PAWS-Wiki have labelled test
-splits, Yelp has one and no validation split.
+All four are classification. WinoGrande's two options are in the input, and the
+target says which one fills the gap. SciTail, PAWS-Wiki and Yelp have labelled
+test splits; Yelp has no validation split.
 """
 
 from mpt_jax.tasks import user_files

@@ -1,9 +1,9 @@
 """SuperGLUE (Wang et al., 2019), seven tasks, through TFDS.
 
-Its public test splits have no labels (-1): they are never read. MultiRC and
-COPA are classification: an answer option of MultiRC is right or wrong, COPA's
-two choices stand in the input and the target says which. ReCoRD generates the
-entity.
+Its public test splits have no labels (-1) and are never read. MultiRC and COPA
+are classification. An answer option of MultiRC is right or wrong. COPA's two
+choices are in the input, and the target says which one is right. For ReCoRD the
+model generates the entity.
 """
 
 import functools
@@ -18,7 +18,7 @@ _FALSE_TRUE = ("False", "True")
 
 
 def prepare_multirc(row: dict) -> dict:
-  """Removes HTML marks, and names the group: the question of the paragraph."""
+  """Removes HTML tags and adds `group`, the question of the paragraph."""
   clean = lambda text: re.sub(r"</?b>", "", text.replace("<br>", " "))
   texts = {k: clean(row[k]) for k in ("paragraph", "question", "answer")}
   group = f"{row['idx']['paragraph']}-{row['idx']['question']}"
@@ -36,8 +36,8 @@ def prepare_record(row: dict) -> dict:
 def prepare_wsc(row: dict) -> dict:
   """Marks the noun and the pronoun: "* Bob * said that # he # was late".
 
-  A span is not marked where the text does not have it at its word: some of
-  the dataset's indices are wrong.
+  Some of the dataset's indices are wrong: if the text does not have a span at
+  its word index, the span is not marked.
   """
   text = row["text"]
   words = [match.start() for match in re.finditer(r"\S+", text)]
@@ -50,8 +50,8 @@ def prepare_wsc(row: dict) -> dict:
         (start, -length, f"{mark} "),
         (start + length, length, f" {mark}"),
       ]
-  # From the end, so that the places before stay where they are; of two marks at
-  # one place that of the longer span is put outside.
+  # Insert from the end, because an insertion moves all later positions. If two
+  # marks have the same position, the mark of the longer span goes outside.
   for place, _, mark in sorted(marks, reverse=True):
     text = text[:place] + mark + text[place:]
   return {**row, "text": text}
@@ -86,7 +86,8 @@ DATASETS = {
     t5_template="copa choice1: {choice1} choice2: {choice2}"
     " premise: {premise} question: {question}",
   ),
-  # Small by its 5,100 questions; a question's options stay in one split.
+  # The dataset counts as small, because it has 5,100 questions. The options of
+  # a question stay in one split.
   "super_glue_multirc": Dataset(
     "super_glue/multirc:1.*.*",
     "question: {question} answer: {answer} paragraph: {paragraph}",
@@ -116,7 +117,7 @@ DATASETS = {
     t5_template="wic sentence1: {sentence1} sentence2: {sentence2}"
     " word: {word}",
   ),
-  # T5 1.0 was pretrained to name the noun instead, so there is no such form.
+  # There is no prefixed form, because T5 1.0 was pretrained to name the noun.
   "super_glue_wsc": Dataset(
     "super_glue/wsc.fixed:1.*.*",
     "text: {text}",

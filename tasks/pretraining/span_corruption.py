@@ -28,7 +28,7 @@ def noise_mask(length, noise_density, mean_span_length, seeds):
     seeds: two stateless seeds.
 
   Returns:
-    [length] bool. It starts with a run that stays.
+    [length] bool. The mask starts with a run that is kept.
   """
   num_noise = tf.cast(
     tf.round(tf.cast(length, tf.float32) * noise_density), tf.int32
@@ -47,7 +47,7 @@ def noise_mask(length, noise_density, mean_span_length, seeds):
 
 
 def replace_spans(tokens, mask, first_sentinel):
-  """Replaces each run of the mask by one sentinel, falling from the first."""
+  """Replaces each run of the mask by one sentinel, with falling ids."""
   before = tf.concat([[False], mask[:-1]], 0)
   starts = mask & ~before
   sentinel = first_sentinel + 1 - tf.cumsum(tf.cast(starts, tokens.dtype))
@@ -60,12 +60,12 @@ def span_corruption(
 ):
   """Turns tokenised `targets` into `inputs` with sentinels and their spans.
 
-  For tokens `a b c d e` of which `b c` are drawn, the inputs are `a <X> d e`
-  and the targets `<X> b c` (as in T5's code, without a closing sentinel).
+  If `b c` are drawn from the tokens `a b c d e`, the inputs are `a <X> d e` and
+  the targets `<X> b c` (as in T5's code, without a closing sentinel).
 
   Args:
-    dataset: of {"targets": [n] int, n >= 2}.
-    output_features: for the vocabulary, whose highest ids are the sentinels.
+    dataset: a dataset of {"targets": [n] int, n >= 2}.
+    output_features: give the vocabulary, whose highest ids are the sentinels.
     noise_density: share of tokens to replace.
     mean_span_length: mean length of a replaced span.
 

@@ -1,4 +1,4 @@
-"""The pretraining data of the embedded model, in the manner of T5 1.0.
+"""The pretraining data of the embedded model, made like T5 1.0's.
 
 Span corruption over plain text, mixed with many supervised tasks. Both are
 made once, from a seed, into JSONL files in the cache; the seqio tasks read
@@ -24,12 +24,12 @@ from mpt_jax.tasks.pretraining import (
   sources as pretraining_sources,
 )
 
-# Goes up with every change of the examples, so that no old file is read.
+# Cache version: raise it with every change of the examples.
 RECIPE = 3
 NUM_EXAMPLES = 600_000
 NUM_VALIDATION_EXAMPLES = 4000
 # A raw piece of 70 tokens becomes 63 input tokens and an end of sequence:
-# .85 * 70 that stay, and a sentinel for each of .15 * 70 / 3 spans.
+# .85 * 70 are kept, and each of .15 * 70 / 3 spans gives a sentinel.
 CHUNK_TOKENS = 70
 
 
@@ -55,7 +55,7 @@ def load_processor(model: str | os.PathLike | None = None):
 def arbitrary_words(processor) -> tuple[list[str], list[str]]:
   """Returns frequent words (for labels) and rarer ones (for tags).
 
-  Each is one whole piece of the vocabulary, so ids tell how frequent it is.
+  Each is one whole piece of the vocabulary, and ids fall with its frequency.
   """
   words = [
     processor.id_to_piece(i)[1:]
@@ -79,9 +79,9 @@ def write_supervised(
   """Writes supervised examples as lines of {"inputs": ..., "targets": ...}.
 
   Args:
-    path: default `supervised_path(split)`.
+    path: the file to write; by default `supervised_path(split)`.
     num_examples: lines to write.
-    seed: another seed gives other examples of the same tasks and tags.
+    seed: seed of the examples; the tasks and tags are the same for all seeds.
     split: "train", or "validation" for examples whose texts come from the
       source tasks' validation rows.
   """
@@ -95,7 +95,7 @@ def write_supervised(
     maker.weights = [source.weight for source in maker.sources]
     for source in maker.sources:
       maker.restrict(source)
-  # Some articles have no headline to ask for.
+  # Some articles have no headline.
   examples = (pair for pair in maker.examples(seed) if pair[1].strip())
   examples = itertools.islice(examples, num_examples)
   return _write_lines(
@@ -107,8 +107,8 @@ def write_supervised(
 def write_texts(path: str | os.PathLike | None = None) -> pathlib.Path:
   """Writes the corpus as lines of {"text": ...}, CHUNK_TOKENS tokens each.
 
-  Texts follow each other without a break, as T5's did, so that nearly no
-  line is short; a line begins and ends at a word.
+  Texts follow each other without a break, as in T5, and so almost all lines are
+  full. A line begins and ends at a word.
   """
   if not corpus.corpus_path().exists():
     corpus.write_corpus()
@@ -146,7 +146,7 @@ def _write_lines(path, rows):
 
 
 def _load_supervised(split):
-  """Returns the supervised examples, making the file where it is missing."""
+  """Returns the supervised examples; makes the file if it is missing."""
   path = supervised_path(split)
   if not path.exists():
     count = NUM_EXAMPLES if split == "train" else NUM_VALIDATION_EXAMPLES

@@ -11,8 +11,8 @@ from mpt_jax.tasks.public import packages
 def fetch_descriptions() -> list[dict]:
   """Returns one row per binary package of the configured Debian release.
 
-  apt's lists are read into a temporary folder, so this needs no root and does
-  not change the system's lists. The result is kept in the cache: Debian's index
+  apt reads its lists into a temporary folder. This needs no root and does not
+  change the system's lists. The result is kept in the cache: Debian's index
   changes with its point releases and cannot be pinned.
 
   Returns:
@@ -41,7 +41,7 @@ def _read_index(folder, cache):
     f"Dir::State::Lists={folder}/lists",
     "-o",
     f"Dir::Cache={folder}/cache",
-    # Without this, apt run by root drops to a user who cannot write here.
+    # Otherwise apt, if run by root, switches to a user who cannot write here.
     "-o",
     "APT::Sandbox::User=root",
   ]

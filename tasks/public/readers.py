@@ -1,8 +1,7 @@
 """Reads the datasets that ship inside public packages, row by row.
 
-A reader returns all rows of one dataset as plain dicts of str: the fields of
-its template and `label`, a word; `split` where the dataset has official test
-rows.
+A reader returns all rows of one dataset as dicts of str: the fields of its
+template, `label` (a word) and, if the dataset has official test rows, `split`.
 """
 
 import bz2
@@ -167,7 +166,7 @@ def read_boolq() -> list[dict]:
 
 
 def read_debian_section() -> list[dict]:
-  """One row per source package: its binary packages repeat each other."""
+  """One row per source package, because its binary packages are alike."""
   rows = {}
   for row in debian.fetch_descriptions():
     if row["section"] in DEBIAN_SECTIONS and row["source"] not in rows:

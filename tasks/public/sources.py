@@ -24,10 +24,10 @@ class Source:
     reader: returns all rows.
     label_names: the label words, in class order.
     template: the text of an example, with the row's fields in braces.
-    prefix: T5 1.0's way of naming the task, put before the template in the
-      `_prefixed` task.
+    prefix: T5 1.0's name of the task, which the `_prefixed` task puts before
+      the template.
     packages: names in `packages.PACKAGES` that the reader needs.
-    held_out: a target: its texts and labels never enter pretraining.
+    held_out: True for a target, whose texts and labels never enter pretraining.
   """
 
   reader: Callable[[], list[dict]]
@@ -162,7 +162,7 @@ def split_rows(rows: list[dict]) -> dict[str, list[dict]]:
     )
     if text.strip():
       key = text.lower()
-      # A text that the official test set holds is never a training text.
+      # A text of the official test set is never used for training.
       if key not in unique or row.get("split") == "test":
         unique[key] = row
   ordered = [unique[key] for key in sorted(unique, key=readers.stable_hash)]
