@@ -31,7 +31,7 @@ def lexical_makers() -> list:
     *spelling_makers(spellings),
     *word_makers(synsets),
     *order_makers(paragraphs, sentences),
-    *summary_makers(corpus.read_news_articles(), descriptions),
+    *summary_makers(readers.read_news_articles(), descriptions),
     # Last, so that files made from a seed stay the same.
     pick_maker(sentences),
   ]
