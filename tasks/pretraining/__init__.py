@@ -1,1 +1,1 @@
-"""Declares the tasks on which the default T5 was pretrained."""
+"""Two recipes of pretraining: seqio tasks, and packed shards (`packed`)."""

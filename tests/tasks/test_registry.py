@@ -18,7 +18,11 @@ def test_every_dataset_has_a_plain_and_a_prefixed_task():
   held_out = [n for n, s in sources.SOURCES.items() if s.held_out]
   assert sorted(held_out) == [
     "bbc_topic",
+    "debian_role",
+    "election_tweets",
+    "medical_field",
     "spam",
+    "summary_match",
     "vader_amazon",
     "vader_nyt",
     "vader_tweets",

@@ -110,7 +110,7 @@ def test_validation_may_lack_classes_and_keeps_the_tags(maker):
   assert kept == [tag for tag in before if {"class0", "class3"} & {*tag.labels}]
 
 
-def test_held_out_tasks_are_not_read(monkeypatch):
+def test_held_out_tasks_are_not_read():
   asked = []
 
   def load(name):
@@ -119,8 +119,7 @@ def test_held_out_tasks_are_not_read(monkeypatch):
     row = {"text": "a b", "question": "q", "context": "c", "label": label}
     return {"validation": [row]}
 
-  monkeypatch.setattr(sources, "load_splits", load)
-  made = pretraining_sources.load_sources("validation")
+  made = pretraining_sources.load_sources("validation", load_splits=load)
   assert not any(sources.SOURCES[name].held_out for name in asked)
   assert {source.name for source in made} == set(asked)
 

@@ -1,0 +1,1 @@
+"""Makes tasks from dictionaries and running text, with their answers."""

@@ -1,0 +1,1 @@
+"""Pretraining from packed shards, without TensorFlow and seqio."""
