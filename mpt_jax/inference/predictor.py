@@ -162,7 +162,7 @@ class Predictor:
     )
 
   def fingerprint(self) -> dict:
-    """Returns JSON values that identify the prompts, the T5 and the settings."""
+    """Returns JSON values that identify the prompts, T5 and settings."""
     digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
