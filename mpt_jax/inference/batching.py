@@ -1,7 +1,8 @@
-"""How examples share batches: which ones, in what shape, in how much memory.
+"""Divides examples into batches of few shapes, within a bound on memory.
 
-A batch has one example in each row. Rows of like length share a batch, and few
-shapes are used, because each of them is compiled. On the host, without JAX.
+A batch has one example in each row. Rows of similar length share a batch. There
+are few shapes, because each of them is compiled. Everything here runs on the
+host, without JAX.
 
 Axis letters: B rows, L row_length, T target_length, D emb_dim, V vocab_size,
 H num_heads, K head_dim.
@@ -13,18 +14,18 @@ import dataclasses
 import numpy as np
 
 MAX_ROW_LENGTHS = 10
-# Positions that the encoder gets at once where it gets examples joined, unless
-# one example has more.
+# Most positions of a joined row of the encoder, unless one example is longer.
 LONG_ROW = 8192
-# A shorter decoder row takes less time: each candidate sees itself alone, but
-# the attention computes the whole row. The candidates of one example that do
-# not fit are scored in several calls.
+# Most positions of a decoder row with several candidates. A shorter row takes
+# less time, because the attention computes the whole row although a candidate
+# only attends to itself. If the candidates of an example do not fit, they are
+# scored in several calls.
 LONG_TARGETS = 128
-# Bytes that one call may take for its activations on one device, unless the
-# parameters take more themselves.
+# Most bytes for the activations of one call on one device. If the parameters
+# take more than this, the activations may take as much as they do.
 MAX_BYTES = 2**30
-# What compiling another shape costs, in positions times parameters: some
-# seconds of a CPU.
+# The cost of compiling another shape, in positions times parameters. It amounts
+# to some seconds on a CPU.
 COMPILING = 1e11
 
 
@@ -33,12 +34,11 @@ class Batch:
   """The examples of a batch and its shape.
 
   Attributes:
-    members: indices of the examples, one for each of the first rows.
-    num_rows: B, rows of padding included.
-    row_length: L, encoder positions of a row, the prompt included.
-    joined: rows and positions of the arrays into which `join_rows` puts the
-      examples for the encoder, without padding between them; None if the
-      encoder gets plain rows.
+    members: indices of the examples of the first rows, one for each row.
+    num_rows: B, including rows of padding.
+    row_length: L, encoder positions of a row, prompt included.
+    joined: (rows, positions) of the encoder's arrays after `join_rows`, which
+      removes the padding between examples; None if the encoder gets plain rows.
     by_segments: whether the encoder attends example by example, which suits
       long rows on a CPU.
   """
@@ -52,10 +52,10 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """The one bound on memory: how many rows fit into a call.
+  """The bound on memory: computes how many rows fit into a call.
 
-  What is counted is what grows with the rows. The estimates are upper bounds
-  for attention over whole rows.
+  It counts the memory that grows with the number of rows. The estimates are
+  upper bounds for attention over whole rows.
 
   Attributes:
     config: the `T5Config`.
@@ -66,18 +66,18 @@ class Memory:
   max_bytes: int = MAX_BYTES
 
   def ranking_rows(self, row_length: int, target_length: int) -> int:
-    """Rows of L encoder and T decoder positions that can be ranked at once."""
+    """Returns how many rows of L and T positions can be ranked at once."""
     c = self.config
     keys_values = 2 * c.num_heads * c.head_dim * self._width
     scores = 8 * c.num_heads * (row_length + target_length)
-    # The logits, and as much again for what is made of them.
+    # The logits, and as much again for the log-probabilities.
     decoder = target_length * (8 * c.vocab_size + scores + self._layer)
     return self._rows(row_length, decoder + 2 * row_length * keys_values)
 
   def generating_rows(
     self, row_length: int, target_length: int, num_beams: int = 1
   ) -> int:
-    """Rows of L positions that can generate T tokens at once."""
+    """Returns how many rows of L positions can generate T tokens at once."""
     c = self.config
     keys_values = 2 * c.num_heads * c.head_dim * self._width
     # A loop may hold its state twice.
@@ -89,18 +89,18 @@ class Memory:
 
   @property
   def _width(self):
-    """Bytes of a number."""
+    """Bytes of one number."""
     return 2 if self.config.dtype == "bfloat16" else 4
 
   @property
   def _layer(self):
-    """Bytes of a position within a layer."""
+    """Bytes of one position within a layer."""
     c = self.config
     features = 6 * c.emb_dim + 2 * c.mlp_dim + 4 * c.num_heads * c.head_dim
     return features * self._width
 
   def _rows(self, row_length, decoder):
-    # Rows may be packed, and are then twice as long.
+    # Packed rows are twice as long; see `packed_batches`.
     attention = 16 * self.config.num_heads * row_length
     encoder = row_length * (self._layer + attention)
     states = row_length * self.config.emb_dim * self._width
@@ -110,25 +110,25 @@ class Memory:
 def plain_batches(
   sizes, row_lengths, fitting, worth=0.0, row_multiple=1
 ) -> list[Batch]:
-  """Batches of plain rows, examples of like length together.
+  """Makes batches of plain rows of similar length.
 
   Args:
-    sizes: for each example its encoder positions, the prompt included.
-    row_lengths: the lengths that rows may have, see `row_lengths`.
-    fitting: row length -> rows that a batch may have.
+    sizes: encoder positions of each example, prompt included.
+    row_lengths: the allowed lengths of rows, see `row_lengths`.
+    fitting: function from a row length to the largest number of rows.
     worth: see `choose_lengths`.
     row_multiple: B is a multiple of this.
 
   Returns:
-    Batches that together have each example once, the longest first. They
-    depend on the arguments alone, so equal calls are computed alike.
+    Batches that together hold each example once, the longest first. They depend
+    only on the arguments, so equal calls give equal results.
   """
   rest, batches = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
   while rest:
     row_length = min(n for n in lengths if n >= sizes[rest[0]])
     most = fitting(row_length)
-    # Batches of about as many rows: a small last one costs as much time.
+    # Balance the rows of batches: a small last one would take as much time.
     count = -(-len(rest) // -(-len(rest) // most))
     num_rows = min(most, next_count(count))
     num_rows = -(-num_rows // row_multiple) * row_multiple
@@ -138,13 +138,13 @@ def plain_batches(
 
 
 def packed_batches(sizes, row_lengths, fitting) -> list[Batch]:
-  """Batches of one shape, their short examples packed for the encoder.
+  """Makes batches of one shape whose short examples are packed for the encoder.
 
-  Each batch has short and long examples, which fill rows of the length of two
-  well.
+  Each batch mixes short and long examples. They fill rows of twice the longest
+  length well.
 
   Args:
-    sizes, row_lengths, fitting: as for `plain_batches`.
+    sizes, row_lengths, fitting: see `plain_batches`.
   """
   order = _longest_first(sizes)
   (row_length,) = choose_lengths(sizes, row_lengths, np.inf)
@@ -158,17 +158,17 @@ def packed_batches(sizes, row_lengths, fitting) -> list[Batch]:
 
 
 def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
-  """Batches of like length, the encoder getting their examples in one row.
+  """Makes batches of similar length; the encoder gets each batch as one row.
 
   Args:
-    sizes, row_lengths, fitting, worth: as for `plain_batches`.
+    sizes, row_lengths, fitting, worth: see `plain_batches`.
   """
   rest, parts = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
   total, longest = sum(sizes), sizes[rest[0]]
   most = max(LONG_ROW, longest)
   count = max(-(-total // most), -(-len(sizes) // fitting(max(lengths))))
-  # Up to one example less fits at the end of each batch but the last.
+  # At the end of a batch, up to one example may not fit.
   needed = total if count == 1 else total // count + longest
   positions = min(most, next_size(needed))
   num_rows = collections.Counter()
@@ -188,17 +188,17 @@ def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
 
 
 def join_rows(batch, shape):
-  """Joins the encoder's plain rows into other rows without their padding.
+  """Joins the encoder's plain rows into longer rows without padding between.
 
   Args:
     batch: encoder_* arrays [B, L] of `batches.make_batch` with pack=False.
-    shape: rows and positions of the arrays to be made. Each example goes into
-      the first row that has room for it.
+    shape: (rows, positions) of the new arrays. Each example goes into the first
+      row that has room for it.
 
   Returns:
-    The encoder_* arrays of that shape, segment b + 1 being row b, and places
-    [B, L] int32: where in the flattened arrays each row's positions are.
-    Places of padding are arbitrary, but valid.
+    The encoder_* arrays of that shape, in which row b is segment b + 1, and
+    places [B, L] int32, the index of each position in the flattened arrays. The
+    places of padding are arbitrary valid indices.
 
   Raises:
     ValueError: the examples do not fit.
@@ -226,7 +226,7 @@ def _longest_first(sizes):
 
 
 def _first_fit(lengths, width):
-  """Puts lengths into rows: how many rows, and where each begins, row by row.
+  """Puts lengths into rows; returns the number of rows and each one's start.
 
   >>> _first_fit([6, 5, 4, 3], 10)
   (2, [0, 10, 6, 15])
@@ -243,12 +243,13 @@ def _first_fit(lengths, width):
 
 
 def choose_lengths(sizes, row_lengths, worth=0.0) -> list[int]:
-  """The row lengths that a call uses, of those that there may be.
+  """Chooses the row lengths that a call uses.
 
   Args:
     sizes: the positions of each example.
-    row_lengths: lengths to choose from.
-    worth: positions of padding that each length beside the longest must save.
+    row_lengths: the lengths to choose from.
+    worth: positions of padding that each length must save, apart from the
+      longest.
 
   >>> choose_lengths([30, 12, 11, 10], [32, 24, 16, 12], worth=16)
   [12, 32]
@@ -272,7 +273,7 @@ def choose_lengths(sizes, row_lengths, worth=0.0) -> list[int]:
 
 
 def cut_candidates(candidates, target_length: int) -> list[list]:
-  """Cuts an example's candidates into parts of at most T tokens, in order.
+  """Divides an example's candidates into parts of at most T tokens, in order.
 
   >>> cut_candidates(["ab", "cd", "efg"], 5)
   [['ab', 'cd'], ['efg']]
@@ -288,10 +289,9 @@ def cut_candidates(candidates, target_length: int) -> list[list]:
 
 
 def target_length(candidates) -> int:
-  """Decoder positions of a row for these candidates, or for a part of them.
+  """Returns the decoder positions of a row for candidates, or a part of them.
 
-  Few different lengths, so that tasks with about as many labels share their
-  batches.
+  There are few different lengths, so tasks with similar labels share batches.
 
   >>> target_length([[5, 1], [6, 1], [7, 8, 1]])
   8
@@ -303,15 +303,15 @@ def target_length(candidates) -> int:
 
 
 def row_lengths(prompt_length: int, inputs_length: int) -> list[int]:
-  """The lengths that rows may have, each the next one times 1.2 or more.
+  """Returns the allowed lengths of rows, each at least 1.2 times the next.
 
   Args:
     prompt_length: P.
     inputs_length: longest input in tokens.
 
   Returns:
-    At most MAX_ROW_LENGTHS lengths, the prompt included: the longest first,
-    the others multiples of 8. A row of n positions goes into one that holds it.
+    At most MAX_ROW_LENGTHS lengths, prompt included, the longest first. All but
+    the longest are multiples of 8.
 
   >>> row_lengths(100, 512)
   [612, 504, 408, 336, 272, 224, 184, 144, 112]
@@ -329,7 +329,7 @@ def row_lengths(prompt_length: int, inputs_length: int) -> list[int]:
 
 
 def next_size(n: int) -> int:
-  """n rounded up to one of four sizes between two powers of two, or to 512s.
+  """Rounds n up to one of four sizes per power of two, or to 512s.
 
   >>> [next_size(n) for n in (1, 4, 9, 100, 5546, 8192)]
   [1, 4, 10, 112, 5632, 8192]
@@ -339,7 +339,7 @@ def next_size(n: int) -> int:
 
 
 def next_count(n: int) -> int:
-  """n rounded up to a power of two, or to three quarters of one.
+  """Rounds n up to a power of two, or to three quarters of one.
 
   >>> [next_count(n) for n in (1, 2, 3, 4, 5, 7, 13, 33, 64)]
   [1, 2, 3, 4, 6, 8, 16, 48, 64]

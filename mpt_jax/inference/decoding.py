@@ -1,11 +1,12 @@
 """Cached decoding (greedy, sampling, beams), and scores of given targets.
 
-Pure functions of arrays, for `jax.jit` with the network, the lengths and the
-number of beams static. Decoding takes plain rows (`pack=False`):
-one example a row, segment 1 at its positions. Scoring takes packed rows too.
-A batch may have `encoded` [B, L, D], what `encode` gives for its rows, in
-place of all of the encoder's arrays but `encoder_segment_ids`. It may have
-`prompts` [N, P, D] in place of a bank in the parameters.
+All functions are pure. Under `jax.jit` the network, the lengths and the number
+of beams are static. Decoding takes plain rows (`pack=False`), which hold one
+example each as segment 1. Scoring also takes packed rows. A batch may hold
+`encoded` [B, L, D], the result of `encode`; of the encoder's arrays it then
+needs `encoder_segment_ids` only. A batch may hold `prompts` [N, P, D] instead
+of a bank in the parameters.
+
 Axis letters: B batch, L length, D emb_dim, T max_length, K num_beams,
 V vocab_size.
 """
@@ -26,14 +27,13 @@ START_ID = 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
-  """How tokens are chosen.
+  """Settings that choose the tokens of an output.
 
   Attributes:
     num_beams: above 1 generates by beam search.
     temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
-    top_k: sample from this many of the likeliest tokens; 0 samples from all.
-      Only with a temperature.
-    seed: of sampling; None is 0. Only with a temperature.
+    top_k: top-k sampling; 0 disables it. It needs a temperature above 0.
+    seed: seed of sampling; None means 0. It needs a temperature above 0.
 
   Raises:
     ValueError: a value is out of range, or settings exclude each other.
@@ -66,7 +66,7 @@ GREEDY = Generation()
 
 
 def encode(network, params, batch):
-  """The encoder's final states [B, L, D] of a batch."""
+  """Returns the encoder's final states [B, L, D] of a batch."""
   if "encoded" in batch:
     return batch["encoded"]
   return network.apply(
@@ -82,13 +82,13 @@ def encode(network, params, batch):
 
 
 def greedy_decode(network, params, batch, max_length: int):
-  """The most probable token at each position.
+  """Decodes the most probable token at each position.
 
   Args:
     network: a `network.T5`.
-    params: its parameters, with `prompt` where the network has prompts.
+    params: its parameters, with `prompt` if the network has prompts.
     batch: the encoder's arrays of plain rows; rows of padding give zeros.
-    max_length: T, the longest output, end of sequence included.
+    max_length: T, the longest output, with the end of sequence.
 
   Returns:
     [B, T] int32: tokens, the end of sequence (1), then zeros.
@@ -101,26 +101,26 @@ def sample_decode(
 ):
   """Draws each token from the softmax of the logits divided by a temperature.
 
-  Row b draws position t with `fold_in(keys[b], t)`: what it gives depends on
-  its own key and logits, not on the rows beside it.
+  Row b draws position t with `fold_in(keys[b], t)`. Its output depends only on
+  its own key and logits, not on other rows.
 
   Args:
     network: a `network.T5`.
-    params: its parameters, with `prompt` where the network has prompts.
+    params: its parameters, with `prompt` if the network has prompts.
     batch: the encoder's arrays of plain rows.
-    max_length: T, the longest output, end of sequence included.
-    keys: [B] PRNG keys, one of each row.
-    temperature: above 0; towards 0 this becomes greedy decoding.
-    top_k: draw from the so many likeliest tokens only; 0 is from all.
+    max_length: T, the longest output, with the end of sequence.
+    keys: [B] PRNG keys, one per row.
+    temperature: above 0; near 0 this approaches greedy decoding.
+    top_k: top-k sampling; 0 disables it.
 
   Returns:
-    [B, T] int32, as of `greedy_decode`.
+    [B, T] int32, see `greedy_decode`.
   """
 
   def choose(logits, index):
     step_keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
     logits, ids = lax.top_k(logits, top_k) if top_k else (logits, None)
-    # The highest becomes 0 first, so that no small temperature overflows.
+    # Subtract the maximum first; a small temperature could overflow otherwise.
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     logits = logits / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
     chosen = jax.vmap(jax.random.categorical)(step_keys, logits)
@@ -138,23 +138,23 @@ def beam_decode(
 
   A finished hypothesis of n tokens (end of sequence included) scores
   log p / ((5 + n) / 6)^alpha; Wu et al. (2016), eq. 14, with T5's alpha. The
-  search of a row ends when no hypothesis under way can still enter its K best.
-  Hypotheses cut at T count only in rows where none was finished. With one beam
-  this is greedy decoding.
+  search of a row ends when no unfinished hypothesis can enter its K best any
+  more. A hypothesis that is cut at T counts only if the row has no finished
+  one. With one beam this is greedy decoding.
 
   Args:
     network: a `network.T5`.
-    params: its parameters, with `prompt` where the network has prompts.
+    params: its parameters, with `prompt` if the network has prompts.
     batch: the encoder's arrays of plain rows.
-    max_length: T, the longest output, end of sequence included.
+    max_length: T, the longest output, with the end of sequence.
     num_beams: K.
-    alpha: strength of the length penalty, at least 0; 0 is none.
+    alpha: strength of the length penalty, at least 0; 0 disables it.
 
   Returns:
-    tokens [B, T] int32, as of `greedy_decode`, and their scores [B] float32.
+    tokens [B, T] int32, see `greedy_decode`, and their scores [B] float32.
 
   Raises:
-    ValueError: num_beams below 1, or alpha below 0.
+    ValueError: num_beams is below 1, or alpha is below 0.
   """
   if num_beams < 1 or alpha < 0:
     raise ValueError(
@@ -170,15 +170,16 @@ def beam_decode(
 
 
 def make_decoder(network, generation: Generation = GREEDY):
-  """The function that decodes in the given way, to be compiled.
+  """Makes a function that decodes with these settings, to be compiled.
 
   Args:
     network: a `network.T5`.
-    generation: how tokens are chosen.
+    generation: the settings.
 
   Returns:
-    (params, batch, row_ids [B] int, max_length) -> tokens [B, T] int32. A row
-    samples with `fold_in(base_key, row_id)`, so it is drawn alike in any batch.
+    A function (params, batch, row_ids [B] int, max_length) -> tokens [B, T]
+    int32. A row samples with `fold_in(base_key, row_id)`, so its output does
+    not depend on its batch.
 
   Raises:
     ValueError: `top_k` is larger than the vocabulary.
@@ -205,19 +206,19 @@ def make_decoder(network, generation: Generation = GREEDY):
 
 
 def score_candidates(network, params, batch, num_candidates: int):
-  """Log-probabilities of given targets, for rank classification.
+  """Computes log-probabilities of given targets, for rank classification.
 
   Args:
     network: a `network.T5`.
-    params: its parameters, with `prompt` where the network has prompts.
-    batch: arrays of `batches.make_batch`, made from examples whose targets
-      are lists of candidates; plain or packed.
-    num_candidates: candidates in the batch, or any larger number.
+    params: its parameters, with `prompt` if the network has prompts.
+    batch: arrays of `batches.make_batch` for examples whose targets are lists
+      of candidates; plain or packed.
+    num_candidates: number of candidates in the batch, or any larger number.
 
   Returns:
-    [num_candidates] float32: Σ log p over the candidate's tokens, end of
-    sequence included, in the order of the examples and of their candidates;
-    0 beyond the last one.
+    [num_candidates] float32: Σ log p over each candidate's tokens, with the end
+    of sequence, in the order of the examples and their candidates. Entries
+    after the last candidate are 0.
   """
   logits, _ = network.apply(
     {"params": params},
@@ -237,7 +238,7 @@ def score_candidates(network, params, batch, num_candidates: int):
 
 
 def _start(network, params, batch, max_length):
-  """The cache, a step function, and which rows hold an example [B]."""
+  """Returns the cache, a step function, and which rows hold an example [B]."""
   variables = {"params": params}
   segment_ids = batch["encoder_segment_ids"]
   encoded = encode(network, params, batch)
@@ -260,11 +261,11 @@ def _likeliest(logits, index):
 
 
 def _decode(network, params, batch, max_length, choose):
-  """Tokens [B, T] and the sum of their log-probabilities [B].
+  """Returns tokens [B, T] and the sum of their log-probabilities [B].
 
   Args:
-    network, params, batch, max_length: as of `greedy_decode`.
-    choose: (logits [B, V], index []) -> token ids [B].
+    network, params, batch, max_length: see `greedy_decode`.
+    choose: a function (logits [B, V], index []) -> token ids [B].
   """
   cache, step, real = _start(network, params, batch, max_length)
   batch_size = real.shape[0]
@@ -273,7 +274,7 @@ def _decode(network, params, batch, max_length, choose):
     index, last, done, output, total, cache = state
     logits, cache = step(last, cache, index)  # [B, V]
     token = jnp.where(done, 0, choose(logits, index))
-    # Compiled away where the caller leaves the sum.
+    # XLA removes this if the caller does not use the sum.
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
     log_prob = chosen - jax.nn.logsumexp(logits, axis=-1)
     total = total + jnp.where(done, 0.0, log_prob)
@@ -308,7 +309,7 @@ def _beam(network, params, batch, max_length, num_beams, alpha):
   batch_size = real.shape[0]
   cache = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), cache)  # [B K, ...]
   nothing = jnp.zeros((batch_size, k, max_length), jnp.int32)
-  # All beams start equal, so only the first may be continued.
+  # All beams are equal at the start, so only the first may be continued.
   first = jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf)
 
   def pick(x, indices):  # [B, M, ...], [B, K] -> [B, K, ...]
@@ -316,8 +317,8 @@ def _beam(network, params, batch, max_length, num_beams, alpha):
     return jnp.take_along_axis(x, indices.reshape(*indices.shape, *extra), 1)
 
   def row_ended(best_live, done_scores, length):
-    # Log-probabilities only fall and the penalty is largest at T, so no
-    # continuation of a live hypothesis scores above this.
+    # Log-probabilities only fall, and the penalty is largest at T. So no
+    # continuation of a live hypothesis can exceed this bound.
     bound = best_live / _penalty(max_length, alpha)
     return (jnp.min(done_scores, axis=-1) >= bound) | ~real
 
@@ -330,7 +331,7 @@ def _beam(network, params, batch, max_length, num_beams, alpha):
     log_probs = jax.nn.log_softmax(logits)
     vocab_size = log_probs.shape[-1]
     scores = live_scores[..., None] + log_probs.reshape(batch_size, k, -1)
-    # At most K of the 2K best end here, which leaves K to go on with.
+    # At most K of the 2K best end here, so at least K can be continued.
     scores, flat = lax.top_k(scores.reshape(batch_size, -1), 2 * k)  # [B, 2K]
     beams, tokens = flat // vocab_size, flat % vocab_size
     sequences = lax.dynamic_update_slice(

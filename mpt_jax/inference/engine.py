@@ -1,9 +1,9 @@
-"""The engine: ranks candidates and generates, with prompts over a frozen T5.
+"""The engine: ranks candidates and generates, with prompts and a frozen T5.
 
-Evaluation while training, `mpt eval`, `mpt predict`, the quickstart and sweeps
-all use it, so the same prompts give the same answers everywhere. It takes token
-ids and gives scores or token ids: tasks and metrics are the evaluator's,
-templates and texts the predictor's.
+Evaluation during training, `mpt eval`, `mpt predict`, the quickstart and sweeps
+all use it, so the same prompts give the same answers everywhere. The engine
+takes token ids and returns scores or token ids. The evaluator handles tasks and
+metrics, the predictor handles templates and texts.
 
 Axis letters: B batch, L length, T target_length, P prompt_length, D emb_dim,
 N prompts.
@@ -30,8 +30,8 @@ from mpt_jax.model.network import T5
 from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.parametrization import PromptConfig
 
-# Up to this length attention over packed rows is as fast as going by segments,
-# and it compiles in a third of the time.
+# Up to this length, attention over packed rows is as fast as attention by
+# segments, and it compiles in a third of the time.
 SHORT_ROW = 128
 
 
@@ -39,13 +39,13 @@ METHODS = ("auto", "rank", "decode")
 
 
 class Example(NamedTuple):
-  """What the engine answers for.
+  """An input of the engine.
 
   Attributes:
-    inputs: [L] int token ids, end of sequence included, the prompt not.
-    prompt: which of the N prompts stands before it.
-    candidates: for ranking, the token ids of each candidate, end of sequence
-      included.
+    inputs: [L] int token ids with the end of sequence, without the prompt.
+    prompt: index in [0, N) of the prompt before it.
+    candidates: for ranking, the token ids of each candidate with the end of
+      sequence.
   """
 
   inputs: np.ndarray
@@ -54,23 +54,23 @@ class Example(NamedTuple):
 
 
 class Engine:
-  """Ranks and generates with prompts over one T5.
+  """Ranks and generates with prompts and one T5.
 
-  Examples are sorted by length and cut into batches of few shapes, within one
-  bound on memory (`batching.Memory`). The programs of equal networks are
-  compiled once in a process, whichever engine uses them.
+  Examples are sorted by length and divided into batches of few shapes, within a
+  bound on memory (`batching.Memory`). Engines with equal networks share their
+  compiled programs.
 
   Args:
     config: the shape of the T5.
     params: its parameters, with t5x's names.
     prompts: [N, P, D] composed prompts, or None for the T5 alone.
-    mesh: where to run.
+    mesh: the devices.
     inputs_length: longest input in tokens; longer ones are cut.
     targets_length: longest output of `generate` in tokens.
-    batch_size: rows of a batch at most.
-    generation: how `generate` chooses tokens.
-    joins: let the encoder get the examples of a batch without padding between
-      them. None: if this is one CPU.
+    batch_size: most rows of a batch.
+    generation: settings of `generate`.
+    joins: whether the encoder gets the examples of a batch without padding
+      between them. None does so on a single CPU only.
 
   Attributes:
     num_prompts: N, 0 for the T5 alone.
@@ -106,14 +106,14 @@ class Engine:
     self._set_prompts(prompts)
 
   def with_params(self, params, prompts=None) -> "Engine":
-    """An engine like this one with other parameters and prompts."""
+    """Returns a copy of this engine with other parameters and prompts."""
     other = copy.copy(self)
     other._set_params(params)
     other._set_prompts(prompts)
     return other
 
   def with_prompts(self, prompts) -> "Engine":
-    """An engine like this one with other prompts, [N, P, D] or None."""
+    """Returns a copy with other prompts, [N, P, D] or None."""
     other = copy.copy(self)
     other._set_prompts(prompts)
     return other
@@ -131,7 +131,7 @@ class Engine:
       return
     prompts = partitioning.fetch(prompts)
     self.num_prompts, self._prompt_length = prompts.shape[:2]
-    # The number of prompts is part of a program's shape: use few of them.
+    # Round up N: it is part of a compiled shape, and there should be few.
     spare = batching.next_count(len(prompts)) - len(prompts)
     self._prompts = partitioning.put(
       np.pad(prompts, ((0, spare), (0, 0), (0, 0))),
@@ -146,16 +146,17 @@ class Engine:
     """Scores the candidates of each example.
 
     Args:
-      examples: with candidates, which may differ between them.
-      advance: called with the number of examples of each batch that is done.
+      examples: examples with candidates, which may differ between examples.
+      advance: called after each batch with its number of examples.
 
     Returns:
-      For each example, in order, [candidates] float32: the log-probability of
-      each in nats, Σ log p over its tokens, end of sequence included.
+      A [candidates] float32 array for each example, in order. It holds each
+      candidate's log-probability in nats: Σ log p over its tokens, with the end
+      of sequence.
 
     Raises:
-      ValueError: an example without candidates, a candidate without tokens, or
-        a prompt that does not exist.
+      ValueError: an example has no candidates, a candidate has no tokens, or a
+        prompt does not exist.
     """
     groups = {}
     for i, example in enumerate(examples):
@@ -179,27 +180,27 @@ class Engine:
     row_ids: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda count: None,
   ) -> np.ndarray:
-    """Generates for each example.
+    """Generates an output for each example.
 
     Args:
-      examples: candidates are ignored.
-      row_ids: what each example samples by, besides the seed; its place among
-        the examples by default.
-      advance: called with the number of examples of each batch that is done.
+      examples: the examples; their candidates are ignored.
+      row_ids: a number for each example that determines its samples, together
+        with the seed; by default its index.
+      advance: called after each batch with its number of examples.
 
     Returns:
       [examples, targets_length] int32, in order: tokens, the end of sequence
       (1), then zeros.
 
     Raises:
-      ValueError: a prompt that does not exist.
+      ValueError: a prompt does not exist.
     """
     results = np.zeros((len(examples), self.targets_length), np.int32)
     row_ids = np.arange(len(examples)) if row_ids is None else row_ids
     for members, batch in self._batches(examples, range(len(examples))):
       ids = np.zeros(batch.num_rows, np.int32)
       ids[: len(members)] = [row_ids[i] for i in members]
-      # No one looks at the targets: any token stands for them.
+      # The targets are not used; any token will do.
       rows = [(examples[i], np.array([2, EOS_ID])) for i in members]
       encoded = self._encode(self._rows(rows, batch, 2), batch)
       tokens = self.programs(batch.by_segments).generate(
@@ -217,8 +218,8 @@ class Engine:
 
     Args:
       examples: all examples.
-      chosen: indices of those to cut into batches.
-      target_length: T of ranking, None to generate.
+      chosen: indices of the examples to divide into batches.
+      target_length: T for ranking, None for generation.
     """
     chosen = list(chosen)
     length, memory = self._prompt_length, self._memory
@@ -256,18 +257,18 @@ class Engine:
       yield [chosen[i] for i in batch.members], batch
 
   def programs(self, by_segments: bool) -> "Programs":
-    """The compiled functions; see `batching.Batch.by_segments`."""
-    # Every example has its prompt and the end of sequence.
+    """Returns the compiled functions; see `batching.Batch.by_segments`."""
+    # Every example has at least its prompt and the end of sequence.
     shortest = self._prompt_length + 1
     longest = self._prompt_length + self.inputs_length
-    # The one place that chooses how the T5 attends.
+    # Only this line chooses how the T5 attends.
     plan = strategy.BySegments(longest, shortest) if by_segments else Dense()
     return make_programs(
       self.config, self._prompt_length, plan, self.mesh, self.generation
     )
 
   def _rows(self, rows, batch, target_length):
-    """The arrays of plain rows: (example, its targets) each."""
+    """Makes the arrays of plain rows from (example, targets) pairs."""
     layout = BatchLayout(
       inputs_length=batch.row_length - self._prompt_length,
       targets_length=target_length,
@@ -284,7 +285,7 @@ class Engine:
     return make_batch(examples, layout)[0]
 
   def _encode(self, rows, batch):
-    """The encoder's states of plain rows, and which positions are real."""
+    """Returns the encoder's states of plain rows, and their segment ids."""
     programs = self.programs(batch.by_segments)
     inputs = {k: v for k, v in rows.items() if k.startswith("encoder_")}
     if batch.joined:
@@ -302,7 +303,7 @@ class Engine:
     }
 
   def _rank_batch(self, part, batch, target_length):
-    """Scores of a batch's examples; the encoder runs once for all parts."""
+    """Scores a batch; the encoder runs once for all parts of the candidates."""
     parts = [batching.cut_candidates(e.candidates, target_length) for e in part]
     scores = [[] for _ in part]
     encoded = None
@@ -315,7 +316,7 @@ class Engine:
       made = self.programs(batch.by_segments).score(
         self._params,
         {**encoded, **partitioning.put_batch(self.mesh, targets)},
-        # A candidate has a token at least.
+        # A candidate has at least one token.
         num_candidates=batch.num_rows * target_length,
       )
       made, start = np.asarray(made), 0
@@ -330,9 +331,10 @@ class Programs(NamedTuple):
 
   Attributes:
     encode: (params, encoder arrays) -> states [B, L, D].
-    take: (states [R, F, D], places [B, L]) -> states [B, L, D].
-    score: `decoding.score_candidates`.
-    generate: of `decoding.make_decoder`.
+    take: (states [R, F, D], places [B, L]) -> states [B, L, D], which undoes
+      `batching.join_rows`.
+    score: see `decoding.score_candidates`.
+    generate: see `decoding.make_decoder`.
   """
 
   encode: Callable
@@ -343,7 +345,7 @@ class Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def make_programs(config, prompt_length, plan, mesh, generation) -> Programs:
-  """The programs of a network, made once in a process."""
+  """Returns the programs of a network, cached within the process."""
   prompt_config = (
     PromptConfig(num_tasks=1, prompt_length=prompt_length, rank=0)
     if prompt_length

@@ -1,4 +1,4 @@
-"""Evaluation of prompts on tasks: the engine's answers and the tasks' metrics."""
+"""Evaluates prompts on tasks: metrics of the tasks on the engine's answers."""
 
 import dataclasses
 import functools
@@ -19,16 +19,17 @@ class EvalConfig:
   """When and how a run evaluates.
 
   Attributes:
-    period: steps between evaluations; one more follows the last step.
-    split: split of each slot's task.
-    max_examples: examples of each task, the first ones; None for all.
+    period: steps between evaluations; the last step is always evaluated.
+    split: the split of each slot's task.
+    max_examples: evaluate the first so many examples of each task; None for
+      all.
     method: "rank" scores each label string and takes the likeliest, "decode"
-      generates; "auto" ranks where the task has label names.
-    num_beams: 1 decodes greedily.
-    metric: the metric by which the best step is kept, of all tasks; it is
-      maximised. None: each task's own, see `EvalTask.main_metric`.
-    num_rows: rows of a batch at most, one example each. There are fewer if
-      they would take more memory than the engine's bound.
+      generates, and "auto" ranks if the task has label names.
+    num_beams: beams of "decode"; 1 decodes greedily.
+    metric: the metric that selects the best step, for all tasks; higher is
+      better. None uses each task's own, see `EvalTask.main_metric`.
+    num_rows: most rows of a batch, with one example each. There are fewer if
+      they would exceed the engine's bound on memory.
   """
 
   period: int = 500
@@ -53,7 +54,7 @@ class EvalConfig:
 
 
 def label_names(task) -> tuple[str, ...] | None:
-  """The task's label strings, from its postprocessor; None if it has none."""
+  """Returns the label strings of a task's postprocessor, or None."""
   return getattr(task.postprocessor, "label_names", None)
 
 
@@ -63,8 +64,8 @@ class EvalTask:
   Attributes:
     name: the task's name.
     labels: its label strings, or None.
-    inputs: list of token ids.
-    targets: postprocessed targets, what the metrics compare with.
+    inputs: the token ids of each example.
+    targets: the postprocessed targets, for the metrics.
     task: the seqio task.
   """
 
@@ -89,7 +90,7 @@ class EvalTask:
     self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
 
   def _text(self, example):
-    """The target as text."""
+    """Returns the target as text."""
     if "targets_pretokenized" in example:
       return example["targets_pretokenized"].decode()
     return self.vocabulary.decode([int(i) for i in example["targets"]])
@@ -98,14 +99,14 @@ class EvalTask:
     return self.task.postprocess_fn(text, example=example, is_target=is_target)
 
   def candidates(self):
-    """Token ids of each label string, end of sequence included."""
+    """Returns the token ids of each label, with the end of sequence."""
     return [
       np.array([*self.vocabulary.encode(name), batches.EOS_ID], np.int32)
       for name in self.labels
     ]
 
   def metrics(self, predictions) -> dict[str, float]:
-    """The task's metrics, and the number of examples they are over."""
+    """Returns the task's metrics and the number of examples."""
     result = {}
     for metric_fn in self.task.metric_fns:
       result.update(metric_fn(self.targets, predictions))
@@ -113,19 +114,19 @@ class EvalTask:
     return {**result, "num_examples": len(self.inputs)}
 
   def main_metric(self, name: str | None = None) -> str:
-    """The name of the metric by which prompts of this task are compared.
+    """Returns the name of the metric that compares prompts of this task.
 
     Args:
-      name: the one that was asked for, if any.
+      name: the metric that the user set, or None.
 
     Returns:
-      `name`; else the task's own (`tasks.Dataset.metric`); else the first
-      value of its first metric function.
+      `name` if it is given, else the task's own metric (`TextTask.metric`),
+      else the first value of the task's first metric function.
 
     Raises:
-      ValueError: the task's metric functions do not return it.
+      ValueError: the task's metric functions do not return this metric.
     """
-    # Only a call tells what a metric function returns: for right predictions.
+    # Only a call shows what a metric function returns; use right predictions.
     right = [self.postprocess(self._text(x), x, False) for x in self.examples]
     known = list(self.metrics(right))[:-1]  # The last is num_examples.
     if not known:
@@ -148,12 +149,12 @@ class Evaluator:
   """Evaluates prompts on their tasks' examples.
 
   Args:
-    tasks: for each prompt its seqio task.
+    tasks: the seqio task of each prompt.
     config: split, method and sizes.
 
   Raises:
-    ValueError: a task has no such split or no examples in it, or no label
-      names though labels are to be ranked.
+    ValueError: a task lacks the split, the split has no examples, or the method
+      is "rank" and a task has no label names.
   """
 
   def __init__(self, tasks, config: EvalConfig):
@@ -170,7 +171,7 @@ class Evaluator:
         )
 
   def main_metrics(self) -> list[str]:
-    """For each prompt its task's `EvalTask.main_metric`."""
+    """Returns the `EvalTask.main_metric` of each prompt's task."""
     tasks = {task.name: task for task in self._tasks}
     asked = self._config.metric
     names = {name: task.main_metric(asked) for name, task in tasks.items()}
@@ -180,11 +181,11 @@ class Evaluator:
     """Evaluates the engine's prompts, or its T5 alone, on all tasks.
 
     Args:
-      engine: has a prompt for each task, in their order, or no prompts.
-      progress: called with (done, total) examples.
+      engine: an engine with one prompt per task, in order, or no prompts.
+      progress: called with (done, total) numbers of examples.
 
     Returns:
-      For each task a dict of its metrics and "num_examples".
+      A dict for each task, with its metrics and "num_examples".
     """
     done, total = 0, sum(len(task.inputs) for task in self._tasks)
 
@@ -209,7 +210,7 @@ class Evaluator:
     ]
 
   def _answer(self, engine, task, work, advance):
-    """The predicted text of each (prompt, index of the example)."""
+    """Returns the predicted text of each (prompt, index of the example)."""
     rank = self._config.method != "decode" and task.labels is not None
     candidates = task.candidates() if rank else ()
     prompt = lambda slot: slot if engine.num_prompts else 0
@@ -236,27 +237,27 @@ def evaluate(
   num_model_partitions: int = 1,
   progress=None,
 ) -> list[dict]:
-  """Evaluates prompts on their tasks, or a T5 without any.
+  """Evaluates prompts, or a T5 without prompts, on tasks.
 
   Args:
     prompts: a prompt file, a run folder, a loaded `PromptBank`, or None for
       the T5 without prompts.
-    tasks: names of prompts or tasks: only these, in the bank's order; None for
-      all. Without prompts, the tasks to evaluate.
+    tasks: names of prompts or tasks. Only these are evaluated, in the bank's
+      order; None evaluates all. Without prompts, the tasks to evaluate.
     config: split, number of examples and method.
-    on: one task, or a slot with a few-shot draw of it. Each prompt is evaluated
-      on that, and not on the task that it was trained for.
-    backbone: "default", or a folder with a T5. None: the one that the run
-      names, "default" where that is not known.
-    inputs_length: longest input in tokens. None: the run's, 512 where that is
-      not known.
-    targets_length: longest output in tokens. None: the run's, 64 where that is
-      not known.
-    dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
-      run's, or what the T5's folder says.
-    num_model_partitions: devices that share one copy of the T5; the rest
-      share the batches.
-    progress: called with (done, total) examples.
+    on: a task, or a slot with a few-shot sample of one. Each prompt is
+      evaluated on it instead of the task that it was trained for.
+    backbone: "default" or a folder with a T5. None uses the run's backbone, or
+      "default" if the run is unknown.
+    inputs_length: longest input in tokens. None uses the run's length, or 512
+      if the run is unknown.
+    targets_length: longest output in tokens. None uses the run's length, or 64
+      if the run is unknown.
+    dtype: "float32" or "bfloat16", for the T5 and the computation. None uses
+      the run's dtype, or that of the T5's folder.
+    num_model_partitions: devices that share one copy of the T5. Batches are
+      split over such groups of devices.
+    progress: called with (done, total) numbers of examples.
 
   Returns:
     Rows of "prompt" (None without prompts), "task", "split", "metric",
@@ -264,7 +265,7 @@ def evaluate(
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: files that do not fit each other, an unknown task.
+    ValueError: the files do not fit each other, or a task is unknown.
 
   Example::
 
@@ -273,7 +274,7 @@ def evaluate(
     #   "split": "test", "metric": "accuracy", "value": 0.81,
     #   "num_examples": 300}, ...]
   """
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before what imports it.
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
   from mpt_jax.data.slot_tasks import slot_tasks
 
   if prompts is None and not tasks:
@@ -323,12 +324,12 @@ def evaluate(
 
 
 def _chosen(bank, tasks):
-  """The places of the prompts that are named, or whose task is."""
+  """Returns the indices of the prompts with these names or tasks."""
   if not tasks:
     return list(range(len(bank.names)))
   found = set()
   for name in tasks:
     of_task = [i for i, s in enumerate(bank.slots) if s.get("task") == name]
-    # `index` has the error for a name that is neither.
+    # `index` raises the error for an unknown name.
     found.update(of_task or [bank.index(name)])
   return sorted(found)

@@ -13,13 +13,13 @@ from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 
 
 class Loaded(NamedTuple):
-  """Prompts and the T5 they belong to.
+  """Prompts and the T5 that they belong to.
 
   Attributes:
     bank: the prompts, or None for the T5 alone.
-    backbone: the T5, whose vocabulary fits it.
-    inputs_length: longest input in tokens, the run's.
-    targets_length: longest target in tokens, the run's.
+    backbone: the T5, with a vocabulary that fits it.
+    inputs_length: longest input of the run in tokens.
+    targets_length: longest target of the run in tokens.
   """
 
   bank: PromptBank | None
@@ -34,22 +34,22 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
   Args:
     prompts: a prompt file, a run folder, a loaded `PromptBank`, or None for
       the T5 alone.
-    backbone: "default", or a folder with a T5. None: the one that the run
-      names, "default" where that is not known.
-    dtype: "float32" or "bfloat16"; None: the run's, or what the T5's folder
-      says.
+    backbone: "default" or a folder with a T5. None uses the run's backbone, or
+      "default" if the run is unknown.
+    dtype: "float32" or "bfloat16". None uses the run's dtype, or that of the
+      T5's folder.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: files that do not fit each other.
+    ValueError: the files do not fit each other.
   """
   settings, bank = {}, prompts
   if prompts is None:
-    # A run that trains everything leaves its T5 in its folder.
+    # A run that trains everything saves its T5 in its folder.
     settings = run_settings.read(pathlib.Path(backbone, "config.json"))
   elif not isinstance(prompts, PromptBank):
     settings = run_settings.read(prompts)
-    # Before the T5, which takes longer to load.
+    # Load the prompts before the T5, which takes longer.
     bank = load_bank(prompts)
   loaded = load_backbone(
     backbone or run_settings.backbone(settings),

@@ -1,4 +1,4 @@
-"""Predictions for files of JSON lines, or of plain lines of text."""
+"""Predicts for files of JSON lines or of plain lines of text."""
 
 import collections
 import contextlib
@@ -15,20 +15,20 @@ import time
 from mpt_jax.io.prediction_output import open_output
 from mpt_jax.io.progress import Progress
 
-# Rows of so many batches are sorted by length and written together.
+# Rows of this many batches are sorted by length and written together.
 WINDOW_BATCHES = 16
-# A window of standard input is not waited for longer than this.
+# Longest wait for more lines of standard input before predicting.
 STALL_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-  """What a call predicted.
+  """The amount and duration of a call's predictions.
 
   Attributes:
-    num_rows: rows that were predicted.
+    num_rows: number of predicted rows.
     num_tokens: tokens read and generated, without prompts and padding.
-    seconds: from the first batch to the last, compilation included.
+    seconds: time from the first batch to the last, with compilation.
   """
 
   num_rows: int
@@ -50,30 +50,31 @@ def predict_file(
 ) -> Throughput:
   """Reads rows, predicts, and writes them as JSON lines in the same order.
 
-  A file named `.jsonl` holds a JSON object per line, one named `.txt` a text
-  per line; of others the first line tells: it is JSON if it starts with a
-  brace. A file is checked to its end before the first prediction; lines of
-  standard input are predicted and written as they come.
+  A `.jsonl` file holds a JSON object per line, and a `.txt` file a text per
+  line. Any other file is JSON if its first line starts with a brace. A file is
+  checked completely before the first prediction. Lines of standard input are
+  predicted and written as they arrive.
 
   The output file appears when it is complete. Until then its lines are in
-  `TARGET.partial`, and `TARGET.partial.json` says what they were made of. The
-  same call after a stop goes on behind the last whole line and gives the same
-  bytes as a call that was not stopped: the rows of a batch are the same again.
+  `TARGET.partial`, and `TARGET.partial.json` describes their input and
+  settings. If a call is interrupted, the same call resumes after the last
+  complete line. It writes the same bytes as an uninterrupted call, because it
+  forms the same batches.
 
   Args:
-    predictor: a `predict.Predictor`.
-    source: the file, "-" for standard input.
-    target: the file, "-" for standard output, written as it is made.
-    task: of the rows that name none.
-    overwrite: replace a target that exists.
+    predictor: a `predictor.Predictor`.
+    source: the input file, or "-" for standard input.
+    target: the output file, or "-" for standard output.
+    task: the task of rows that do not name one.
+    overwrite: replace an existing target.
 
   Returns:
-    What was predicted, and how fast.
+    The number of predicted rows and tokens, and the time.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: a broken line, or one that does not fit its task (file and line
-      are named); a target that exists, or was begun from something else.
+    FileNotFoundError: the input file does not exist.
+    ValueError: a line is malformed or does not fit its task (the message names
+      file and line), or the target exists or has other input or settings.
   """
   window = WINDOW_BATCHES * predictor.config.batch_size
   total = begun = None
@@ -107,7 +108,7 @@ def predict_file(
     first = written // window * window
     if written:
       print(
-        f"{written} of {total} rows are in {target}.partial: going on",
+        f"{written} of {total} rows are in {target}.partial: continuing",
         file=sys.stderr,
       )
       bar.advance(min(first, total))
@@ -126,11 +127,11 @@ def predict_file(
 
 
 def check_target(target, overwrite):
-  """Raises ValueError where the output exists and is to be kept."""
+  """Raises ValueError if the output exists and must not be replaced."""
   path = pathlib.Path(target)
   if path.exists() and not path.is_file():
     kind = "a folder" if path.is_dir() else "no regular file"
-    raise ValueError(f"{target} is {kind}; name a file with --output, or - ")
+    raise ValueError(f"{target} is {kind}; name a file with --output, or -")
   if path.exists() and not overwrite:
     raise ValueError(f"{target} exists; give --overwrite, or another --output")
 
@@ -139,13 +140,13 @@ def read_rows(source, task=None, digest=None):
   """Yields (line number, row) of a file.
 
   Args:
-    source: the file, or standard input.
-    task: of the rows that name none.
-    digest: a hashlib object that takes in what is read.
+    source: the path of a file, or a `_StandardInput`.
+    task: the task of rows that do not name one.
+    digest: a hashlib object that is updated with all lines, or None.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: a line that is not UTF-8 text or not a JSON object.
+    FileNotFoundError: the file does not exist.
+    ValueError: a line is not UTF-8 text or not a JSON object.
   """
   name = str(source)
   with contextlib.ExitStack() as stack:
@@ -180,7 +181,7 @@ def read_rows(source, task=None, digest=None):
 
 
 class _StandardInput:
-  """The lines of standard input, bytes, and whether there is one by now."""
+  """Iterates over lines of standard input; can tell whether one is ready."""
 
   def __init__(self):
     self._lines, self._rest = collections.deque(), b""
@@ -196,11 +197,11 @@ class _StandardInput:
       yield self._lines.popleft()
 
   def has_line(self, seconds=None) -> bool:
-    """Whether a line or the end has come, or comes within so many seconds."""
+    """Waits this long for a line or the end; returns whether one came."""
     end = None if seconds is None else time.monotonic() + seconds
     while not self._lines and not self._ended:
       left = None if end is None else max(0.0, end - time.monotonic())
-      # Not by a thread: Python may abort where one still waits at its end.
+      # Do not use a thread: Python may abort if one still waits at exit.
       if not select.select([sys.stdin], [], [], left)[0]:
         return False
       data = os.read(sys.stdin.fileno(), 1 << 16)
@@ -221,11 +222,11 @@ def _parse(line, where):
       " plain text belong in a .txt file"
     ) from error
   except (ValueError, RecursionError) as error:
-    # A number of thousands of digits, or too many brackets.
+    # The line has a number of thousands of digits, or too many brackets.
     raise ValueError(f"{where}: {error}") from error
   try:
-    # What is read must be writable: JSON may hold half of a surrogate pair,
-    # and Python reads numbers that JSON has not.
+    # The row must be writable: JSON may contain half of a surrogate pair, and
+    # Python reads numbers that do not exist in JSON.
     json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
   except UnicodeEncodeError as error:
     raise ValueError(
@@ -254,7 +255,7 @@ def _prepared(predictor, rows, source):
 
 
 def _windows(rows, size, source, first):
-  """Lists of `size` rows, from row `first` on; of stdin also shorter ones."""
+  """Yields lists of `size` rows from row `first` on; stdin: see `_stream`."""
   if isinstance(source, _StandardInput):
     yield from _stream(rows, size, source)
     return
@@ -264,9 +265,9 @@ def _windows(rows, size, source, first):
 
 
 def _stream(rows, size, source):
-  """Lists of what has come: up to `size` rows, or those before a stall.
+  """Yields lists of up to `size` rows; a pause in the input ends a list.
 
-  What is wrong with a row is raised behind the rows before it.
+  If a row is invalid, the rows before it are yielded before the error.
   """
   end = None
   while end is None:

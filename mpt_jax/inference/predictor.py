@@ -1,4 +1,4 @@
-"""Text in, text out: predictions with a bank of prompts, its tasks mixed.
+"""Predicts texts with a bank of prompts, for rows of any of its tasks.
 
 Nothing here imports TensorFlow or seqio.
 """
@@ -22,22 +22,23 @@ from mpt_jax.model import partitioning
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-  """How a `Predictor` predicts.
+  """Settings of a `Predictor`.
 
   Attributes:
-    method: "rank" takes the likeliest of the task's labels, "decode"
-      generates; "auto" ranks if the task has labels.
-    batch_size: rows of a batch at most. There are fewer if they would take
-      more memory than the engine's bound.
-    raw: take a row's "text" as the finished input and skip the template.
-    inputs_length: longest input in tokens; longer ones are cut and counted in
-      `Predictor.num_truncated`. None: the run's, or 512.
-    targets_length: longest generated text in tokens. None: the run's, or 64.
+    method: "rank" takes the likeliest of the task's labels, "decode" generates,
+      and "auto" ranks if the task has labels.
+    batch_size: most rows of a batch. There are fewer if they would exceed the
+      engine's bound on memory.
+    raw: use a row's "text" as the finished input, without the template.
+    inputs_length: longest input in tokens. Longer ones are cut and counted in
+      `Predictor.num_truncated`. None uses the run's length, or 512.
+    targets_length: longest generated text in tokens. None uses the run's
+      length, or 64.
     num_beams: above 1 generates by beam search.
     temperature: above 0 generates by sampling; 0 takes the likeliest tokens.
-    top_k: sample from this many of the likeliest tokens; 0 samples from all.
-    seed: of sampling, 0 by default. Row and seed decide what is drawn, not the
-      rows beside it.
+    top_k: top-k sampling; 0 disables it.
+    seed: seed of sampling, 0 by default. The samples of a row depend on its
+      number and the seed, not on other rows.
 
   Raises:
     ValueError: a value is out of range, or settings exclude each other.
@@ -60,11 +61,11 @@ class PredictConfig:
     check(checks.whole, "batch_size", low=1)
     lengths = ("inputs_length", "targets_length")
     check(checks.whole, *lengths, low=1, optional=True)
-    # It checks its settings itself.
+    # `Generation` checks its own settings.
     generation = self.generation
     if self.method == "rank" and generation != GREEDY:
       raise ValueError(
-        "method='rank' generates nothing: num_beams and temperature are of"
+        "method='rank' generates nothing: num_beams and temperature belong to"
         " method 'decode'"
       )
 
@@ -83,9 +84,9 @@ class Prepared:
   """A row that is ready for the network.
 
   Attributes:
-    row: the row as it was given.
-    slot: its prompt's place in the bank.
-    ids: [L] int32 token ids, end of sequence included.
+    row: the original row.
+    slot: the index of its prompt in the bank.
+    ids: [L] int32 token ids with the end of sequence.
   """
 
   row: dict
@@ -94,27 +95,27 @@ class Prepared:
 
 
 class Predictor:
-  """Predicts with the prompts of a bank over their frozen T5.
+  """Predicts with the prompts of a bank and their frozen T5.
 
   Args:
     prompts: a prompt file, a run folder, or a loaded `PromptBank`.
-    backbone: "default", or a folder with a T5. None: the one that the run
-      names, "default" where that is not known.
-    dtype: "float32" or "bfloat16", of the T5 and of the computation. None: the
-      run's, or what the T5's folder says.
-    num_model_partitions: devices that share one copy of the T5; the rest
-      share the batches.
+    backbone: "default" or a folder with a T5. None uses the run's backbone, or
+      "default" if the run is unknown.
+    dtype: "float32" or "bfloat16", for the T5 and the computation. None uses
+      the run's dtype, or that of the T5's folder.
+    num_model_partitions: devices that share one copy of the T5. Batches are
+      split over such groups of devices.
     **settings: fields of `PredictConfig`.
 
   Attributes:
     bank: the prompts.
-    config: the `PredictConfig`, with the lengths that count.
-    num_truncated: inputs that were cut so far.
+    config: the `PredictConfig`, with the lengths filled in.
+    num_truncated: number of inputs that were cut so far.
     num_tokens: tokens read and generated so far, without prompts and padding.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: files or settings that do not fit each other.
+    ValueError: the files or settings do not fit each other.
 
   Example::
 
@@ -161,7 +162,7 @@ class Predictor:
     )
 
   def fingerprint(self) -> dict:
-    """What predictions depend on besides the rows, for JSON."""
+    """Returns JSON values that identify the prompts, T5 and settings."""
     digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
@@ -179,7 +180,7 @@ class Predictor:
 
     Raises:
       TypeError: the row is not a dict.
-      ValueError: no such task, or a field that the template needs is missing.
+      ValueError: the task is unknown, or a field of the template is missing.
     """
     if not isinstance(row, dict):
       raise TypeError(
@@ -197,7 +198,7 @@ class Predictor:
   def _slot(self, name):
     fields = _fields(self.bank.slots[0].get("template") or "")
     if len(self.bank.names) == 1 and "task" in fields and not self.config.raw:
-      return 0  # It is a field of the text.
+      return 0  # "task" is a field of the template.
     if name is not None:
       return self.bank.index(str(name))
     if len(self.bank.names) > 1:
@@ -214,7 +215,7 @@ class Predictor:
         raise ValueError(_lacks(["text"], row))
       return str(row["text"])
     fields = _fields(template)
-    # True and False are the classes 1 and 0, as in the tasks.
+    # The tasks write True and False as the classes 1 and 0, too.
     values = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
     if len(set(fields)) == 1 and "text" in row:
       values.setdefault(fields[0], row["text"])
@@ -228,13 +229,13 @@ class Predictor:
     """Predicts for rows of any of the bank's tasks.
 
     Args:
-      rows: dicts with "task" (a prompt's name, or a task that has one prompt
-        only; may be left out where the bank has one prompt) and the fields of
-        the task's template, or "text".
+      rows: dicts with "task" and with the fields of the task's template, or
+        "text". "task" is the name of a prompt, or of a task with exactly one
+        prompt. It is optional if the bank has one prompt.
 
     Returns:
-      For each row, in order, a copy of it with "prediction" and, where labels
-      were ranked, "scores": the log-probability of each.
+      A copy of each row, in order, with "prediction". If labels were ranked, it
+      also has "scores", the log-probability of each label.
 
     Raises:
       TypeError, ValueError: a row does not fit; the message has its number.
@@ -250,12 +251,12 @@ class Predictor:
   def run(
     self, prepared, first_row: int = 0, advance=lambda count: None
   ) -> list[dict]:
-    """`predict` for rows that were prepared before.
+    """Predicts for prepared rows; see `predict`.
 
     Args:
       prepared: list of `Prepared`.
-      first_row: number of the first row, which sampling depends on.
-      advance: called with the number of rows of each batch that is done.
+      first_row: number of the first row, on which sampling depends.
+      advance: called after each batch with its number of rows.
     """
     lengths = [len(p.ids) for p in prepared]
     longest = self.config.inputs_length
@@ -283,17 +284,17 @@ class Predictor:
     return results
 
   def _ranked(self, slot):
-    """The candidates of a slot, none if it generates."""
+    """Returns the candidates of a slot, or none if it generates."""
     return () if self.config.method == "decode" else self._candidates[slot]
 
 
 def _fields(template: str) -> list[str]:
-  """The names of a template's fields."""
+  """Returns the names of a template's fields."""
   return [f for _, f, _, _ in string.Formatter().parse(template) if f]
 
 
 def _lacks(missing, row, of="") -> str:
-  """What is wrong with a row that lacks these fields, or has null in them."""
+  """Returns the error for a row in which these fields are missing or null."""
   null = [name for name, value in row.items() if value is None]
   return (
     f"no field {', '.join(map(repr, missing))}{of}; the row has"

@@ -10,17 +10,16 @@ import jax.numpy as jnp
 
 from mpt_jax.model.layers import Linear
 
-# Added to the scores of masked positions before the softmax. It is finite, so
-# a row in which every position is masked (padding) gives a uniform softmax
-# and not NaN.
+# Added to the scores of masked positions before the softmax. It is finite, so a
+# row whose positions are all masked (padding) gets a uniform softmax, not NaN.
 MASKED = -1e10
 
 
 class Attention(nn.Module):
   """The projections of multi-head attention, and the attention itself.
 
-  Keys and values come from `keys_values`, so that cached decoding can project
-  the encoder's output once and append one position at a time.
+  `keys_values` computes keys and values separately. Cached decoding can then
+  project the encoder's output once and append one position at a time.
   """
 
   num_heads: int
@@ -56,7 +55,7 @@ class Attention(nn.Module):
     return self._split_heads(self.key(x)), self._split_heads(self.value(x))
 
   def output(self, y):
-    """Joins the heads' means of values [B, H, T, K] and projects: [B, T, D]."""
+    """Projects the heads' means of values, [B, H, T, K], to [B, T, D]."""
     y = jnp.swapaxes(y, -2, -3)
     return self.out(y.reshape(*y.shape[:-2], self.num_heads * self.head_dim))
 
@@ -64,7 +63,7 @@ class Attention(nn.Module):
     """Attends from x [B, T, D] to keys and values [B, H, L, K].
 
     Args:
-      x: [B, T, D], from which the queries are projected.
+      x: [B, T, D], the input of the query projection.
       keys: [B, H, L, K].
       values: [B, H, L, K].
       bias: broadcastable to [B, H, T, L], float32: position bias plus mask.
@@ -85,15 +84,15 @@ class Attention(nn.Module):
 
 
 def segment_mask(query_segments, key_segments):
-  """Lets each position look at the positions of its own segment.
+  """Lets each position attend to the positions of its own segment.
 
   Args:
     query_segments: [B, T] int.
-    key_segments: [B, L] int; 0 is padding, which nobody looks at.
+    key_segments: [B, L] int; 0 is padding, which is always masked.
 
   Returns:
-    [B, 1, T, L] float32 to be added to scores: 0 where one may look, else
-    `MASKED`.
+    [B, 1, T, L] float32 to be added to scores: 0 where attention is allowed,
+    else `MASKED`.
 
   >>> ids = jnp.array([[1, 2, 2, 0]])
   >>> (segment_mask(ids, ids)[0, 0] == 0).astype(int).tolist()
@@ -105,7 +104,7 @@ def segment_mask(query_segments, key_segments):
 
 
 def causal_mask(length):
-  """Lets each position look at itself and at those before it.
+  """Lets each position attend to itself and to earlier positions.
 
   Args:
     length: T.

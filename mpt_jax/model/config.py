@@ -24,11 +24,13 @@ class T5Config:
     num_decoder_layers: decoder blocks.
     mlp_activations: ("relu",) for T5 1.0, ("gelu", "linear") for 1.1,
       ("silu", "linear") for UL2.
-    logits_via_embedding: tied logits, scaled by emb_dim**-0.5 (1.0).
-    dropout_rate: in [0, 1). Dropout is only drawn if a step asks for it.
-    dtype: "float32" or "bfloat16", of activations; parameters keep their own.
+    logits_via_embedding: whether logits use the token embedding, scaled by
+      emb_dim**-0.5 (True for T5 1.0).
+    dropout_rate: in [0, 1). Deterministic calls ignore it.
+    dtype: "float32" or "bfloat16", the dtype of activations. Parameters keep
+      their own dtype.
     num_relpos_buckets: buckets of the relative position table.
-    max_relpos_distance: all distances from here on share a bucket.
+    max_relpos_distance: all distances from this one on share a bucket.
   """
 
   vocab_size: int
@@ -49,7 +51,7 @@ class T5Config:
     check = functools.partial(checks.check_fields, self)
     sizes = (f.name for f in dataclasses.fields(self) if f.type is int)
     check(checks.whole, *sizes, low=1)
-    # JSON and gin give lists; a list would make the config unhashable.
+    # JSON and gin give lists, but the config must be hashable.
     names = dict(of=checks.choice, what="names", choices=ACTIVATIONS)
     check(checks.sequence, "mlp_activations", **names)
     check(checks.flag, "logits_via_embedding")
@@ -60,11 +62,11 @@ class T5Config:
   def preset(cls, name: str, **changes) -> "T5Config":
     """Returns a published size: t5_{tiny,small,base,large,xl,xxl} or t5_1_1_*.
 
-    `xl` and `xxl` of version 1.0 were published as 3B and 11B; `tiny` is our
-    own, for tests.
+    `xl` and `xxl` of version 1.0 were published as 3B and 11B. `tiny` is our
+    own size for tests.
 
     Raises:
-      ValueError: no such preset; the message lists them.
+      ValueError: the preset is unknown; the message lists all.
     """
     if name not in _PRESETS:
       raise ValueError(

@@ -103,19 +103,19 @@ class MlpBlock(nn.Module):
 def relative_position_buckets(
   query_length, key_length, *, bidirectional, num_buckets=32, max_distance=128
 ):
-  """T5's buckets of the distance between query and key (host side).
+  """Returns T5's buckets of the distance between query and key, on the host.
 
-  Half of the buckets are exact distances, the others grow logarithmically up
+  Half of the buckets hold one distance each. The others grow logarithmically up
   to `max_distance`; Raffel et al. (2020), section 2.1, and Mesh TensorFlow's
   `_relative_position_bucket`.
 
   Args:
     query_length: T.
     key_length: L.
-    bidirectional: split the buckets between the two directions (encoder), or
-      put all future keys into bucket 0 (decoder).
+    bidirectional: True splits the buckets between the two directions (encoder);
+      False puts all future keys into bucket 0 (decoder).
     num_buckets: rows of the bias table.
-    max_distance: from here on all distances share the last bucket.
+    max_distance: all distances from this one on share the last bucket.
 
   Returns:
     [T, L] int32 in [0, num_buckets).
@@ -134,8 +134,8 @@ def relative_position_buckets(
   else:
     distance = np.maximum(-distance, 0)
   num_exact = num_buckets // 2
-  # The reference implementations use float32, and the rounding decides the
-  # bucket of a distance on a boundary.
+  # Use float32 like the reference implementations: rounding decides the bucket
+  # of a distance on a boundary.
   ratio = np.log(
     np.maximum(distance, 1).astype(np.float32) / num_exact
   ) / np.log(max_distance / num_exact)
@@ -191,12 +191,12 @@ class Embed(nn.Module):
     )
 
   def __call__(self, tokens):
-    """[B, L] int -> [B, L, D]."""
+    """Embeds tokens: [B, L] int -> [B, L, D]."""
     # Loaded parameters may be NumPy arrays, which a tracer cannot index.
     return jnp.asarray(self.embedding)[tokens].astype(self.dtype)
 
   def attend(self, x):
-    """[B, T, D] -> logits [B, T, V], float32."""
+    """Computes logits: [B, T, D] -> [B, T, V] float32."""
     return jnp.einsum(
       "btd,vd->btv",
       x,

@@ -1,4 +1,4 @@
-"""Token cross-entropy, distillation losses, and means that stay per group.
+"""Token cross-entropy, distillation losses, and means per group.
 
 Axis letters: B batch, T target_length, L length, D emb_dim, V vocab_size,
 G independent groups of the bank.
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 
 def cross_entropy(logits, targets, label_smoothing=0.0, z_loss=0.0):
-  """Negative log-likelihood of each target token.
+  """Returns the negative log-likelihood of each target token.
 
   Args:
     logits: [B, T, V] float.
     targets: [B, T] int in [0, V).
-    label_smoothing: probability spread evenly over all V tokens, in [0, 1).
+    label_smoothing: probability in [0, 1) that is spread over all V tokens.
     z_loss: weight of log(Z)², which keeps the logits near log-probabilities
       (Mesh TensorFlow; T5 was pretrained with 1e-4).
 
@@ -37,16 +37,16 @@ def cross_entropy(logits, targets, label_smoothing=0.0, z_loss=0.0):
 
 
 def kl_divergence(teacher_logits, student_logits, temperature=1.0):
-  """KL(teacher ‖ student) of each position, at a temperature.
+  """Returns KL(teacher ‖ student) of each position, at a temperature.
 
   Σ_v p_v (log p_v - log q_v) with p = softmax(teacher / T) and
   q = softmax(student / T); Wang et al. (2023), section 3.2, and Hinton et al.
-  (2015) for the temperature. Not multiplied by T²: see `DistillConfig`.
+  (2015) for the temperature. It is not multiplied by T², which `Model.loss`
+  does; see `objective.DistillConfig`.
 
   As p and q both sum to 1, this equals Σ_v p_v (x_v - 1 + exp(-x_v)) with
-  x = log p - log q. None of these terms is negative, so a small divergence,
-  which is what training leads to, keeps its digits: it is not computed as a
-  small difference of large numbers.
+  x = log p - log q. None of these terms is negative, so there is no
+  cancellation, and small divergences late in training stay accurate.
 
   Args:
     teacher_logits: [B, T, V] float.
@@ -54,7 +54,7 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     temperature: above 0; higher is softer.
 
   Returns:
-    [B, T] float32, in nats. Where both agree it is 0, and so is its gradient.
+    [B, T] float32, in nats. If both agree, the value and its gradient are 0.
   """
   log_p = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
   log_q = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
@@ -64,7 +64,7 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
 @jax.custom_jvp
 def _kl(log_p, log_q):
   x, p = log_p - log_q, jnp.exp(log_p)
-  # Far from 0 exp(-x) = q / p may overflow, and nothing cancels.
+  # Far from 0, exp(-x) = q / p may overflow, but nothing cancels.
   near = jnp.abs(x) < 1.0
   small = jnp.where(near, x, 0.0)
   far = p * (x - 1.0) + jnp.exp(log_q)
@@ -81,7 +81,7 @@ def _kl_jvp(primals, tangents):
 
 
 def hidden_mse(teacher_hidden, student_hidden):
-  """Squared difference of hidden states, averaged over their width.
+  """Returns the squared difference of hidden states, averaged over D.
 
   Args:
     teacher_hidden: [B, L, D] float.
@@ -97,7 +97,7 @@ def hidden_mse(teacher_hidden, student_hidden):
 
 
 def sum_by(values, ids, num):
-  """Sums [B, T] values into [num] bins named by [B, T] ids."""
+  """Sums values [B, T] into [num] bins, which ids [B, T] choose."""
   return jnp.zeros((num,), values.dtype).at[ids].add(values)
 
 

@@ -1,7 +1,7 @@
 """T5 1.0 and 1.1 in Flax Linen, with prompts in the token stream.
 
-The parameter tree carries t5x's names, so that t5x checkpoints load by name;
-`prompt` is the only subtree that T5 does not have. Axis letters: B batch,
+Parameters have t5x's names, so t5x checkpoints load by name. `prompt` is the
+only subtree that T5 does not have. Axis letters: B batch,
 L length, T target_length, D emb_dim, V vocab_size, H num_heads, K head_dim.
 """
 
@@ -25,8 +25,8 @@ class Output:
   Attributes:
     logits: [B, T, V] float32.
     encoder_hidden: tuple of [B, L, D]: the embeddings, the output of each
-      block but the last, and the normed final states. Only the final states
-      unless `all_hidden` was asked for.
+      block but the last, and the normed final states. Without `all_hidden` it
+      holds only the final states.
     decoder_hidden: the same for the decoder, [B, T, D] each.
   """
 
@@ -75,14 +75,14 @@ class T5(nn.Module):
 
     Args:
       encoder_input_tokens: [B, L] int in [0, V); ignored at prompt positions.
-      encoder_segment_ids: [B, L] int: 0 is padding, equal positive numbers are
-        one example, which sees itself alone.
-      encoder_prompt_positions: [B, L] int in [0, P]; 0 is no prompt
-        position.
-      encoder_task_ids: [B, L] int in [0, N), whose prompt it is.
-      deterministic: no dropout.
-      prompts: [N, P, D] composed prompts, to be used in place of the bank in
-        the parameters; they need `prompt_config` too.
+      encoder_segment_ids: [B, L] int. 0 is padding; positions with the same
+        positive number are one example, which only attends to itself.
+      encoder_prompt_positions: [B, L] int in [0, P]; 0 means that a position
+        holds a token.
+      encoder_task_ids: [B, L] int in [0, N), the task of each position.
+      deterministic: apply no dropout.
+      prompts: [N, P, D] composed prompts to use instead of the bank in the
+        parameters; they also need `prompt_config`.
 
     Returns:
       A tuple of num_encoder_layers + 1 hidden states [B, L, D].
@@ -111,9 +111,9 @@ class T5(nn.Module):
       decoder_input_tokens: [B, T] int, targets shifted right.
       decoder_segment_ids: [B, T] int for the decoder's self-attention.
       decoder_cross_segment_ids: [B, T] int for the attention to the encoder;
-        the decoder's own by default. They differ where several candidate
-        targets are scored for one input.
-      deterministic: no dropout.
+        the decoder's own by default. They differ if several candidate targets
+        are scored for one input.
+      deterministic: apply no dropout.
 
     Returns:
       logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
@@ -131,19 +131,19 @@ class T5(nn.Module):
     return self.logits(hidden[-1]), hidden
 
   def logits(self, x):
-    """Final decoder states [B, T, D] -> logits [B, T, V] float32."""
+    """Maps final decoder states [B, T, D] to logits [B, T, V] float32."""
     if self.config.logits_via_embedding:
       return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
     return self.decoder.logits_dense(x).astype(jnp.float32)
 
   def init_cache(self, encoded, encoder_segment_ids, max_length):
-    """The cache of cached decoding for up to `max_length` positions.
+    """Makes the cache for decoding up to `max_length` positions.
 
     Args:
       encoded: [B, L, D].
       encoder_segment_ids: [B, L] int; each row holds one example, whose
         segment is 1.
-      max_length: T, the most positions to be decoded.
+      max_length: T, the largest number of decoded positions.
 
     Returns:
       A pytree of arrays whose first axis is B.
@@ -181,7 +181,7 @@ class T5(nn.Module):
 def init_variables(network: T5, key):
   """Returns random {"params", "params_axes"}: values and logical axes.
 
-  All plans use the parameters that the plain one creates.
+  All plans use the parameters that `Dense` creates.
   """
   tokens = jnp.zeros((1, 2), jnp.int32)
   batch = {

@@ -1,9 +1,9 @@
 """The objective: a frozen T5 with a bank of prompts, and the loss of a batch.
 
 The parameters are one tree with t5x's names, in which `prompt` is the bank.
-`Model.split_params` is the one place that splits it into what trains and what
-is frozen; a step differentiates with respect to the trainable tree alone. All
-methods are pure functions.
+Only `Model.split_params` splits it into trainable and frozen parameters. A step
+differentiates with respect to the trainable ones only. All methods are pure
+functions.
 """
 
 import dataclasses
@@ -29,18 +29,18 @@ class DistillConfig:
 
   Attributes:
     weight: λ. The default 0.9 is from memory of the paper and is unverified.
-    temperature: of the softmax in L_KL, above 0; 1 is the plain softmax. The
-      paper does not give it. L_KL is multiplied by temperature², which keeps
-      the scale of its gradient (Hinton et al., 2015, section 2).
+    temperature: temperature of the softmax in L_KL, above 0; 1 is the plain
+      softmax. The paper does not give it. L_KL is multiplied by temperature²,
+      which keeps the scale of its gradient (Hinton et al., 2015, section 2).
     kl: use L_KL.
     hidden: use L_hidden, the mean squared difference of hidden states.
-    hidden_stacks: the stacks whose states are compared: "encoder", "decoder".
-      Each gives a mean over its real positions, prompt positions included, and
-      the means are averaged.
-    hidden_layers: "last" compares the normed final states; "all" compares the
-      embeddings and the output of each block as well, and averages; a tuple
-      holds indices into those num_layers + 1 states. The paper does not say
-      which it uses.
+    hidden_stacks: the stacks whose states are compared, "encoder" and
+      "decoder". The loss averages over a stack's positions except padding
+      (prompt positions count), and then over the stacks.
+    hidden_layers: "last" compares the normed final states. "all" also compares
+      the embeddings and the output of each block, and averages. A tuple holds
+      indices of these num_layers + 1 states. The paper does not say which it
+      uses.
   """
 
   weight: float = 0.9
@@ -96,8 +96,8 @@ class Model:
     loss_config: the loss.
     trainable: "prompt", or "everything" for pretraining and for full
       fine-tuning.
-    num_datasets: number of tasks of a T5 without prompts; the metrics are
-      per task.
+    num_datasets: number of tasks of a T5 without prompts, for metrics per
+      task.
     plan: see `network.T5`.
   """
 
@@ -142,17 +142,17 @@ class Model:
 
   @property
   def groups(self) -> tuple[int, ...]:
-    """The independent group of each task; see `PromptConfig.groups`."""
+    """Returns the independent group of each task; see `PromptConfig`."""
     if self.prompt_config is None:
       return (0,) * self.num_datasets
     return self.prompt_config.groups
 
   def init_params(self, key):
-    """Random parameters."""
+    """Returns random parameters."""
     return self.init_variables(key)["params"]
 
   def init_variables(self, key):
-    """Random parameters and their logical axes, {"params", "params_axes"}."""
+    """Returns {"params", "params_axes"}: random values and logical axes."""
     return init_variables(self.network, key)
 
   def split_params(self, params):
@@ -163,21 +163,21 @@ class Model:
     return {"prompt": params["prompt"]}, frozen
 
   def loss(self, trainable, frozen, batch, key=None):
-    """The loss of a batch: a sum over groups of each group's mean.
+    """Computes the loss of a batch, the sum of the means of the groups.
 
     Args:
       trainable: the parameters to differentiate with respect to.
-      frozen: all other parameters, possibly in the form of `plan.prepare`. For
+      frozen: all other parameters, possibly from `plan.prepare`. For
         distillation, "teacher_prompt" holds the teachers' bank.
-      batch: the arrays of `batches.make_batch`. If it is a part of a larger
-        batch, `decoder_mean_weights` and `encoder_mean_weights` hold the
-        weights of `losses.mean_weights` for the whole one.
+      batch: the arrays of `batches.make_batch`. For a part of a larger batch,
+        `decoder_mean_weights` and `encoder_mean_weights` must hold the weights
+        of `losses.mean_weights` for the whole batch.
       key: PRNG key for dropout, or None for no dropout.
 
     Returns:
-      (loss [], metrics). The metrics have for each term a pair of [N] sums
-      over the task's positions and [N] numbers of positions: "loss" is the
-      task loss; "kl" and "hidden" are there for distillation only.
+      (loss [], metrics). For each term, the metrics have a pair of arrays [N]:
+      the sum over each task's positions, and the number of these positions.
+      "loss" is the task loss; "kl" and "hidden" exist for distillation only.
     """
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)

@@ -1,4 +1,4 @@
-"""The mesh of devices, and the placement of arrays on it."""
+"""Makes the mesh of devices and places arrays on it."""
 
 import functools
 
@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from mpt_jax.model.network import T5, init_variables
 
-# Logical axis of a parameter -> mesh axis. Other axes are replicated.
+# Maps logical axes of parameters to mesh axes. Other axes are replicated.
 RULES = {"vocab": "model", "joined_kv": "model", "mlp": "model"}
 
 
@@ -39,21 +39,21 @@ def make_mesh(num_model_partitions: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding that keeps a whole copy on each device."""
+  """Returns the sharding with a full copy on each device."""
   return NamedSharding(mesh, P())
 
 
 def param_shardings(mesh: Mesh, variables):
-  """Returns the shardings of a parameter tree, from its logical axes.
+  """Returns the shardings of a parameter tree, given its logical axes.
 
   Args:
-    mesh: of `make_mesh`.
-    variables: {"params", "params_axes"} of `Model.init_variables`, possibly
+    mesh: a mesh of `make_mesh`.
+    variables: {"params", "params_axes"} of `network.init_variables`, possibly
       abstract.
 
   Returns:
-    A tree like `params`, of NamedSharding. An axis is replicated if the mesh
-    does not divide its size.
+    A tree of NamedSharding with the structure of `params`. An axis is
+    replicated if the mesh does not divide its size.
   """
 
   def sharding(array, axes):
@@ -69,7 +69,7 @@ def param_shardings(mesh: Mesh, variables):
 
 
 def put(tree, shardings):
-  """Places arrays, of which each process has the whole, on all devices.
+  """Places arrays on all devices; each process must hold them completely.
 
   Args:
     tree: arrays on the host or on devices, equal in all processes.
@@ -90,14 +90,14 @@ def put(tree, shardings):
 
 
 def put_params(mesh: Mesh, network: T5, params):
-  """Places a network's parameters on the devices that their axes name."""
+  """Places a network's parameters on the devices by their logical axes."""
   init = functools.partial(init_variables, network)
   variables = jax.eval_shape(init, jax.random.key(0))
   return put(params, param_shardings(mesh, variables))
 
 
 def put_batch(mesh: Mesh, batch):
-  """Splits the rows of a batch, equal in all processes, over `data`."""
+  """Splits rows over `data`; the batch must be equal in all processes."""
   return put(batch, NamedSharding(mesh, P("data")))
 
 

@@ -1,9 +1,9 @@
-"""The plan: how the T5 attends, runs its layers, and wants its batches.
+"""The plan: how the T5 attends, loops over layers and lays out batches.
 
-A plan is handed to `network.T5` and decides everything that depends on the
-hardware and changes no result: how attention is computed, whether layers are
-looped over or unrolled, what is recomputed in the backward pass, and the shape
-of a batch's rows. `Dense` is the plain plan and the base class of the others.
+A plan is an argument of `network.T5`. It decides everything that depends on the
+hardware but does not change results: how attention is computed, whether layers
+are looped over or unrolled, what the backward pass recomputes, and the shape of
+a batch's rows. `Dense` is the plain plan and the base class of all others.
 
 Axis letters: B batch, L length, T target_length, D emb_dim, H num_heads,
 K head_dim.
@@ -16,7 +16,7 @@ from mpt_jax.model.attention import causal_mask, segment_mask
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-  """Attention over whole rows, under a mask; one layer after the other.
+  """Computes masked attention over whole rows, and unrolls the layers.
 
   Another plan is a subclass that overrides methods of this one. It must stay
   a frozen dataclass, because a plan is part of the static arguments of jitted
@@ -25,22 +25,22 @@ class Dense:
   """
 
   def rows(self, layout):
-    """The `BatchLayout` that suits this plan."""
+    """Returns the `BatchLayout` that suits this plan."""
     return layout
 
   def prepare(self, frozen):
-    """Puts the frozen parameters into the form that the steps read.
+    """Converts the frozen parameters to the form that the steps use.
 
     Args:
-      frozen: the network's frozen tree, with t5x's names; it may be empty.
+      frozen: the frozen parameters with t5x's names; may be empty.
 
     Returns:
-      A tree for `T5.apply`, which may hold copies under other names.
+      A tree for `T5.apply`. It may hold copies under other names.
     """
     return frozen
 
   def restore(self, params):
-    """Undoes `prepare`: returns the tree with t5x's names alone."""
+    """Undoes `prepare`: returns only the parameters with t5x's names."""
     return params
 
   def loop(self, stack, call, x, each=None):
@@ -50,10 +50,10 @@ class Dense:
       stack: the bound `Encoder` or `Decoder`; it has `layers` and `variables`.
       call: (layer, x, own) -> (x, made).
       x: [B, L, D].
-      each: for each layer the value of `own`, a pytree; None gives None.
+      each: a list with the pytree `own` of each layer. None sets `own` to None.
 
     Returns:
-      The last x, and for each layer what `call` made, a list.
+      The last x, and a list with `made` of each layer.
     """
     made = []
     for i, layer in enumerate(stack.layers):
@@ -66,8 +66,8 @@ class Dense:
 
     Args:
       position_bias: the encoder's bound `layers.RelativePositionBias`.
-      segment_ids: [B, L] int: 0 is padding, equal positive numbers are one
-        example, which sees itself alone.
+      segment_ids: [B, L] int. 0 is padding; positions with the same positive
+        number are one example, which only attends to itself.
       deterministic: apply no dropout.
 
     Returns:
@@ -88,7 +88,7 @@ class Dense:
 
     Args:
       position_bias: the decoder's bound `layers.RelativePositionBias`.
-      segment_ids: [B, T] int, as in `encoder_attention`.
+      segment_ids: [B, T] int, see `encoder_attention`.
       deterministic: apply no dropout.
 
     Returns:
@@ -113,7 +113,7 @@ class Dense:
       config: the `T5Config`.
       encoded: [B, L, D], the encoder's final states.
       encoder_segment_ids: [B, L] int.
-      segment_ids: [B, T] int: the encoder's segment that a target looks at.
+      segment_ids: [B, T] int, the encoder's segment of each target.
       deterministic: apply no dropout.
 
     Returns:
@@ -133,12 +133,12 @@ class Dense:
     Args:
       decoder: the bound `Decoder`.
       encoded: [B, L, D], the encoder's final states.
-      mask: [B, 1, 1, L] float32, of `attention.segment_mask`.
-      max_length: T, the most positions that will be decoded.
+      mask: [B, 1, 1, L] float32, from `attention.segment_mask`.
+      max_length: T, the largest number of decoded positions.
 
     Returns:
-      A pytree that all layers share, and for each layer one of its own, a
-      list. The first axis of all arrays is B.
+      A pytree that all layers share, and a list with a pytree for each layer.
+      The first axis of all arrays is B.
     """
     del max_length
     keys_values = [layer.cross_keys_values(encoded) for layer in decoder.layers]
@@ -150,8 +150,8 @@ class Dense:
     Args:
       attention: the layer's `attention.Attention`.
       x: [B, 1, D].
-      shared: what `cross_cache` made for all layers.
-      own: what it made for this layer.
+      shared: the pytree of `cross_cache` that all layers share.
+      own: the pytree of `cross_cache` for this layer.
     """
     keys, values = own
     return attention(x, keys, values, shared)

@@ -1,7 +1,7 @@
 """The two stacks of T5: blocks, encoder and decoder.
 
-How the blocks attend and how the stacks loop over them is the plan's to say
-(`plan.Dense`).
+The plan (`plan.Dense`) decides how the blocks attend and how the stacks loop
+over them.
 
 Axis letters: B batch, L length, T target_length, D emb_dim, H num_heads,
 K head_dim.
@@ -52,7 +52,7 @@ class EncoderLayer(_Block):
     self.dropout = self._dropout()
 
   def __call__(self, x, attend, deterministic):
-    """Runs the block on x [B, L, D]; `attend` is `Dense.encoder_attention`."""
+    """Runs the block on x [B, L, D]; see `Dense.encoder_attention`."""
     y = attend(self.attention, self.pre_attention_layer_norm(x))
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
@@ -80,10 +80,10 @@ class DecoderLayer(_Block):
 
     Args:
       x: [B, T, D].
-      attend: the self-attention, of `Dense.decoder_attention`.
-      attend_across: the attention to the encoder, of `Dense.cross_attention`.
+      attend: the self-attention, from `Dense.decoder_attention`.
+      attend_across: the attention to the encoder, from `Dense.cross_attention`.
       deterministic: apply no dropout.
-      cache: (keys, values [B, H, T, K], index []) to write this position to.
+      cache: (keys, values [B, H, T, K], index []); position `index` is written.
 
     Returns:
       x [B, T, D] and the (updated) keys and values of the self-attention.
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
     self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
 
   def __call__(self, x, segment_ids, deterministic):
-    """[B, L, D], [B, L] -> tuple of hidden states [B, L, D], final one last."""
+    """Maps [B, L, D] to a tuple of hidden states [B, L, D], the final last."""
     deterministic = deterministic or self.config.dropout_rate == 0
     attend = self.plan.encoder_attention(
       self.relpos_bias, segment_ids, deterministic
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """The decoder's stack, whole targets or one position at a time."""
+  """The decoder's stack, for whole targets or one position at a time."""
 
   config: T5Config
   plan: Dense = Dense()
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
     cross_segment_ids,
     deterministic,
   ):
-    """[B, T, D] -> tuple of hidden states [B, T, D], final one last."""
+    """Maps [B, T, D] to a tuple of hidden states [B, T, D], the final last."""
     deterministic = deterministic or self.config.dropout_rate == 0
     attend = self.plan.decoder_attention(
       self.relpos_bias, segment_ids, deterministic
@@ -202,7 +202,7 @@ class Decoder(nn.Module):
     }
 
   def step(self, x, cache, index):
-    """[B, 1, D] at position `index` -> final hidden state, new cache."""
+    """Maps [B, 1, D] at position `index` to (final hidden state, new cache)."""
     length = cache["self"][0][0].shape[2]
     bias = self.relpos_bias(length, length)  # [1, H, T, T]
     bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)

@@ -1,12 +1,11 @@
-"""Attention that goes through packed rows one segment at a time.
+"""Computes the attention of packed rows one segment at a time.
 
 Attention over a whole packed row computes all pairs of its positions and then
-masks the pairs of different examples, which are most pairs if many short
-examples share a long row. Here a loop visits the segments. Each segment is
-computed as a square of positions, of the smallest of a few fixed sizes that
-holds it. No array of [L, L] is kept for the backward pass, which computes the
-weights again (as Dao et al., 2022, do). A loop of small products suits a CPU,
-but neither a TPU nor a GPU.
+masks the pairs of different examples. If many short examples share a long row,
+these are most pairs. Here a loop visits the segments. It computes each segment
+as a square of scores, with the smallest of a few fixed sizes that holds the
+segment. The backward pass recomputes the weights, so no [L, L] array is kept
+(Dao et al., 2022). A loop of small products suits a CPU, but not a TPU or GPU.
 
 `target_attention` does the same for the decoder's attention to the encoder.
 
@@ -23,20 +22,20 @@ from jax import lax
 
 from mpt_jax.model.attention import MASKED
 
-# The number of sizes of squares. Each size is compiled; fewer sizes waste more
-# work on padding.
+# The largest number of square sizes. Each size is compiled; fewer sizes waste
+# more work on padding.
 _MOST_SIZES = 4
 
 
 def square_sizes(
   longest: int, num_positions: int, shortest: int = 1
 ) -> tuple[int, ...]:
-  """The sizes of squares: at most 4, evenly spaced up to `longest`.
+  """Returns at most 4 sizes of squares, evenly spaced up to `longest`.
 
   Args:
     longest: positions of the longest segment.
-    num_positions: M, which no square exceeds.
-    shortest: positions of the shortest.
+    num_positions: M, the largest possible size.
+    shortest: positions of the shortest segment.
 
   >>> square_sizes(356, 6144, shortest=101)
   (168, 232, 296, 360)
@@ -55,7 +54,7 @@ def square_sizes(
 
 @flax.struct.dataclass
 class Segments:
-  """The places of a batch's segments, those of the smallest squares first.
+  """The segments of a batch, sorted by the size of their squares.
 
   Attributes:
     starts: [M] int32, the first position of each segment; the first S entries
@@ -76,11 +75,11 @@ def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
   """Finds the segments of packed rows.
 
   Args:
-    segment_ids: [B, L] int: 0 is padding, runs of one positive number are a
+    segment_ids: [B, L] int. 0 is padding; a run of one positive number is a
       segment.
-    longest: positions of the longest segment. This is not checked under jit:
-      of a longer segment only the first positions would be seen.
-    shortest: positions of the shortest segment. Shorter ones would be computed
+    longest: positions of the longest segment. This cannot be checked under jit;
+      only the first positions of a longer segment would be computed.
+    shortest: positions of the shortest segment. Shorter segments are computed
       correctly, but in squares that are larger than necessary.
   """
   starts, lengths = find_runs(first_of_segment(segment_ids), segment_ids)
@@ -93,10 +92,9 @@ def find_segments(segment_ids, longest: int, shortest: int = 1) -> Segments:
 
 
 def first_of_segment(segment_ids):
-  """[B, L] int -> [M] bool.
+  """Marks the first position of each segment: [B, L] int -> [M] bool.
 
-  The first position of a row starts a segment even if the row before ended in
-  a segment of the same number.
+  A segment never continues in the next row, even if the numbers are equal.
   """
   before = jnp.pad(segment_ids, ((0, 0), (1, 0)))[:, :-1]
   return ((segment_ids > 0) & (segment_ids != before)).reshape(-1)
@@ -107,10 +105,10 @@ def find_runs(first, segment_ids):
 
   Args:
     first: [M] bool, True at the first position of each run.
-    segment_ids: [B, L] int, 0 at positions of no run.
+    segment_ids: [B, L] int, 0 at positions outside all runs.
 
   Returns:
-    starts and lengths, both [M] int32; behind the last run they are 0.
+    starts and lengths, both [M] int32; entries after the last run are 0.
   """
   num_positions = segment_ids.size
   real = segment_ids.reshape(-1) > 0
@@ -123,16 +121,16 @@ def find_runs(first, segment_ids):
 
 @jax.custom_vjp
 def attend(queries, keys, values, bias, segments: Segments):
-  """Attention of each position to the positions of its own segment.
+  """Attends from each position to the positions of its own segment.
 
   Args:
-    queries: [M, H, K] float, not scaled (T5's are not).
+    queries: [M, H, K] float; T5 does not scale them.
     keys: [M, H, K].
     values: [M, H, K].
     bias: [H, C, C] float32 for the largest C. It is added to the scores of a
-      segment's positions, counted from the segment's first, so it may depend
-      on differences of positions alone.
-    segments: what `find_segments` returns.
+      segment's positions, counted from the segment's first. It must depend on
+      differences of positions only.
+    segments: the result of `find_segments`.
 
   Returns:
     [M, H, K] in the dtype of the queries; 0 at padding.
@@ -141,7 +139,7 @@ def attend(queries, keys, values, bias, segments: Segments):
 
 
 def _heads_first(*arrays):
-  """[M, H, .] -> [H, M, .]: each head's square is one block of memory."""
+  """Swaps [M, H, .] to [H, M, .]; a head's square is then contiguous."""
   return tuple(jnp.swapaxes(x, 0, 1) for x in arrays)
 
 
@@ -181,7 +179,7 @@ def _backward(residuals, gradient):
     d_queries, d_keys, d_values, d_bias = carry
     inside = square.inside[:, None]
     scores = _scores(square, queries, keys, bias) - square.cut(log_sums, 1)
-    # exp could overflow at the neighbours' positions, whose sums differ.
+    # At positions of other segments, whose sums differ, exp could overflow.
     weights = jnp.exp(jnp.where(inside, scores, MASKED))
     dy = jnp.where(inside, square.cut(gradient, 1), 0)
     d_weights = jnp.einsum(
@@ -211,7 +209,7 @@ attend.defvjp(_forward, _backward)
 
 
 def _scores(square, queries, keys, bias):
-  """[H, C, C] float32, masked where the key is not of the segment."""
+  """Returns scores [H, C, C] float32, masked outside the segment."""
   size = square.inside.shape[0]
   scores = jnp.einsum(
     "hqk,hlk->hql",
@@ -223,20 +221,20 @@ def _scores(square, queries, keys, bias):
 
 
 class Window:
-  """A run of positions, seen as the `size` positions from `start` on."""
+  """A window of `size` positions from `start` on, which contains a run."""
 
   def __init__(self, first, length, size, num_positions):
-    # At the end of the batch the window begins before the run does.
+    # Near the end of the batch, the window begins before the run.
     self.start = jnp.minimum(first, num_positions - size)
     position = self.start + jnp.arange(size)
     self.inside = (position >= first) & (position < first + length)  # [C]
 
   def cut(self, x, axis=0):
-    """Returns the window's part of x, whose positions are on this axis."""
+    """Returns the window's part of x, with positions on this axis."""
     return lax.dynamic_slice_in_dim(x, self.start, self.inside.shape[0], axis)
 
   def put(self, x, y, axis=0):
-    """Returns x with y in place of the run's positions."""
+    """Returns x with the run's positions replaced by those of y."""
     inside = jnp.expand_dims(self.inside, range(1, x.ndim - axis))
     y = jnp.where(inside, y, self.cut(x, axis)).astype(x.dtype)
     return lax.dynamic_update_slice_in_dim(x, y, self.start, axis)

@@ -1,9 +1,10 @@
-"""The plan for one CPU: attention that goes example by example.
+"""The plan for one CPU, which attends example by example.
 
-Packed rows are long here and have hardly any padding. The encoder attends
-within each example (`segment_attention`), few targets look at the encoder's
-states without keys and values of them (`target_attention`), and the stacks
-loop over their layers, so that one body is compiled for all of them.
+Packed rows are long and have hardly any padding. The encoder attends within
+each example (`segment_attention`). If an example has few targets, they attend
+to the encoder's states without computing keys and values (`target_attention`).
+The encoder and the decoder loop over their layers, so XLA compiles one body for
+all layers of a stack.
 
 Axis letters: B batch, L length, T target_length, D emb_dim, H num_heads,
 K head_dim, M = B·L positions, N = B·T targets, S layers.
@@ -20,19 +21,19 @@ from mpt_jax.model.plan import Dense
 
 
 def suits_devices() -> bool:
-  """Whether this is the fastest plan here: on one CPU."""
+  """Returns whether this is the fastest plan here, i.e. on a single CPU."""
   return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 def suits(layout, row_multiple, num_microbatches, dropout_rate) -> bool:
-  """Whether a run should train by this plan.
+  """Returns whether a run should train with this plan.
 
   Args:
-    layout: of the batches. Rows whose length or number the user set stay as
-      they are.
-    row_multiple: the rows of a batch must be a multiple of it.
+    layout: the layout of the batches. If the user set the length or number of
+      rows, this plan is not used.
+    row_multiple: the number of rows of a batch must be a multiple of this.
     num_microbatches: parts of a batch whose gradients are accumulated.
-    dropout_rate: of the T5.
+    dropout_rate: dropout rate of the T5.
   """
   return (
     suits_devices()
@@ -46,15 +47,16 @@ def suits(layout, row_multiple, num_microbatches, dropout_rate) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class BySegments(Dense):
-  """Attention that goes through packed rows one example at a time.
+  """Computes the attention of packed rows one example at a time.
 
-  A segment is one example of a row, its prompt included. The results are
+  A segment is one example of a row, including its prompt. The results equal
   those of `Dense` up to rounding.
 
   Attributes:
-    longest_segment: positions of the longest example. Not checked under jit:
-      of a longer one only so many positions would be seen.
-    shortest_segment: positions of the shortest. A larger number saves time.
+    longest_segment: positions of the longest example. This cannot be checked
+      under jit; only so many positions of a longer one would be computed.
+    shortest_segment: positions of the shortest example. A larger number saves
+      time.
   """
 
   longest_segment: int
@@ -62,19 +64,19 @@ class BySegments(Dense):
 
   @classmethod
   def for_batches(cls, layout):
-    """The plan for batches of this `BatchLayout`."""
+    """Makes the plan for batches of this `BatchLayout`."""
     c = layout
-    # Every example has its prompt and the end of sequence.
+    # Every example has at least its prompt and the end of sequence.
     return cls(c.prompt_length + c.inputs_length, c.prompt_length + 1)
 
   def rows(self, layout):
     return dataclasses.replace(layout, long_rows=True, row_multiple=1)
 
   def prepare(self, frozen):
-    """Adds copies of the layers, stacked, which each step would otherwise make.
+    """Adds layer-stacked copies, so that no step has to stack the layers.
 
-    They are under "layers" of each stack. A T5 that trains is not frozen and
-    gets none.
+    They are under "layers" of each stack. If the T5 trains, it is not part of
+    `frozen` and gets no copies.
     """
     return {
       name: {**params, "layers": _stack_layers(params)}
@@ -92,12 +94,12 @@ class BySegments(Dense):
     }
 
   def loop(self, stack, call, x, each=None):
-    """Scans over the layers, of which one body is compiled.
+    """Scans over the layers, so XLA compiles one body for all of them.
 
-    With squares of its own in each layer, a step of T5-Base takes nearly twice
-    as long to compile. The price is a copy of all layers' parameters in each
-    step, unless `prepare` made it. Cached decoding is unrolled, because its
-    caches would be copied as well.
+    Unrolled, a step of T5-Base takes nearly twice as long to compile. The scan
+    needs a stacked copy of all layers' parameters, which each step makes unless
+    `prepare` did. Cached decoding is unrolled, because a scan would copy its
+    caches as well.
     """
     if each is not None:
       return super().loop(stack, call, x, each)
@@ -157,7 +159,7 @@ class BySegments(Dense):
     return _across_states(attention, x, states, mask)
 
   def _suits_targets(self, config, num_targets, encoder_shape):
-    """Whether to do without the keys and values of the encoder's states."""
+    """Returns whether to avoid computing the encoder's keys and values."""
     batch_size, length = encoder_shape
     return target_attention.suits_targets(
       num_targets,
@@ -176,19 +178,19 @@ def _check_no_dropout(deterministic):
 
 
 def _stack_layers(params):
-  """The parameters of a stack's layers along a new first axis [S, ...]."""
+  """Stacks the parameters of the layers along a new first axis [S, ...]."""
   count = sum(name.startswith("layers_") for name in params)
   layers = (params[f"layers_{i}"] for i in range(count))
   return jax.tree.map(lambda *arrays: jnp.stack(arrays), *layers)
 
 
 def _within_segments(attention, x, bias, segments):
-  """Self-attention of packed rows, one segment after the other.
+  """Computes the self-attention of packed rows, segment by segment.
 
   Args:
     attention: the layer's `attention.Attention`.
     x: [B, L, D].
-    bias: [H, C, C] float32, C the largest of `segments.sizes`.
+    bias: [H, C, C] float32, where C is the largest of `segments.sizes`.
     segments: a `segment_attention.Segments`.
 
   Returns:
@@ -206,12 +208,12 @@ def _within_segments(attention, x, bias, segments):
 
 
 def _across_segments(attention, x, states, pieces):
-  """Attention to the states of packed rows, some targets at a time.
+  """Attends to the states of packed rows, a few targets at a time.
 
   Args:
     attention: the layer's `attention.Attention`.
     x: [B, T, D].
-    states: [B', L, D], the encoder's.
+    states: [B', L, D], the encoder's states.
     pieces: a `target_attention.Pieces`.
 
   Returns:
@@ -225,19 +227,19 @@ def _across_segments(attention, x, states, pieces):
 
 
 def _across_states(attention, x, states, mask):
-  """Attention of one position a row to states, without keys and values.
+  """Attends from one position per row to states, without keys and values.
 
   Args:
     attention: the layer's `attention.Attention`.
     x: [B, 1, D].
-    states: [B, L, D], the encoder's.
+    states: [B, L, D], the encoder's states.
     mask: [B, 1, 1, L] float32.
 
   Returns:
     [B, 1, D].
   """
   queries = _queries_with_keys(attention, x[:, 0])
-  # In this order XLA's products are fast with so few queries.
+  # With so few queries, XLA's product is fast in this order of axes.
   scores = jnp.einsum(
     "bld,bhd->blh", states, queries, preferred_element_type=jnp.float32
   )
@@ -247,20 +249,20 @@ def _across_states(attention, x, states, mask):
 
 
 def _queries_with_keys(attention, x):
-  """x W_q W_kᵀ by heads: [N, D] -> [N, H, D], to be compared with states."""
+  """Computes x W_q W_kᵀ per head, [N, D] -> [N, H, D], to score states."""
   queries = attention.query(x)
   queries = queries.reshape(-1, attention.num_heads, attention.head_dim)
   return jnp.einsum("nhk,dhk->nhd", queries, _by_heads(attention, "key"))
 
 
 def _values_of_means(attention, y):
-  """Weighted means of states [N, H, D] -> the attention's output [N, D]."""
+  """Maps weighted means of states [N, H, D] to the output [N, D]."""
   values = jnp.einsum("nhd,dhk->nhk", y, _by_heads(attention, "value"))
   return attention.out(values.reshape(len(y), -1))
 
 
 def _by_heads(attention, name):
-  """The kernel of the attention's projection `name`: [D, H, K]."""
+  """Returns the kernel of the projection `name` as [D, H, K]."""
   kernel = attention.variables["params"][name]["kernel"]
   kernel = kernel.astype(attention.dtype)
   return kernel.reshape(-1, attention.num_heads, attention.head_dim)

@@ -1,10 +1,10 @@
-"""Attention of a few targets to the encoder's states of packed rows.
+"""Computes the attention of few targets to the encoder's packed states.
 
-The decoder's targets look at the states of their own segment, a few targets of
-one segment at a time. Keys and values of the states are not computed: the
+The decoder's targets attend to the states of their own segment. A loop visits a
+few targets of one segment at a time. It does not compute keys and values: the
 scores (x W_q) (E W_k)ᵀ equal (x W_q W_kᵀ) Eᵀ, and the outputs A (E W_v) equal
-(A E) W_v. For two or three targets in a segment this takes far fewer products
-than projecting each of its positions twice, in the backward pass as well. Like
+(A E) W_v. For two or three targets in a segment, this takes far fewer products
+than two projections of each position, also in the backward pass. Like
 `segment_attention`, it suits a CPU.
 
 Axis letters: B batch, L length, M = B·L positions, T targets, N = B·T,
@@ -29,14 +29,14 @@ _PIECE = 8
 
 @flax.struct.dataclass
 class Pieces:
-  """Pieces of a few targets each, and the segment that they look at.
+  """Pieces of a few targets each, and the segment that each attends to.
 
   Attributes:
     starts: [N] int32, the first target of each piece.
-    lengths: [N] int32, the number of its targets, at most 8.
-    segment_starts: [N] int32, the first position of its segment.
-    segment_lengths: [N] int32, the number of the segment's positions.
-    count: [] int32, the number of pieces; the entries behind are not used.
+    lengths: [N] int32, the number of targets of each piece, at most 8.
+    segment_starts: [N] int32, the first position of the piece's segment.
+    segment_lengths: [N] int32, the number of positions of that segment.
+    count: [] int32, the number of pieces; later entries are not used.
     longest: positions of the longest segment, at most L.
   """
 
@@ -51,29 +51,29 @@ class Pieces:
 def suits_targets(
   num_targets: int, num_positions: int, longest: int, head_dim: int
 ) -> bool:
-  """Whether pieces take fewer products than projecting keys and values.
+  """Returns whether pieces need fewer products than keys and values do.
 
   With H heads of K = D / H, a target takes 2·H·D products for each position of
   its segment, and the two projections take 2·D² for each position. The bound
-  allows for pieces that waste as much again.
+  assumes that pieces waste as much again on padding.
 
   Args:
     num_targets: N.
     num_positions: M.
-    longest: positions of the longest segment; all count as that long.
+    longest: positions of the longest segment; all segments count as this long.
     head_dim: K.
   """
   return 2 * num_targets * longest <= num_positions * head_dim
 
 
 def find_pieces(target_segment_ids, segment_ids, longest: int) -> Pieces:
-  """Cuts each segment's targets into pieces of at most 8.
+  """Divides each segment's targets into pieces of at most 8.
 
   Args:
-    target_segment_ids: [B, T] int, the segment of the same row that a target
-      looks at, in runs; 0 is padding.
+    target_segment_ids: [B, T] int, in runs: the segment of the same row that a
+      target attends to; 0 is padding.
     segment_ids: [B, L] int, see `segment_attention.find_segments`.
-    longest: see `find_segments`.
+    longest: see `segment_attention.find_segments`.
   """
   first = first_of_segment(target_segment_ids)
   index = jnp.arange(target_segment_ids.size)
@@ -94,16 +94,16 @@ def find_pieces(target_segment_ids, segment_ids, longest: int) -> Pieces:
 
 @jax.custom_vjp
 def attend_across(queries, states, pieces: Pieces):
-  """Attention of each target to the states of its segment.
+  """Attends from each target to the states of its segment.
 
   Args:
-    queries: [N, H, D] float, already multiplied by the keys' projection.
+    queries: [N, H, D] float, already multiplied by the key projection.
     states: [M, D].
-    pieces: what `find_pieces` returns.
+    pieces: the result of `find_pieces`.
 
   Returns:
-    [N, H, D] in the dtype of the queries: means of states, to be multiplied by
-    the values' projection; 0 at padding.
+    [N, H, D] in the dtype of the queries: weighted means of states, which the
+    caller multiplies by the value projection; 0 at padding.
   """
   return _forward_across(queries, states, pieces)[0]
 
@@ -136,7 +136,7 @@ def _backward_across(residuals, gradient):
     own, asked = segment.cut(states), targets.cut(queries)
     inside = targets.inside[:, None, None]
     scores = _scores_across(asked, own, segment.inside)
-    # exp could overflow at the neighbours' targets, whose sums differ.
+    # At targets of other pieces, whose sums differ, exp could overflow.
     scores = jnp.where(inside, scores - targets.cut(log_sums), MASKED)
     weights = jnp.exp(scores)
     dy = jnp.where(inside, targets.cut(gradient), 0)
@@ -150,7 +150,7 @@ def _backward_across(residuals, gradient):
     weights = weights.astype(dy.dtype)
     d_own = jnp.einsum("thc,thd->cd", weights, dy)
     d_own += jnp.einsum("thc,thd->cd", d_scores, asked)
-    # Other pieces of the segment add to it too; masked positions add nothing.
+    # Other pieces of the segment add here, too; masked positions add 0.
     d_own = segment.cut(d_states) + d_own.astype(d_states.dtype)
     return (
       targets.put(d_queries, jnp.einsum("thc,cd->thd", d_scores, own)),
@@ -165,7 +165,7 @@ attend_across.defvjp(_forward_across, _backward_across)
 
 
 def _scores_across(queries, states, inside):
-  """[8, H, D], [C, D] -> [8, H, C] float32, masked where not inside."""
+  """Scores [8, H, D] against [C, D]: [8, H, C] float32, masked outside."""
   scores = jnp.einsum(
     "thd,cd->thc", queries, states, preferred_element_type=jnp.float32
   )
