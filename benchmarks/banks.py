@@ -36,7 +36,7 @@ class _Runs:
     self._workload = workload
 
   def run(self, slots):
-    """Trains these slots in one bank, from nothing compiled.
+    """Trains these slots in one bank, with an empty compilation cache.
 
     Returns:
       Seconds in all, seconds of the fastest step, and for the first and the
@@ -76,9 +76,9 @@ class _Runs:
     return time.perf_counter() - start, min(seconds), losses
 
   def cached_seconds(self, slot):
-    """Seconds of a slot's run that finds its programs compiled on the disk.
+    """Seconds of a slot's run whose compiled programs are on the disk.
 
-    As `mpt_jax.train` finds them where another run has had the same shapes.
+    `mpt_jax.train` finds them there after another run with the same shapes.
     """
     before = jax.config.jax_compilation_cache_dir
     with tempfile.TemporaryDirectory() as folder:
@@ -92,14 +92,14 @@ class _Runs:
 
 
 def _bank_row(bench, name, runs, measured):
-  """The row of a bank.
+  """Measures the row of a bank.
 
   Args:
     bench: the shared settings.
-    name: the row's.
-    runs: the slots.
-    measured: for each pair the slots that run alone; their time stands for all
-      slots'.
+    name: the row's name.
+    runs: the runs of the slots.
+    measured: for each pair the slots that run alone; their time represents that
+      of all slots.
   """
   times, checked = [], 0
   num = runs.num_slots
@@ -113,8 +113,8 @@ def _bank_row(bench, name, runs, measured):
       bank = bank or runs.run(range(num))
       advance()
       for slot, (_, _, losses) in zip(slots, alone, strict=True):
-        # Adam turns the sign of a tiny gradient into a whole step, so that
-        # what is left to rounding grows from step to step.
+        # Adam turns the sign of a tiny gradient into a whole step, so rounding
+        # differences grow from step to step.
         for step, tolerance in ((0, bench.tolerance), (-1, 1e-2)):
           ours_loss = {"loss": bank[2][step][slot]}
           other = {"loss": losses[step][slot]}
@@ -144,7 +144,7 @@ def _bank_row(bench, name, runs, measured):
 
 
 def teachers_row(bench, name):
-  """One bank of a teacher for each source against a run for each."""
+  """One bank with a teacher for each source against a run for each."""
   runs = _Runs(bench, len(bench.args.sources), rank=0)
   slots = list(range(runs.num_slots))
   if bench.args.quick:

@@ -1,4 +1,4 @@
-"""What the rows share: settings, stages, timing of pairs, the table's lines."""
+"""Shared by all rows: settings, stages, timing of pairs, the table's lines."""
 
 import argparse
 import contextlib
@@ -23,13 +23,13 @@ class Row:
   """One line of the table.
 
   Attributes:
-    name: the row's.
+    name: the row's name.
     model: the T5's preset.
-    ours: our side's figure.
-    other: the other side's.
-    unit: of both.
-    ratios: of each pair, above 1 better for us.
-    notes: what else was measured.
+    ours: our figure.
+    other: the other side's figure.
+    unit: the unit of both.
+    ratios: the ratio of each pair; above 1 we are better.
+    notes: further measurements.
   """
 
   name: str
@@ -54,7 +54,7 @@ class Stage:
     teachers: [N, P, D], or None.
     num_tasks: N.
     draw: returns the next batch, a list of tokenised examples.
-    workload: where it draws from.
+    workload: the source of the examples.
   """
 
   prompts: dict
@@ -66,14 +66,14 @@ class Stage:
 
 @dataclasses.dataclass
 class Bench:
-  """What the rows of one T5 share.
+  """The state that the rows of one T5 share.
 
   Attributes:
     args: the command line.
     model: the T5's preset.
     progress: the progress bar.
     distill_rate: our examples a second in the distill row, once it has run.
-    probes: what `whole.probes` has measured, once it has.
+    probes: the results of `whole.probes`, once it has run.
   """
 
   args: argparse.Namespace
@@ -100,7 +100,7 @@ class Bench:
 
   @contextlib.contextmanager
   def task(self, description, total=None):
-    """A bar of the progress; gives the function that advances it."""
+    """Adds a progress bar; returns the function that advances it."""
     task = self.progress.add_task(f"{self.model} {description}", total=total)
     try:
       yield lambda: self.progress.advance(task)
@@ -126,7 +126,7 @@ class Bench:
 
     Args:
       name: "teach", "distill" or "adapt".
-      labelled: leave out sources without labels.
+      labelled: True leaves out sources without labels.
       start: (prompts, teachers) instead of random ones.
     """
     workload, size = self.workload(labelled), self.args.batch_size
@@ -143,7 +143,7 @@ class Bench:
 
   @property
   def layout(self):
-    """The layout of our batches, as `setup_run.set_up` chooses it."""
+    """The layout of our batches, chosen as in a run."""
     if self.args.row_length:
       return {"row_length": self.args.row_length}
     return {"long_rows": jax.default_backend() == "cpu"}
@@ -191,7 +191,7 @@ class Bench:
 
 
 class MatmulRate:
-  """The rate of a large matrix product, flops a second, at the moment."""
+  """The current rate of a large matrix product, in flops a second."""
 
   def __init__(self, dtype):
     on_cpu = jax.default_backend() == "cpu"
@@ -225,7 +225,7 @@ def pairs(ours, other, samples, advance, clock, rate):
     ours: called with a sample.
     other: called with the same sample.
     samples: one for each pair.
-    advance: called after each pair.
+    advance: a function that is called after each pair.
     clock: wall clock, or the process's CPU time.
     rate: a `MatmulRate`, measured between the two.
 
@@ -244,7 +244,7 @@ def pairs(ours, other, samples, advance, clock, rate):
 
 
 def check_equal(what, ours, other, tolerance):
-  """Raises where two dicts of numbers differ.
+  """Raises a ValueError if two dicts of numbers differ.
 
   The KL is a small difference of log-probabilities, hence the absolute part;
   the gradient's norm adds up the differences of all layers.

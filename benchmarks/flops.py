@@ -9,13 +9,13 @@ whatever an implementation pads or computes twice.
 The decoder's attention to the encoder's output counts in the cheaper of two
 forms, in each direction: with keys and values of that output, as T5 is written,
 or without them, as `mpt_jax.model.cpu.target_attention` computes it where targets are
-few. What nobody has to compute is credited to nobody.
+few. Work that neither side has to compute is credited to neither.
 
 The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of
-two activations (both attention products). Two parts of it nobody needs and
-nobody is credited for:
-  * the first encoder block leads to prompt positions only, so its queries, keys
+two activations (both attention products). Two parts of it are not needed and
+  are not counted: * the first encoder block leads to prompt positions only, so
+  its queries, keys
     and values are differentiated at P positions instead of n;
   * the decoder depends on the prompt through the encoder's output alone, so in
     its first block nothing below the cross-attention's keys and values is
@@ -41,11 +41,12 @@ def _cross(config, n, m, products, maps):
   """Least work of the attention of m targets to n positions.
 
   Args:
-    config: `t5_config.T5Config`.
+    config: the T5's `T5Config`.
     n: positions.
     m: targets.
-    products: of [m, n] and what is compared or averaged, times two.
-    maps: of queries and outputs, [m, D] each, without keys and values.
+    products: twice the number of products with an [m, n] operand.
+    maps: number of maps of queries and outputs, [m, D] each, without keys and
+      values.
   """
   c = config
   width = c.num_heads * c.head_dim
@@ -64,7 +65,7 @@ def backward(config, n, m, prompt_length):
   project = 2 * c.emb_dim * width
   mlp = 2 * c.emb_dim * c.mlp_dim * (len(c.mlp_activations) + 1)
   full = n * (4 * project + mlp) + 8 * n * n * width
-  # dQ [p, n], dK and dV [n, p]; dA where a row or a column is of the prompt.
+  # dQ [p, n], dK and dV [n, p]; dA if its row or column belongs to the prompt.
   first_attention = 2 * width * (3 * n * p + n * n - (n - p) ** 2)
   first = n * (project + mlp) + 3 * p * project + first_attention
   encoder = first + (c.num_encoder_layers - 1) * full
@@ -80,10 +81,10 @@ def train_step(config, examples, prompt_length, distill):
   """Work of a training step on tokenised examples.
 
   Args:
-    config: `t5_config.T5Config`.
-    examples: list of {"inputs": ids, "targets": ids, ...}, as cut.
+    config: the T5's `T5Config`.
+    examples: list of {"inputs": ids, "targets": ids, ...}, already cut.
     prompt_length: P.
-    distill: add the teacher's forward pass.
+    distill: True adds the teacher's forward pass.
   """
   total = 0
   for example in examples:

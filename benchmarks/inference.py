@@ -12,7 +12,7 @@ from mpt_jax.data import vocabularies
 from mpt_jax.inference.predictor import Predictor, Prepared
 from mpt_jax.prompts.bank import PromptBank
 
-# What the peer's batches may have where --predict_batch_size does not say it.
+# The batch sizes that the peer may choose from without --predict_batch_size.
 BATCH_SIZES = (8, 16, 32, 64)
 
 LABELS = {
@@ -24,7 +24,7 @@ LABELS = {
 
 
 class _Ours:
-  """`predict.Predictor`, from token ids to texts or scores."""
+  """`inference.predictor.Predictor`, from token ids to texts or scores."""
 
   def __init__(self, bench, stage, folder, rank):
     vocabulary = vocabularies.default_vocabulary_path()
@@ -59,9 +59,9 @@ class _Ours:
 
 
 class _Peer:
-  """The same in PyTorch, each batch padded to its longest row.
+  """The same in PyTorch; each batch is padded to its longest row.
 
-  With `by_length`, like lengths share a batch here too.
+  With `by_length`, rows of similar length share a batch here too.
   """
 
   def __init__(self, bench, stage, rank, by_length):
@@ -101,7 +101,7 @@ class _Peer:
 
 
 def _check(mine, theirs, rank, tolerance):
-  """The share of rows that are equal; raises where the sides differ."""
+  """Returns the share of equal rows; raises if the sides differ."""
   if rank:
     equal = [
       np.allclose(
@@ -115,8 +115,8 @@ def _check(mine, theirs, rank, tolerance):
       a["prediction"] == b["prediction"]
       for a, b in zip(mine, theirs, strict=True)
     ]
-    # Random weights leave near ties among 32,128 pieces, and what follows a
-    # differing piece differs too; bfloat16 has many.
+    # Random weights give near ties among 32,128 pieces, many of them in
+    # bfloat16, and after a differing piece the rest differs too.
     least = 0.9 if tolerance < 1e-2 else 0.0
   share = float(np.mean(equal))
   if share < least:
@@ -179,8 +179,8 @@ def _row(bench, name, rank=False, by_length=True):
 def predict_row(bench, name):
   """Greedy generation of all TARGETS_LENGTH tokens against PEFT's generate.
 
-  PEFT gets the rows in their order, as `generate` is called. Random weights
-  hardly ever end a sequence, so both sides generate to the end.
+  PEFT gets the rows in their given order. Random weights hardly ever end a
+  sequence, so both sides generate to the end.
   """
   return _row(bench, name, by_length=False)
 

@@ -25,7 +25,7 @@ def init_params(config, seed):
   """Random parameters of a T5 at the scales that T5 starts from, in NumPy."""
   model = Model(config, trainable="everything")
   params = jax.jit(model.init_variables)(jax.random.key(seed))["params"]
-  # As `backbones.load_backbone` gives them: in the dtype of the computation.
+  # `load_backbone` returns them in the dtype of the computation, too.
   return jax.tree.map(lambda x: np.asarray(x.astype(config.dtype)), params)
 
 
@@ -63,7 +63,8 @@ class Trainer:
     batch_config: lengths and packing.
     teacher_prompts: [N, P, D], for distillation.
     groups: see `PromptConfig.groups`.
-    row_each: as many rows as examples, instead of `batch_config.num_rows`.
+    row_each: True makes as many rows as examples, instead of
+      `batch_config.num_rows`.
   """
 
   def __init__(
@@ -95,7 +96,7 @@ class Trainer:
       ),
     )
     self._batch_config, self._row_each = batch_config, row_each
-    # One device, as the peer has.
+    # Use one device, like the peer.
     device = np.array(jax.devices()[:1]).reshape(1, 1)
     self._mesh = jax.sharding.Mesh(device, ("data", "model"))
     put = lambda tree: jax.device_put(tree, partitioning.replicated(self._mesh))
@@ -113,12 +114,12 @@ class Trainer:
     self._key = jax.random.key(0)
 
   def shape(self, examples):
-    """What the program is compiled for."""
+    """The shapes for which the program is compiled."""
     batch, _ = self._make_batch(examples)
     return tuple((k, v.shape) for k, v in sorted(batch.items()))
 
   def padding(self, examples):
-    """The fraction of the batch's positions that carry nothing."""
+    """The fraction of the batch's positions that are padding."""
     return self._make_batch(examples)[1].padding_fraction
 
   def _make_batch(self, examples):
@@ -141,7 +142,8 @@ class Trainer:
     return metrics
 
   def terms(self, examples):
-    """Means of the loss terms on a batch and the gradient's norm; trains."""
+    """Trains on a batch; returns means of the loss terms and the gradient's
+    norm."""
     metrics = self.run([examples])
     mean = lambda x: float(x[0].sum() / x[1].sum())
     terms = {

@@ -1,7 +1,7 @@
-"""The peer: PEFT over transformers' T5 in PyTorch, and what it lacks.
+"""The peer: PEFT with transformers' T5 in PyTorch, and a training loop.
 
-PEFT has the prompts; the teachers, the distillation loss and the loop around
-them are written here as one would write them in PyTorch.
+PEFT provides the prompts. The teachers, the distillation loss and the training
+loop are written here in usual PyTorch.
 """
 
 import pathlib
@@ -25,13 +25,13 @@ def device():
 
 def _frozen(base, dtype):
   if device() == "cuda":
-    # As XLA computes float32 there by default: in TF32.
+    # Use TF32, as XLA does by default for float32.
     torch.set_float32_matmul_precision("high")
   return base.to(device(), getattr(torch, dtype)).requires_grad_(False)
 
 
 def _set_head(base, weight):
-  """Gives T5 1.1 its output head, which transformers 5 ties."""
+  """Gives T5 1.1 its own output head, which transformers 5 ties."""
   base.config.tie_word_embeddings = False
   base.lm_head.weight = torch.nn.Parameter(weight)
 
@@ -83,10 +83,10 @@ class Trainer:
 
   Args:
     base: transformers' T5, frozen; all activations have its dtype.
-    prompts: starting values of the prompts: with factors PEFT's
-      MULTITASK_PROMPT_TUNING, without PROMPT_TUNING of the one prompt.
+    prompts: starting values of the prompts. If they have factors, the method is
+      PEFT's MULTITASK_PROMPT_TUNING, otherwise PROMPT_TUNING of the one prompt.
     teacher_prompts: [N, P, D], for distillation.
-    optimizer: `OptimizerConfig`, of which rates, decay and clipping are used.
+    optimizer: `OptimizerConfig`; its rates, decay and clipping are used.
     compile: use torch.compile.
   """
 
@@ -125,7 +125,7 @@ class Trainer:
         prompt.get_parameter(name).copy_(torch.from_numpy(value.copy()))
     self._trainable = [p for p in self.model.parameters() if p.requires_grad]
     if {id(p) for p in self._trainable} != {id(p) for p in prompt.parameters()}:
-      raise ValueError("PEFT trains something else than the prompts")
+      raise ValueError("PEFT trains other parameters than the prompts")
     shared = prompt.embedding.weight
     factors = [p for p in self._trainable if p is not shared]
     groups = [{"params": [shared], "lr": optimizer.learning_rate}]
@@ -144,7 +144,7 @@ class Trainer:
     # Tensor cores want lengths that are multiples of 8.
     self._multiple = 8 if self._device == "cuda" else 1
     if compile:
-      # For each number of threads and attention that is tried, and each shape.
+      # Compile for each tried number of threads and attention, and each shape.
       torch._dynamo.config.recompile_limit = 64
     self._student = torch.compile(self.model) if compile else self.model
     self._teacher = torch.compile(self.base) if compile else self.base
@@ -158,7 +158,7 @@ class Trainer:
       self.base.set_attn_implementation(attention)
 
   def product_rate(self, clock=time.perf_counter):
-    """Flops a second of a large product, as `bench.MatmulRate` takes them."""
+    """Flops a second of a large product, the peer of `bench.MatmulRate`."""
     size, repeats = (2048, 4) if self._device == "cpu" else (8192, 20)
     x = torch.full((size, size), 1 / size, dtype=self.base.dtype)
     x = x.to(self._device)
@@ -173,7 +173,7 @@ class Trainer:
     return 2 * size**3 * repeats / (clock() - start)
 
   def _pad(self, ids, value, before=0):
-    """[rows, longest] on the host; `before` positions will come before."""
+    """Pads to [rows, longest] on the host; `before` positions will precede."""
     longest = max(map(len, ids)) + before
     longest = -(-longest // self._multiple) * self._multiple - before
     rows = np.full((len(ids), longest), value, np.int64)
@@ -182,7 +182,7 @@ class Trainer:
     return rows
 
   def _put(self, array):
-    """To the device, without waiting for what that still computes."""
+    """Copies to the device, without waiting for its computations."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if self._device == "cpu":
       return tensor
@@ -192,8 +192,8 @@ class Trainer:
     """Pads to the longest; returns tensors on the device.
 
     `target_places` and `positions` are where the targets, and the inputs with
-    their prompts, are in the flattened arrays: known here, so that the device
-    need not be asked.
+    their prompts, are in the flattened arrays. They are computed here to avoid
+    a wait for the device.
     """
     lengths = np.array([len(e["inputs"]) for e in examples])
     inputs = self._pad([e["inputs"] for e in examples], 0, self._length)
@@ -217,7 +217,7 @@ class Trainer:
     )
 
   def _loss(self, batch):
-    """The loss, and its terms as sums and counts."""
+    """Returns the loss, and its terms as sums and counts."""
     distill = self._teachers is not None
     task_ids = batch["task_ids"]
     call = {k: batch[k] for k in ("input_ids", "attention_mask", "labels")}
@@ -297,7 +297,7 @@ class Trainer:
 
   @torch.no_grad()
   def generate(self, examples, max_new_tokens):
-    """Greedy tokens [B, <= max_new_tokens], without the start token."""
+    """Returns greedy tokens [B, <= max_new_tokens], without the start token."""
     tokens = self.model.generate(
       **self._inputs(examples),
       max_new_tokens=max_new_tokens,
@@ -308,10 +308,10 @@ class Trainer:
 
   @torch.no_grad()
   def score(self, examples, candidates):
-    """Log-probabilities of each example's own candidates.
+    """Returns log-probabilities of each example's own candidates.
 
-    The encoder runs once, as it would not if every label went through PEFT's
-    `forward`, which knows no encoder outputs.
+    The encoder runs once. With PEFT's `forward`, which takes no encoder
+    outputs, it would run for every label.
 
     Args:
       examples: B tokenised examples.
@@ -347,5 +347,6 @@ class Trainer:
     return [[next(scores) for _ in c] for c in candidates]
 
   def terms(self, examples):
-    """Means of the loss terms on a batch and the gradient's norm; trains."""
+    """Trains on a batch; returns means of the loss terms and the gradient's
+    norm."""
     return {k: v.item() for k, v in self.run([examples]).items()}

@@ -1,7 +1,7 @@
 """Measures mpt_jax against PEFT and against itself; see benchmarks/README.md.
 
-Prints a table, then one line `ratio ROW MEDIAN` for each row, above 1 better
-for us.
+Prints a table, then one line `ratio ROW MEDIAN` for each row. Above 1 we are
+better.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import metadata
 
-# Before JAX starts: both sides share one device.
+# Set this before JAX starts: both sides share one device.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One GPU for both sides.
@@ -28,8 +28,8 @@ from whole import first_step_row, memory_row, pipeline_row, probe
 from workload import PROMPT_LENGTH, SOURCES
 
 SMALL, BASE = "t5_small", "t5_base"
-# Each row's function, and the T5s it runs with where none is asked for. With
-# several T5s a row's ratio is the last one's.
+# Each row's function, and its T5s without --model. If there are several T5s,
+# the ratio of a row is that of the last one.
 ROWS = {
   "teach": (step_row, (SMALL, BASE)),
   "distill": (step_row, (SMALL, BASE)),
@@ -46,7 +46,7 @@ ROWS = {
 }
 
 
-# Those whose batches draw K of the sources.
+# The rows whose batches draw K of the sources.
 DRAW_TASKS = {
   *("distill", "padded", "predict", "predict_sorted", "rank"),
   *("pipeline", "first_step", "memory"),
@@ -84,7 +84,7 @@ def parse(argv):
   add(
     "--predict_batch_size",
     type=int,
-    help="of both sides in these; else ours is the default, the peer's the"
+    help="batch size of both sides in these; else ours is the default, the peer's the"
     " fastest",
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")
@@ -99,14 +99,14 @@ def parse(argv):
   args = parser.parse_args(argv)
   on_cpu = jax.default_backend() == "cpu"
   args.argv = list(argv)
-  # The paper's 32 where it does not take hours.
+  # The paper's 32, unless it takes hours.
   args.batch_size = args.batch_size or (8 if on_cpu else 32)
   args.predict_rows = args.predict_rows or (64 if on_cpu else 1024)
   args.dtype = args.dtype or ("float32" if on_cpu else "bfloat16")
   args.steps = args.steps or (1 if on_cpu else 20)
   args.bank_steps = args.bank_steps or (2 if on_cpu else 100)
   if args.clock == "cpu" and not on_cpu:
-    parser.error("--clock cpu tells nothing of what a GPU does")
+    parser.error("--clock cpu does not measure the work of a GPU")
   rows = set(args.only or ROWS)
   if rows & DRAW_TASKS and args.batch_size < len(args.sources):
     parser.error(
@@ -132,7 +132,7 @@ def chosen(args):
 
 
 def describe(args):
-  """What the figures depend on, to be printed with them."""
+  """Describes the machine and the settings, to be printed with the figures."""
   names = ("jax", "jaxlib", "flax", "torch", "transformers", "peft")
   versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
   return (
@@ -160,7 +160,7 @@ def main(argv=None):
     print(json.dumps(probe(*args.probe, args)))
     return
   console = Console(width=None if sys.stdout.isatty() else 150)
-  # What is compiled is to be measured, not found on the disk.
+  # Measure compilation instead of reading programs from the disk.
   cache = jax.config.jax_compilation_cache_dir
   jax.config.update("jax_compilation_cache_dir", None)
   try:

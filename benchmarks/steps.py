@@ -9,7 +9,7 @@ from bench import Row, check_equal, pairs, timed
 
 
 def warm_up(trainer, batches, advance):
-  """A step for each shape that will come; returns how many those are."""
+  """Runs a step for each shape; returns the number of shapes."""
   by_shape = {trainer.shape(batch): batch for batch in batches}
   for batch in by_shape.values():
     trainer.run([batch])
@@ -22,7 +22,7 @@ def choose_settings(peer, sample, advance, clock):
   import peft_peer
   import torch
 
-  # Those that this process may run on: a container may have fewer.
+  # The cores that this process may use: a container may have fewer.
   limit = os.cpu_count()
   if hasattr(os, "sched_getaffinity"):
     limit = len(os.sched_getaffinity(0))
@@ -46,14 +46,14 @@ def choose_settings(peer, sample, advance, clock):
 
 
 def _draw_samples(bench, draw):
-  """For each pair a list of batches, and all batches."""
+  """Draws a list of batches for each pair; returns them and all batches."""
   args = bench.args
   samples = [[draw() for _ in range(args.steps)] for _ in range(args.pairs)]
   return samples, [batch for sample in samples for batch in sample]
 
 
 def _measure(bench, name, mine, other, samples, notes):
-  """The row of two trainers on the same batches."""
+  """Measures two trainers on the same batches; returns the row."""
   length = bench.args.prompt_length
   with bench.task(f"{name}: pairs", len(samples)) as advance:
     a, b, rates = pairs(
@@ -103,7 +103,7 @@ def step_row(bench, name):
 
 
 def padded_row(bench, name):
-  """Our distill step against itself with every row at the maximum, as t5x."""
+  """Our distill step against itself with all rows padded, like t5x."""
   stage = bench.stage("distill")
   mine = bench.our_trainer(stage)
   padded = bench.our_trainer(

@@ -14,7 +14,7 @@ SIDES = ("ours", "peft")
 
 
 def probe(side, folder, args):
-  """The life of one process up to its third distill step.
+  """Measures a process from its start to its third distill step.
 
   Args:
     side: "ours" or "peft".
@@ -23,14 +23,14 @@ def probe(side, folder, args):
 
   Returns:
     A dict of seconds and MiB: "load" (the T5 read from the disk), "first_step"
-    (from there to the end of the first distill step), "resident" (most memory
-    of the process, PEFT's without what the benchmark imports for ours),
-    "device" (most memory of the accelerator, where known).
+    (from there to the end of the first distill step), "resident" (peak memory
+    of the process; PEFT's without our side's imports), "device" (peak memory of
+    the accelerator, if known).
   """
   import jax
   from bench import Bench
 
-  # JAX and this library, which a user of PEFT does not have.
+  # The memory of JAX and this library, which a user of PEFT does not need.
   imported = _memory("VmRSS") if side == "peft" else 0.0
   folder = pathlib.Path(folder)
   prompts = np.load(folder / "prompts.npz")
@@ -70,7 +70,7 @@ def probe(side, folder, args):
 def _memory(field):
   """MiB of this process, now ("VmRSS") or at most ("VmHWM").
 
-  `getrusage` would give a child its parent's greatest size where that is more.
+  `getrusage` would give a child its parent's peak if that is larger.
   """
   status = pathlib.Path("/proc/self/status").read_text()
   (line,) = (x for x in status.splitlines() if x.startswith(f"{field}:"))
@@ -78,12 +78,12 @@ def _memory(field):
 
 
 def probes(bench):
-  """Probes of both sides in processes of their own, in turns.
+  """Probes both sides in turns, each in a process of its own.
 
-  Kept on the bench, as two rows read them.
+  The results are kept on the bench, because two rows use them.
 
   Returns:
-    For each pair (ours, PEFT's) of `probe`.
+    For each pair the results (ours, PEFT's) of `probe`.
   """
   if bench.probes is not None:
     return bench.probes
@@ -140,7 +140,7 @@ def first_step_row(bench, name):
 
 
 def memory_row(bench, name):
-  """Most memory of a process that trains three distill steps."""
+  """Peak memory of a process that trains three distill steps."""
   mine, peft = _medians(bench)
   kind = "device" if mine["device"] and peft["device"] else "resident"
   notes = (
@@ -157,14 +157,14 @@ def memory_row(bench, name):
 
 
 def pipeline_row(bench, name):
-  """Examples of the real pipeline against what our distill step consumes.
+  """Examples a second of the real pipeline against our distill step's rate.
 
-  seqio tasks of text, tokenised on the fly by the embedded vocabulary, through
-  `pipeline.ExampleStream` and `make_batch`, measured alone.
+  The pipeline runs alone: seqio tasks of text, tokenised on the fly with the
+    embedded vocabulary, `pipeline.ExampleStream` and `make_batch`.
   """
   import ours
 
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Must precede all imports of TensorFlow.
   from mpt_jax.data.batches import make_batch
   from mpt_jax.data.pipeline import ExampleStream, MixConfig
 

@@ -1,11 +1,11 @@
 """Random examples with the lengths of the paper's six source tasks.
 
-The lengths are approximated, as no data comes with the benchmark: a source's
-inputs are log-normal around the mean length of its training inputs in T5's
-text-to-text form ("mnli hypothesis: ... premise: ..."), in pieces of T5's
-vocabulary, the end of sequence included, and are cut at 256 as the paper cuts
-them. The means are the datasets' mean numbers of words times 1.3 pieces a word
-plus the template's words:
+The lengths are approximated, because no data comes with the benchmark. The
+lengths of a source's inputs are log-normal around the mean length of its
+training inputs in T5's text-to-text form ("mnli hypothesis: ... premise: ..."),
+in pieces of T5's vocabulary, the end of sequence included, and are cut at 256
+as the paper cuts them. The means are the datasets' mean numbers of words times
+1.3 pieces a word plus the template's words:
 
 | source | inputs before the cut | spread σ of the logarithm | targets |
 | --- | --- | --- | --- |
@@ -69,7 +69,7 @@ class Workload:
 
   Args:
     vocab_size: V; tokens are drawn evenly from [3, V).
-    seed: of everything drawn.
+    seed: seed of all draws.
     sources: the tasks to draw from.
     scale: factor on the lengths, below 1 for tests.
   """
@@ -109,9 +109,9 @@ class Workload:
     return [{**self.example(i), "task_id": 0} for i in ids]
 
   def sampled_batch(self, batch_size):
-    """As the distillation draws it: K ~ U[2, κ], then K tasks in equal shares.
+    """A batch of distillation: K ~ U[2, κ], then K tasks in equal shares.
 
-    `batch_size // K * K` examples, as `sampling.task_choices` has it.
+    It has `batch_size // K * K` examples; see `sampling.task_choices`.
     """
     num = len(self.sources)
     count = int(self._rng.integers(min(2, num), num + 1))

@@ -173,7 +173,7 @@ def _check_text(inputs, target, where):
     f"{inputs}{target}".encode()
   except UnicodeEncodeError as error:
     raise ValueError(
-      f"{where}: it holds half of a surrogate pair, which UTF-8 cannot encode: {error}"
+      f"{where}: half of a surrogate pair is not Unicode text: {error}"
     ) from error
 
 

@@ -194,8 +194,7 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class References:
-  """Generation: rows with the same input are one example with several
-  references.
+  """Generation: rows of one input are an example with several references.
 
   In training every row is an example.
 

@@ -23,7 +23,7 @@ def add_backbone(parser):
 
 
 def add_decoding(parser):
-  """Adds how labels and texts are predicted."""
+  """Adds the arguments of prediction: ranking or decoding, and beams."""
   parser.add_argument(
     "--method",
     choices=METHODS,
@@ -41,7 +41,7 @@ def add_decoding(parser):
 
 
 def add_devices(parser):
-  """Adds the precision, and the devices that share the T5."""
+  """Adds the dtype and the number of devices that share the T5."""
   parser.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
@@ -58,7 +58,7 @@ def add_devices(parser):
 
 
 def count(text: str) -> int:
-  """An argument that is a whole number of at least 1."""
+  """Parses an argument that must be a whole number of at least 1."""
   try:
     value = int(text)
   except ValueError:

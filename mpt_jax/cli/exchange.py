@@ -18,7 +18,8 @@ def add_commands(command):
   """Adds convert, export and import.
 
   Args:
-    command: as in `main.make_parser`: (name, function, text) -> its parser.
+    command: the function of `main.make_parser`: (name, function, text) ->
+      parser.
   """
   _add_convert(command)
   _add_export(command)

@@ -28,7 +28,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
     emb_dim: d.
 
   Returns:
-    A list of (what, value) strings.
+    A list of (name, value) strings.
   """
   length, tasks = prompts.prompt_length, prompts.num_tasks
   total = prompts.num_parameters(emb_dim)
@@ -74,7 +74,7 @@ def describe_preset(
   """Prints the counts of a bank over a published size of T5.
 
   Raises:
-    ValueError: an unknown preset, or numbers out of range.
+    ValueError: the preset is unknown, or a number is out of range.
   """
   config = T5Config.preset(name)
   prompts = PromptConfig(
@@ -97,7 +97,7 @@ def describe_path(path, backbone, console):
 
   Raises:
     FileNotFoundError: there is nothing at `path`.
-    ValueError: it is none of these, or is damaged.
+    ValueError: the path is none of these, or the file is damaged.
   """
   folder = pathlib.Path(path)
   if str(path) == "default" or _is_backbone(folder):
@@ -141,7 +141,7 @@ def _describe_bank(path, backbone, console):
     t5, fingerprint = identify_backbone(name)
     fits = fingerprint == bank.backbone
   except (OSError, ValueError):
-    # The prompts can be looked at without their T5, unless it was asked for.
+    # Without --backbone, describe prompts even if their T5 is missing.
     if backbone is not None:
       raise
     fits = False

@@ -21,7 +21,7 @@ from mpt_jax.io.errors import run_and_report
 
 
 def make_parser() -> Parser:
-  """The parser of all commands, in the order in which the help lists them."""
+  """Makes the parser of all commands, in the order of the help."""
   parser = Parser(
     prog="mpt",
     description="Multitask Prompt Tuning for T5 in JAX.",
@@ -64,7 +64,7 @@ def main(argv=None) -> int:
     arguments.rest = rest
   elif rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
-  # TensorFlow would print what the CPU can do when it is imported.
+  # Otherwise TensorFlow prints the features of the CPU when it is imported.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   use_compilation_cache()
   return run_and_report(arguments.function, arguments, show=arguments.traceback)
@@ -118,7 +118,7 @@ def _evaluate(arguments):
       "give --run DIR or --prompts FILE, or --backbone and --task for a T5"
       " without prompts"
     )
-  # The command's own folder is what Python puts first.
+  # Python puts the folder of the command `mpt` first, not the user's.
   sys.path.insert(0, os.getcwd())
   for name in arguments.module:
     try:
@@ -278,7 +278,9 @@ def _predict(arguments):
 
 def _add_inspect(command):
   sub = command(
-    "inspect", _inspect, "Print what prompts or a T5 hold and what they cost."
+    "inspect",
+    _inspect,
+    "Print the contents and the size of prompts or of a T5.",
   )
   sub.add_argument(
     "path",

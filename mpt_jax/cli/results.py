@@ -10,7 +10,7 @@ from mpt_jax.io import files
 
 
 def table(rows) -> rich.table.Table:
-  """The rows of an evaluation as a table with one line per prompt.
+  """Makes a table of an evaluation's rows, with one line per prompt.
 
   Args:
     rows: dicts of "prompt", "task", "num_examples", "metric" and "value". A T5

@@ -54,7 +54,7 @@ def add_train(command):
 def _train(arguments):
   from mpt_jax.training import gin_config as gin_main
 
-  # The modules of the user's own tasks lie where the command is given.
+  # The modules of the user's own tasks are in the working folder.
   sys.path.insert(0, os.getcwd())
   sys.exit(gin_main.main(arguments.rest))
 
@@ -69,7 +69,7 @@ def add_sweep(command):
   sub.add_argument(
     "--list",
     action="store_true",
-    help="print what each run is and what it trains, and run nothing",
+    help="print each run and the parameters that it trains, and run nothing",
   )
   sub.add_argument(
     "--commands",
@@ -96,7 +96,7 @@ def _sweep(arguments):
   from mpt_jax.sweeps import report
   from mpt_jax.sweeps.run import sweep
 
-  # The modules of the user's own tasks lie where the command is given.
+  # The modules of the user's own tasks are in the working folder.
   sys.path.insert(0, os.getcwd())
   table, model_dir = plans.load_table(files, bindings, paths)
   run_files = dict.fromkeys(run.gin_file for run in table.runs)

@@ -8,7 +8,7 @@ says which of PEFT's methods holds a kind of prompt:
   PROMPT_TUNING             one plain soft prompt: a teacher, a merged prompt
 
 PEFT's `num_transformer_submodules`, S below, is the number of stacks that have
-a prompt. It is 1 for ours, which belong to the encoder alone.
+a prompt. It is 1 for our prompts, which belong to the encoder alone.
 """
 
 import json
@@ -23,7 +23,7 @@ from mpt_jax.prompts.parametrization import KINDS, PromptConfig, read_sizes
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
-PROMPT = "prompt_embeddings"  # The tensor that each of these methods has.
+PROMPT = "prompt_embeddings"  # Both methods have this tensor.
 
 
 def is_adapter(folder) -> bool:
@@ -40,11 +40,11 @@ def write_adapter(
     params: the arrays of the bank by name.
     groups: the group of each prompt; all must be 0.
     base_model: name or folder of the T5, for `base_model_name_or_path`.
-    num_layers: of the encoder; None leaves it to PEFT, which asks the model.
-    num_heads: the same.
+    num_layers: the encoder's layers; with None, PEFT asks the model.
+    num_heads: the encoder's heads; None as above.
 
   Raises:
-    ValueError: more than one group, or prompts that PEFT has no method for.
+    ValueError: there are several groups, or PEFT has no method for the prompts.
   """
   config = PromptConfig.of_params(params, groups)
   kind = config.find_kind()
@@ -110,8 +110,9 @@ def read_adapter(folder, encoder_half: bool = False):
     or None.
 
   Raises:
-    FileNotFoundError: no such adapter.
-    ValueError: another method, a decoder prompt, or tensors that do not fit.
+    FileNotFoundError: there is no such adapter.
+    ValueError: the adapter has another method or a decoder prompt, or its
+      tensors do not fit.
   """
   folder = pathlib.Path(folder)
   if not is_adapter(folder):
@@ -140,7 +141,7 @@ def read_adapter(folder, encoder_half: bool = False):
       f"the tensors of {folder} must be {', '.join(names)}, got"
       f" {', '.join(sorted(tensors))}"
     )
-  # float32 holds every float of 16 bits exactly.
+  # float32 represents every float of 16 bits exactly.
   arrays = {
     theirs: np.ascontiguousarray(tensors[theirs], np.float32)
     for theirs in names

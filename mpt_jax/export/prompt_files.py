@@ -33,8 +33,8 @@ from mpt_jax.prompts.plain import plain_params
 
 EXPORTS = ("peft", "npz", "safetensors")
 IMPORTS = ("peft", "npz", "npy")
-# The name of a file with what PEFT has no place for. Each adapter has one; a
-# folder of several adapters has one more, which says their order.
+# The file of the fields that PEFT's files cannot hold. Each adapter has one. A
+# folder of several adapters has another one, with their order.
 NOTES = "mpt_jax.json"
 
 
@@ -123,7 +123,7 @@ def _one_adapter_each(bank):
   for name, group in zip(bank.names, bank.groups, strict=True):
     members[group].append(name)
   if bank.config.is_plain:
-    # Slots that share a plain prompt are that prompt.
+    # Slots that share a plain prompt become one prompt.
     members = [[name] for name in bank.names]
   return [select(bank, names) for names in members]
 
@@ -171,8 +171,8 @@ def import_prompts(
     encoder_half: see `peft.read_adapter`.
 
   Returns:
-    The bank. Prompts whose labels and template are not known have neither, so
-    prediction with them generates, and takes the text as it is.
+    The bank. If the labels and the template of a prompt are not known,
+    prediction generates text and takes the input text as it is.
 
   Raises:
     FileNotFoundError: a source does not exist.
@@ -297,7 +297,7 @@ def _read_notes(folder):
 
 
 def _load_numpy(path, suffix):
-  """Loads a file of NumPy's without unpickling anything."""
+  """Loads a NumPy file without unpickling anything."""
   if not path.is_file():
     raise FileNotFoundError(f"no file {path}")
   try:

@@ -43,11 +43,11 @@ from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank, check_backbone
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # The default; "rocm" is possible too.
-# Bounds of the number of label tokens that are scored together. The logits are
-# [B, C, V], so the labels beyond it go through the program again.
+# Bounds of the number of label tokens that are scored together, because the
+# logits are [B, C, V]. Further labels need another call of the program.
 LEAST_LABELS_LENGTH, MOST_LABELS_LENGTH = 64, 128
 _SHORTEST = 32
-# The arguments of the programs, for those who call them without serve.py.
+# The arguments of the programs, for callers without serve.py.
 _SIGNATURES = {
   "greedy_L": "weights {name: array}, prompts float32 [B, P, D], tokens"
   " int32 [B, L], lengths int32 [B] -> int32 [B, targets_length]",
@@ -287,7 +287,7 @@ def _write_tasks(folder, bank, label_tokens):
     bank.names, bank.slots, prompts, label_tokens, strict=True
   ):
     path = _task_file(folder.parent, name, ".npy")
-    # The prompt takes its name last, because with it a server finds the task.
+    # Rename the prompt last, because a server finds the task by this file.
     with files.replacing(path) as temporary:
       with temporary.open("wb") as file:
         np.save(file, prompt)

@@ -18,7 +18,7 @@ from mpt_jax.inference import decoding
 
 
 def _encode(network, prompts, tokens, segment_ids):
-  """The encoder's final states [B, P + L, D]; a method of `T5` to be applied.
+  """The encoder's final states [B, P + L, D]; applied as a method of `T5`.
 
   The prompts differ from row to row, so they are put before the embeddings
   here: the bank of a `T5` is the same for all rows.

@@ -10,8 +10,8 @@ serve.py, where it works without mpt_jax:
   Server("folder").predict([{"task": "NAME", "ids": [37, 423, 1]}])
 
 A task is prompts/NAME.npy, float32 [P, D], and beside it NAME.json with its
-template and labels, if it has any. Both are read when the task is first asked
-for: a new task is a new file, and nothing is compiled for it.
+template and labels, if it has any. Both are read when the task is first used. A
+new task is a new file, and needs no compilation.
 
 Axis letters: B rows of a batch, L tokens of an input, P prompt_length,
 D emb_dim, T tokens of an output, C tokens of the labels of a row.
@@ -42,7 +42,7 @@ class Server:
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: the folder is no such export, or a file was changed.
+    ValueError: the folder is not such an export, or a file was changed.
   """
 
   def __init__(self, folder=".", check=True, batch_size=32):
@@ -77,7 +77,7 @@ class Server:
     return self._tasks[name]
 
   def reload(self):
-    """Reads prompts anew when they are next asked for."""
+    """Forgets the prompts, which are read again when they are next used."""
     self._tasks.clear()
 
   def _read_task(self, name):
@@ -106,7 +106,7 @@ class Server:
     return {**fields, "prompt": prompt}
 
   def _program(self, kind, length):
-    """The jitted program for inputs of so many tokens."""
+    """Returns the jitted program for inputs of this many tokens."""
     key = kind, length
     if key not in self._programs:
       path = self.folder / "programs" / f"{kind}_{length}.stablehlo"
@@ -115,11 +115,11 @@ class Server:
     return self._programs[key]
 
   def _run(self, kind, names, inputs, *more):
-    """Pads the inputs and calls a program: its output for these rows."""
+    """Pads the inputs and calls a program; returns these rows' output."""
     lengths = self.manifest["inputs_lengths"]
     longest = max(len(ids) for ids in inputs)
     length = next((n for n in lengths if n >= longest), lengths[-1])
-    # A power of two, so that few sizes are compiled.
+    # Round up to a power of two; otherwise every size is compiled.
     num_rows = 1 << (len(inputs) - 1).bit_length()
     tokens = np.zeros((num_rows, length), np.int32)
     used = np.zeros((num_rows,), np.int32)
@@ -215,12 +215,13 @@ class Server:
         or the fields of the task's template, or "text".
 
     Returns:
-      For each row a copy of it with "prediction". Tasks with labels have the
-      likeliest one, and the "scores" of all; the others the generated text,
-      where sentencepiece is installed, and its "prediction_ids".
+      For each row a copy of it with "prediction". For tasks with labels it is
+      the most probable label, and "scores" has the scores of all. For the
+      others it is the generated text, if sentencepiece is installed, and
+      "prediction_ids" has its tokens.
 
     Raises:
-      ValueError: a row lacks a field, or has a wrong one.
+      ValueError: a row lacks a field, or the value of a field is wrong.
     """
     inputs = [self._input_ids(row) for row in rows]
     names = [row["task"] for row in rows]

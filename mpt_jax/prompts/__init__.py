@@ -1,1 +1,1 @@
-"""The bank of prompts: how one is composed, started, saved and loaded."""
+"""Banks of prompts: how they are composed, initialised, saved and loaded."""

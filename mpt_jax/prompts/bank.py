@@ -1,4 +1,4 @@
-"""Banks of trained prompts: their files, parts of them, several as one."""
+"""Banks of trained prompts: files, selection, merging, concatenation."""
 
 import collections
 import dataclasses
@@ -34,8 +34,8 @@ class PromptBank:
     groups: the N slots' groups.
     backbone: fingerprint of the T5 that they were trained on.
     slots: for each slot a dict for prediction: "task", "label_names" (or
-      None), "template" (or None), and "metrics", those of the step at which
-      the prompt was taken.
+      None), "template" (or None), and "metrics", the metrics of the step whose
+      prompt was kept.
   """
 
   params: dict
@@ -66,7 +66,7 @@ class PromptBank:
 
   @property
   def fields(self) -> dict:
-    """Everything but the arrays, as JSON values."""
+    """All fields but the arrays, as JSON values."""
     return {
       "names": list(self.names),
       "groups": list(self.groups),
@@ -79,7 +79,7 @@ class PromptBank:
     """Makes a bank from its arrays and its `fields`.
 
     Raises:
-      ValueError: one of them is missing or does not fit the others; the
+      ValueError: an array or a field is missing or does not fit the others; the
         message begins with `where`.
     """
     wanted = ("names", "groups", "backbone", "slots")
@@ -98,7 +98,7 @@ class PromptBank:
     """Raises ValueError if the arrays do not fit each other or the names.
 
     Args:
-      where: what the message begins with.
+      where: the beginning of the message.
     """
     try:
       num_tasks = self.config.num_tasks
@@ -145,12 +145,12 @@ def check_backbone(
 
   Args:
     bank: the prompts.
-    fingerprint: of the T5 that is to use them.
-    prompts: what the message calls the prompts.
-    backbone: what the message calls the T5.
+    fingerprint: the fingerprint of the T5 that will use them.
+    prompts: the name of the prompts in the message.
+    backbone: the name of the T5 in the message.
 
   Raises:
-    ValueError: the T5 is another.
+    ValueError: it is another T5.
   """
   if bank.backbone != fingerprint:
     raise ValueError(
@@ -164,13 +164,14 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
 
   Args:
     path: a file of `PromptBank.save`, or a run's model_dir. Either may be on
-      gs://. A run that evaluated nothing has its last prompts as the best.
+      gs://. If a run evaluated nothing, its last prompts count as the best.
     backbone: fingerprint of the T5 that will use the prompts, to be checked;
       None for no check.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is no prompt file, or its prompts belong to another T5.
+    ValueError: the file is not a prompt file, or its prompts belong to another
+      T5.
   """
   path = epath.Path(path)
   if path.is_dir():
@@ -215,8 +216,7 @@ def select(bank: PromptBank, names) -> PromptBank:
 
   Args:
     bank: the bank.
-    names: the slots, in the order that they are to have; see
-      `PromptBank.index`.
+    names: the slots in their new order; see `PromptBank.index`.
 
   Raises:
     ValueError: there is no such slot, or one is named twice.
@@ -240,7 +240,7 @@ def select(bank: PromptBank, names) -> PromptBank:
 
 
 def merge(bank: PromptBank) -> PromptBank:
-  """Makes a bank of plain prompts, one for each slot: the composed ones."""
+  """Makes a bank of plain prompts: the composed prompt of each slot."""
   return PromptBank(
     plain_params(bank.composed),
     bank.names,
@@ -253,7 +253,8 @@ def merge(bank: PromptBank) -> PromptBank:
 def concatenate(banks) -> PromptBank:
   """Puts the slots of several banks one after the other.
 
-  Slots that share arrays still do; slots of different banks do not.
+  Slots of one bank that share arrays still share them. Slots of different banks
+  share none.
 
   Raises:
     ValueError: the prompts have different shapes or belong to different T5s,

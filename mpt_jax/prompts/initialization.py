@@ -1,4 +1,4 @@
-"""Where prompts start: rows of words, random rows, or a trained bank."""
+"""Starting values of prompts: token embeddings, random rows, trained banks."""
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +15,16 @@ def random_rows(key, prompt_length, emb_dim, scale=1.0):
 def vocabulary_rows(key, embedding, prompt_length, num_most_frequent=5000):
   """Rows of the token embedding, drawn from the most frequent pieces.
 
-  Lester et al. (2021), section 3.2; sentencepiece numbers pieces by falling
-  frequency, so the most frequent are those with the lowest ids, after the
-  three special ones.
+  Source: Lester et al. (2021), section 3.2. sentencepiece numbers pieces by
+    falling frequency, so the most frequent pieces have the lowest ids after the
+    three special ones.
 
   Args:
     key: PRNG key.
     embedding: [V, D].
     prompt_length: P.
-    num_most_frequent: draw from so many pieces, without replacement while
-      there are enough of them.
+    num_most_frequent: the number of pieces to draw from, without replacement if
+      there are at least P.
 
   Returns:
     [P, D].
@@ -57,7 +57,7 @@ def text_rows(embedding, token_ids, prompt_length):
 
 
 def init_bank(slots, config, embedding, encode=None, backbone=None):
-  """Starting values of a bank, each slot's by its own `init` and `seed`.
+  """Returns a bank's starting values, by each slot's `init` and `seed`.
 
   A slot's values depend on its own fields alone, so they are the same in a
   bank of one and in a bank of many. Slots of one group take the arrays that
@@ -74,8 +74,8 @@ def init_bank(slots, config, embedding, encode=None, backbone=None):
     The arrays of the bank by name, float32.
 
   Raises:
-    FileNotFoundError: a source is not there.
-    ValueError: an init that does not exist or does not fit.
+    FileNotFoundError: a source is missing.
+    ValueError: an init is unknown or does not fit.
   """
   emb_dim = embedding.shape[1]
   shapes = config.shapes(emb_dim)
@@ -115,7 +115,7 @@ def _check_size(slot, source, prompt_length, emb_dim):
 def _start(slot, config, embedding, encode, source):
   """One slot's row of each array of the bank."""
   key = jax.random.key(slot.seed)
-  own_key = jax.random.fold_in(key, 1)  # Other draws than those of the rows.
+  own_key = jax.random.fold_in(key, 1)  # Independent of the draws of the rows.
   kind, length = config.find_kind(), config.prompt_length
   if source is not None:
     return kind.start_from(source, slot.init, config.rank, own_key)

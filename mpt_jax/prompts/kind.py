@@ -1,9 +1,9 @@
-"""What the library must know about one kind of prompt, as one class.
+"""The interface of a kind of prompt: the one class that defines it.
 
-A kind says of which arrays a bank consists and how they make its prompts. The
-network, the optimizer, checkpoints, prompt files and commands read all that
-from here; none of them knows a kind or an array by its name. A new kind is a
-file with one subclass of `Kind`, given to `parametrization.register_kind`.
+A kind defines the arrays of a bank and how they make its prompts. The network,
+the optimizer, checkpoints, prompt files and commands read all that from here;
+none of them knows a kind or an array by its name. A new kind is a file with one
+subclass of `Kind`, given to `parametrization.register_kind`.
 
 Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of
 slots that share arrays.
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-# Logical names of a leaf's axes. t5x has partitioning rules for these alone.
+# Logical names of a leaf's axes: t5x's gin file has rules for these alone.
 GROUPS, TASKS = "prompt_groups", "prompt_tasks"
 LENGTH, RANK, EMBED = "prompt_length", "prompt_rank", "embed"
 
@@ -25,9 +25,9 @@ class Leaf:
   """One trained array of a bank.
 
   Attributes:
-    axes: names of its axes. The first is GROUPS, for an array with a row for
-      each group, which its slots share, or TASKS, for one with a row for each
-      slot; the others are LENGTH, RANK and EMBED in any number and order.
+    axes: names of its axes. The first is GROUPS for an array with a row per
+      group, which the group's slots share, or TASKS for an array with a row per
+      slot. The others are LENGTH, RANK and EMBED in any number and order.
     rate: the field of `OptimizerConfig` that holds the array's learning rate.
   """
 
@@ -46,17 +46,17 @@ class Leaf:
 class Kind(abc.ABC):
   """One way to make the prompts [N, P, D] of a bank from trained arrays.
 
-  Arrays that do not train, such as a random basis, are no leaves: `compose`
-  makes them anew from a fixed seed, with NumPy's `RandomState`, whose numbers
-  never change between versions. They cost nothing in checkpoints and files.
+  Arrays that do not train, such as a random basis, are not leaves. `compose`
+  makes them again from a fixed seed with NumPy's `RandomState`, whose numbers
+  never change between versions. They take no space in checkpoints and files.
 
   Attributes:
-    name: what settings call the kind.
+    name: the kind's name in settings.
     leaves: the trained arrays by name. The names are those of the parameter
       tree, of checkpoints and of prompt files. No two kinds may have the same
-      set of names, for it is how a file's kind is recognised.
-    peft_type: PEFT's method for such prompts, or None if it has none. They can
-      then be exported as merged prompts only.
+      set of names, because the names identify the kind of a file.
+    peft_type: PEFT's method for such prompts, or None if it has none. In that
+      case they can be exported as merged prompts only.
     peft_names: PEFT's name of each tensor of `peft_type`, and ours.
   """
 
@@ -79,29 +79,29 @@ class Kind(abc.ABC):
 
   @abc.abstractmethod
   def start(self, rows, rank, key):
-    """Starting values of one slot, whose prompt is then `rows` or near them.
+    """Returns a slot's starting values, which make a prompt near `rows`.
 
     Args:
       rows: [P, D], the prompt to start from.
       rank: R.
-      key: PRNG key of the slot, for what starts at random.
+      key: PRNG key of the slot, for random starting values.
 
     Returns:
-      For each leaf its row for the slot: the leaf's shape without the first
+      The slot's row of each leaf, by name: the leaf's shape without the first
       axis.
     """
 
   def start_from(self, source, how, rank, key):
-    """Starting values of one slot from a trained bank.
+    """Returns a slot's starting values from a trained bank.
 
     Args:
       source: the `PromptBank`, of any kind.
       how: `Slot.init`. All kinds know "task:NAME", one prompt of the source.
       rank: R.
-      key: as for `start`.
+      key: see `start`.
 
     Returns:
-      As `start`.
+      The same as `start`.
 
     Raises:
       ValueError: `how` is unknown, or the source does not fit.
@@ -116,14 +116,14 @@ class Kind(abc.ABC):
     return self.start(jnp.asarray(source.composed[index]), rank, key)
 
   def formulas(self, sizes) -> dict[str, str]:
-    """How many parameters there are, as text.
+    """Returns the number of parameters as text.
 
     Args:
       sizes: the size of each axis.
 
     Returns:
-      For GROUPS and TASKS, where there are such leaves, the parameters in one
-      row of all of them, as in "100·8 + 8·768".
+      {GROUPS or TASKS: text}: the parameters in one row of all leaves of that
+      kind, such as "100·8 + 8·768".
     """
     terms = {}
     for leaf in self.leaves.values():

@@ -12,16 +12,17 @@ from mpt_jax.prompts.slots import SHARES, Slot, make_slots
 class Method:
   """One way to adapt to a task.
 
-  Where `init`, `source` or `learning_rate_scales` name several, each is a slot
-  of its own. A table takes the one that is best on validation, or has a row
-  for each; see `tables.Row.label`.
+  If `init`, `source` or `learning_rate_scales` has several values, each gives a
+  slot. A table takes the best one on validation, or has a row for each; see
+  `sweeps.tables.Row.label`.
 
   Attributes:
-    name: the slots' label; several settings follow it, as in
+    name: the slots' label; if there are several settings, they follow it, as in
       "spot-from_glue_mnli-lr_x0.1".
-    init: see `slots.Slot.init`; or several.
+    init: one or several values of `slots.Slot.init`.
     source: prompt file or run folder that `init` reads; or {name: folder}.
-    share: "tasks": the tasks of one number of shots and one seed share P*.
+    share: "tasks" makes the tasks with the same number of shots and the same
+      seed share P*; see `slots.make_slots`.
     train_factors: False keeps the factors at their start.
     learning_rate_scales: factors on the learning rates.
   """
@@ -50,7 +51,7 @@ class Method:
     check(checks.sequence, "learning_rate_scales", **scales)
 
   def slots(self, tasks, shots, seeds) -> list[Slot]:
-    """The method's slots: the product of all settings, tasks fastest."""
+    """Returns the method's slots for all settings, tasks varying fastest."""
     inits = (self.init,) if isinstance(self.init, str) else self.init
     sources = self.source
     if not isinstance(sources, Mapping):
@@ -91,14 +92,14 @@ def method_slots(
   """The slots of several methods in one bank.
 
   Args:
-    methods: names of those that are wanted.
+    methods: names of the methods to use.
     known: all methods.
     tasks: task names.
     shots: numbers of examples per class, None for all.
-    seeds: draws of each.
+    seeds: seeds of the draws.
 
   Raises:
-    ValueError: a method that is not among the known ones.
+    ValueError: a method is unknown.
   """
   by_name = {method.name: method for method in known}
   names = checks.sequence(
@@ -115,7 +116,7 @@ def method_slots(
 
 
 def batch_size(slots, examples_per_slot: int) -> int:
-  """Examples of a batch with so many of each slot.
+  """Returns the size of a batch with this many examples of each slot.
 
   >>> batch_size(make_slots(("a", "b"), seeds=(0, 1, 2)), 32)
   192

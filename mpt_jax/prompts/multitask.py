@@ -117,10 +117,10 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
 def init_factors(prompt_length, rank, emb_dim):
   """Factors of one task whose matrix is all ones, so that P_k starts at P*.
 
-  The first product carries the ones. Each further one has a column of zeros
-  and a row of signs of its own: it adds nothing at the start, and its gradient
-  differs from the others', as with LoRA's zero half (Hu et al., 2021). Equal
-  products would get equal gradients for ever and remain of rank one.
+  The first product is all ones. Each further product has a column of zeros and
+  its own row of signs. It adds nothing at the start, and its gradient differs
+  from the others', as with LoRA's zero half (Hu et al., 2021). Equal products
+  would always get equal gradients and stay of rank one.
 
   Args:
     prompt_length: P.
@@ -143,19 +143,19 @@ def init_factors(prompt_length, rank, emb_dim):
 
 
 def factor_matrix(columns, rows, rank):
-  """The best factors of the mean of several tasks' matrices.
+  """Returns the best factors of the mean of several tasks' matrices.
 
   Args:
-    columns: [N, P, R] of the source tasks.
-    rows: [N, R, D].
-    rank: R' of the result.
+    columns: [N, P, R], the source tasks' columns.
+    rows: [N, R, D], their rows.
+    rank: R', the rank of the result.
 
   Returns:
-    columns [P, R'], rows [R', D]: of the mean over tasks of Σ_r u_r v_rᵀ, the
-    closest matrix of rank R' in the Frobenius norm (Eckart and Young), the
-    singular values split evenly. The mean of N rank-one matrices has rank up
-    to N, so with R' = 1 this is in general an approximation; it is exact where
-    the rank allows it.
+    columns [P, R'] and rows [R', D]. Their product is the matrix of rank R'
+    that is closest, in the Frobenius norm (Eckart and Young), to the mean over
+    tasks of Σ_r u_r v_rᵀ. The singular values are split evenly between both.
+    The mean of N rank-one matrices has rank up to N, so with R' = 1 this is in
+    general an approximation. It is exact if the rank allows it.
   """
   mean = jnp.einsum("npr,nrd->pd", columns, rows) / columns.shape[0]
   left, values, right = jnp.linalg.svd(mean, full_matrices=False)
@@ -163,8 +163,8 @@ def factor_matrix(columns, rows, rank):
   root = jnp.sqrt(values[:rank])
   columns = jnp.pad(left[:, :rank] * root[None], ((0, 0), (0, pad)))
   rows = jnp.pad(root[:, None] * right[:rank], ((0, pad), (0, 0)))
-  # A singular pair is free in its sign: choose the one that keeps the columns
-  # positive on average, as factors that started at one are.
+  # The sign of a singular pair is arbitrary. Choose the sign that makes the
+  # columns positive on average, because trained factors started at one.
   sign = jnp.where(columns.sum(0) < 0, -1.0, 1.0)
   return columns * sign[None], rows * sign[:, None]
 
@@ -178,7 +178,7 @@ def init_target_factors(source, how, rank, emb_dim, task_names=()):
       "mean_factors" (mean of u and mean of v; PEFT's AVERAGE_SOURCE_TASKS and
       the paper's reading), "shared_only" (ones: P* alone) or "task:NAME" (one
       source task's).
-    rank: R' of the target. "mean_factors" and "task:NAME" need the source's.
+    rank: R', the target's. "mean_factors" and "task:NAME" need R' = R.
     emb_dim: D.
     task_names: names of the N source tasks, for "task:NAME".
 
@@ -186,7 +186,7 @@ def init_target_factors(source, how, rank, emb_dim, task_names=()):
     columns [P, R'], rows [R', D].
 
   Raises:
-    ValueError: an unknown `how`, an unknown task, a rank that does not fit.
+    ValueError: `how` or the task is unknown, or the rank does not fit.
   """
   columns, rows = source["task_columns"], source["task_rows"]
   if how == "mean_matrix":

@@ -24,7 +24,7 @@ def register_kind(kind: Kind):
   """Makes a kind known to settings and prompt files.
 
   Raises:
-    ValueError: another kind has its name or its names of arrays.
+    ValueError: another kind has the same name or the same names of arrays.
   """
   for known in KINDS.values():
     if known.name == kind.name or set(known.leaves) == set(kind.leaves):
@@ -40,10 +40,10 @@ register_kind(Multitask())
 
 
 def recognise_kind(names) -> Kind:
-  """The kind whose arrays have these names.
+  """Returns the kind whose arrays have these names.
 
   Raises:
-    ValueError: there is none; the message lists the known kinds.
+    ValueError: there is no such kind; the message lists the known kinds.
   """
   for kind in KINDS.values():
     if set(kind.leaves) == set(names):
@@ -56,7 +56,7 @@ def recognise_kind(names) -> Kind:
 
 
 def read_sizes(params) -> dict[str, int]:
-  """The size of each axis of a bank's arrays, as far as they have it.
+  """Returns the size of each axis that a bank's arrays have.
 
   Raises:
     ValueError: no kind of prompt has such arrays.
@@ -79,13 +79,13 @@ class PromptConfig:
   Attributes:
     num_tasks: N, prompts in the bank.
     prompt_length: P, rows of one prompt.
-    rank: R, rank of what is trained for each task: 1 in the paper, 0 for plain
-      soft prompts (a teacher, prompt tuning, SPoT), whatever `kind` says.
+    rank: R, rank of the factors of each task: 1 in the paper. 0 makes plain
+      soft prompts (a teacher, prompt tuning, SPoT), whatever `kind` is.
     groups: for each of the N tasks the group it belongs to, counted from 0
-      without gaps. Tasks of one group share the arrays that the kind has for
-      groups, and groups are independent of each other in training. None: one
-      group of all tasks if the kind has arrays for groups and for tasks, and
-      otherwise a group for each task.
+      without gaps. Tasks of one group share the kind's arrays for groups, and
+      groups are independent of each other in training. None makes one group of
+      all tasks if the kind has arrays for groups and for tasks, and otherwise a
+      group for each task.
     kind: how prompts are made from arrays, a key of `KINDS`.
   """
 
@@ -124,7 +124,7 @@ class PromptConfig:
 
   @classmethod
   def of_params(cls, params, groups) -> "PromptConfig":
-    """The shape of a bank with these arrays.
+    """Returns the shape of a bank with these arrays.
 
     Args:
       params: the arrays by name.
@@ -171,7 +171,7 @@ class PromptConfig:
 
   @property
   def can_share(self) -> bool:
-    """Whether the kind has arrays to share and others to tell tasks apart."""
+    """Whether the kind has arrays that tasks share and arrays of each task."""
     return {leaf.axes[0] for leaf in self.leaves.values()} == {GROUPS, TASKS}
 
   def sizes(self, emb_dim: int) -> dict[str, int]:
@@ -227,11 +227,11 @@ class PromptConfig:
 
 
 def compose_bank(prompt_params, groups):
-  """All prompts of a bank as plain soft prompts.
+  """Returns all prompts of a bank as plain soft prompts.
 
   Args:
     prompt_params: the bank's arrays by name. MPT's are "shared_prompt"
-      [G, P, D], "task_columns" [N, P, R] and "task_rows" [N, R, D], plain
+      [G, P, D], "task_columns" [N, P, R] and "task_rows" [N, R, D]. Plain
       prompts have "shared_prompt" alone.
     groups: [N] the group of each task.
 
@@ -239,7 +239,7 @@ def compose_bank(prompt_params, groups):
     [N, P, D] prompts.
 
   Raises:
-    ValueError: no kind of prompt has arrays of these names.
+    ValueError: no kind of prompt has arrays with these names.
   """
   return recognise_kind(prompt_params).compose(prompt_params, groups)
 
@@ -252,7 +252,7 @@ def place_prompts(prompts, embeddings, positions, task_ids):
     embeddings: [B, L, D] floats.
     positions: [B, L] int in [0, P]: 0 keeps the embedding, p takes row p - 1
       of the prompt.
-    task_ids: [B, L] int in [0, N), whose prompt it is.
+    task_ids: [B, L] int in [0, N), the task of the prompt.
 
   Returns:
     [B, L, D] of the dtype of `embeddings`.
@@ -265,8 +265,9 @@ def place_prompts(prompts, embeddings, positions, task_ids):
 class Prompt(nn.Module):
   """The bank as a Flax module that composes all its prompts.
 
-  The parameters are the leaves of the bank's kind, at first standard normal;
-  `initialization.init_bank` has the values that an experiment starts from.
+  The parameters are the leaves of the bank's kind. `init` draws them from a
+  standard normal distribution; experiments start from the values of
+  `initialization.init_bank`.
   """
 
   config: PromptConfig

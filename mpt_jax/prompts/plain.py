@@ -22,5 +22,5 @@ class Plain(Kind):
 
 
 def plain_params(prompts) -> dict:
-  """The arrays of a bank of plain prompts [N, P, D], a group for each."""
+  """Returns the arrays of plain prompts [N, P, D], with a group for each."""
   return {"shared_prompt": prompts}

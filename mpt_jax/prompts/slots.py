@@ -24,12 +24,13 @@ class Slot:
     task: name of the seqio task.
     shots: training examples per class, None for all.
     seed: seed of the draw of the shots and of the prompt's random start.
-    label: tells slots apart that differ in nothing else (a method's name).
-    group: slots of the same group share P*; None makes a group of this slot
-      alone.
-    init: the start: "vocabulary", "random", "text:WORDS" or, from the bank
-      `source`, "task:NAME" (that task's prompt: SPoT) or one of "mean_matrix",
-      "mean_factors", "shared_only" (P* with factors from the source tasks').
+    label: distinguishes slots that are otherwise equal (a method's name).
+    group: slots of the same group share P*; None gives the slot a group of its
+      own.
+    init: the starting values: "vocabulary", "random", "text:WORDS" or, from the
+      bank `source`, "task:NAME" (that task's prompt, as in SPoT),
+      "mean_matrix", "mean_factors" or "shared_only" (P* with factors made from
+      the source tasks' factors).
     source: prompt file or run folder that `init` reads.
     train_factors: False keeps the factors at their start.
     learning_rate_scale: factor on the slot's learning rates.
@@ -58,7 +59,7 @@ class Slot:
 
   @property
   def data_name(self) -> str:
-    """Names the slot's examples and their order: equal for equal data."""
+    """The name of the slot's data: equal for equal examples in equal order."""
     shots = "" if self.shots is None else f"_k{self.shots}"
     return f"{self.task}{shots}_s{self.seed}"
 
@@ -85,8 +86,8 @@ def make_slots(
     shots: numbers of examples per class, None for all.
     seeds: draws of each.
     share: "none": each slot has its own P*; "all": one P* for all; "tasks":
-      the tasks of one number of shots and one seed share P* (a group of
-      targets).
+      the tasks with the same number of shots and the same seed share P* (a
+      group of targets).
     init: see `Slot.init`.
     source: see `Slot.source`.
     train_factors: see `Slot.train_factors`.
@@ -95,7 +96,8 @@ def make_slots(
     The slots, tasks varying fastest.
 
   Raises:
-    ValueError: an unknown `share`, no tasks, or numbers that are none.
+    ValueError: `share` is unknown, there are no tasks, or a number is not
+      valid.
   """
   tasks = checks.sequence(
     "make_slots.tasks",
@@ -137,11 +139,11 @@ def _group_name(share, shots, seed) -> str | None:
 
 
 def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
-  """The `PromptConfig` of the bank of these slots.
+  """Returns the `PromptConfig` of the bank of these slots.
 
   Raises:
-    ValueError: two slots of one name, an unknown kind, or slots that share a
-      P* where the kind has nothing to share or nothing to tell them apart.
+    ValueError: two slots have one name, the kind is unknown, or slots share P*
+      although the kind has no arrays for groups or none for tasks.
   """
   names = [slot.name for slot in slots]
   if len(set(names)) != len(names):
@@ -171,7 +173,7 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
 
 
 def optimizer_scales(slots, groups):
-  """(group_scales, task_scales) of `make_optimizer` for these slots.
+  """Returns `make_optimizer`'s (group_scales, task_scales) for these slots.
 
   Raises:
     ValueError: slots of one group differ in learning_rate_scale.

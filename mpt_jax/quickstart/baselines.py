@@ -1,4 +1,4 @@
-"""What no prompt is needed for: majority, and tf-idf with logistic regression."""
+"""Baselines without a T5: majority, and tf-idf with logistic regression."""
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -14,11 +14,11 @@ def baselines(task, max_examples: int):
   Args:
     task: a classification task over `text_tasks.ExamplesSource`; a few-shot
       draw has the draw's training texts.
-    max_examples: test examples, the first ones.
+    max_examples: the number of test examples; the first ones are used.
 
   Yields:
-    (method, metrics) of "majority" and "tfidf_lr"; metrics as `mpt.evaluate`
-    names them.
+    (method, metrics) of "majority" and "tfidf_lr"; the names of the metrics are
+    those of `mpt.evaluate`.
   """
   texts, labels = zip(*task.source.examples("train"), strict=True)
   test_texts, test_labels = zip(
@@ -28,7 +28,7 @@ def baselines(task, max_examples: int):
   majority = [str(values[counts.argmax()])] * len(test_labels)
   model = make_pipeline(
     TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
-    # With many classes and texts this solver needs a small part of the time.
+    # This solver is much faster with many classes and texts.
     LogisticRegression(C=10.0, max_iter=300, solver="newton-cg"),
   )
   model.fit(texts, labels)

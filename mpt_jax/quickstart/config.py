@@ -1,4 +1,4 @@
-"""What the quickstart runs."""
+"""The settings of the quickstart."""
 
 import dataclasses
 import functools
@@ -8,23 +8,23 @@ from mpt_jax.io import checks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-  """What the quickstart runs.
+  """The settings of the quickstart.
 
   Attributes:
     backbone: the T5: "default" or a folder.
     sources: source tasks, in the T5's pretraining too.
-    targets: tasks that the T5 has never seen, nor any text of theirs.
+    targets: tasks of which the T5 has seen neither labels nor texts.
     shots: training examples per class of a target.
-    seeds: draws of them.
+    seeds: seeds of the draws of these examples.
     prompt_length: P.
     teach_steps: steps of stage 1.
     distill_steps: steps of stage 2.
     adapt_steps: steps of stage 3.
     teach_examples: examples of each slot in a batch of stage 1.
-    adapt_examples: the same of stage 3.
+    adapt_examples: examples of each slot in a batch of stage 3.
     distill_batch: examples of a batch of stage 2.
-    test_examples: examples of each task that the tables are over.
-    learning_rate: of P*; that of the factors is 4/3 of it.
+    test_examples: examples of each task in the tables.
+    learning_rate: the learning rate of P*; that of the factors is 4/3 of it.
   """
 
   backbone: str = "default"

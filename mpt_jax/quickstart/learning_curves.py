@@ -16,8 +16,8 @@ STAGES = {
   "distill": "2. Distill: one shared prompt and rank-limited factors",
   "adapt": "3. Adapt: target tasks from a few examples",
 }
-# Colours of the figures, which the page replaces by its style's variables so
-# that they follow the reader's light or dark theme.
+# Colours of the figures. The page replaces them by its style's variables, which
+# follow the reader's light or dark theme.
 INK, MUTED, GRID, PLAIN = "#010203", "#010204", "#010205", "#010206"
 METHOD_COLORS = {
   "prompt_tuning": "#010207",
@@ -36,7 +36,7 @@ VARIABLES = {
 
 
 def read_metrics(run) -> list[dict]:
-  """Lines of a run folder's metrics.jsonl; none where there is no file."""
+  """Returns the rows of a folder's metrics.jsonl; [] if there is no file."""
   path = pathlib.Path(run) / "metrics.jsonl"
   if not path.is_file():
     return []
@@ -45,7 +45,7 @@ def read_metrics(run) -> list[dict]:
     try:
       lines.append(json.loads(line))
     except json.JSONDecodeError:
-      continue  # A line that a killed run did not finish.
+      continue  # A killed run did not finish this line.
   return lines
 
 
@@ -79,7 +79,7 @@ def _method_of(slot):
 
 
 def _figure(draw, label, number) -> str:
-  """An inline SVG, drawn by `draw(axes)` in the page's colours."""
+  """Makes an inline SVG, drawn by `draw(axes)` in the page's colours."""
   import matplotlib
   from matplotlib.figure import Figure
 
@@ -110,7 +110,7 @@ def _figure(draw, label, number) -> str:
   svg = buffer.getvalue()
   svg = svg[svg.index("<svg") :]
   svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-  # Several figures stand in one page, so their ids must differ.
+  # One page has several figures, so their ids must differ.
   svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
   for color, variable in VARIABLES.items():
     svg = svg.replace(color, f"var({variable})")
@@ -143,7 +143,7 @@ def _draw_curves(axes, thick, slots, ylabel, scale):
     color = colors.get(method, MUTED)
     plot(curve, color=color, linewidth=0.7, alpha=0.45)
   for label, (curve, color) in thick.items():
-    # A single evaluation is a point, which a line would not show.
+    # A single evaluation is a point, and a line would not show it.
     marker = "o" if len(curve) == 1 else None
     plot(curve, color=color, linewidth=2.2, label=label, marker=marker)
   axes.set_xlabel("step")
@@ -169,12 +169,12 @@ def _ends(thick, percent) -> str:
 
 
 def learning_curves(runs, metric: str = METRIC) -> str:
-  """HTML of the curves of loss and score of each stage, by step.
+  """Returns HTML with the curves of loss and score of each stage, by step.
 
   Args:
     runs: {"teach" | "distill" | "adapt": model_dir with metrics.jsonl}. Slots
       of stage adapt are coloured by method, where names end in "_<method>".
-    metric: the score, "accuracy" where a run has none of it.
+    metric: the name of the score; "accuracy" is used if a run does not have it.
 
   Returns:
     A part of a page that defines the colour variables used; "" without runs.

@@ -21,8 +21,8 @@ __all__ = ["print_tables", "similarity", "summarize", "write_report"]
 def similarity(prompts, centred: bool = True) -> np.ndarray:
   """Cosine similarity of flattened prompts.
 
-  Prompts that share P* are nearly parallel, so by default their mean is taken
-  off first: what remains is how the tasks differ. Centred cosines of N
+  Prompts that share P* are nearly parallel, so by default their mean is
+  subtracted first; the rest shows how the tasks differ. Centred cosines of N
   unrelated prompts are near -1 / (N - 1), not 0.
 
   >>> similarity([[[1.0, 0.0]], [[0.0, 1.0]]], centred=False).tolist()
@@ -32,13 +32,13 @@ def similarity(prompts, centred: bool = True) -> np.ndarray:
 
   Args:
     prompts: [N, P, D] float.
-    centred: take the mean over N off first.
+    centred: subtract the mean over N first.
 
   Returns:
     [N, N] float in -1..1; 0 where a prompt (less the mean) is zero.
 
   Raises:
-    ValueError: `prompts` has other than three axes, or no entries.
+    ValueError: `prompts` does not have three axes, or has no entries.
   """
   prompts = np.asarray(prompts, np.float64)
   if prompts.ndim != 3 or not prompts.size:
@@ -118,7 +118,7 @@ def _heat_map(bank) -> str:
 
 
 def _plain(value) -> str:
-  """A value of the meta data in words."""
+  """Returns a value of the meta data in words."""
   if isinstance(value, dict):
     return ", ".join(
       f"{k.replace('_', ' ')} {_plain(v)}" for k, v in value.items()
@@ -155,7 +155,7 @@ def write_report(path, results, runs, bank, metric=METRIC):
     runs: {"teach" | "distill" | "adapt": model_dir with metrics.jsonl};
       stages that did not run may be left out.
     bank: PromptBank of the students, or None.
-    metric: the one in the tables and curves; curves fall back to "accuracy".
+    metric: the metric of the tables and curves; curves fall back to "accuracy".
   """
   path = pathlib.Path(path)
   meta = results.get("meta", {})

@@ -29,12 +29,12 @@ def main(out, config: QuickstartConfig) -> dict:
   """Runs the quickstart and writes results.json and report.html.
 
   Args:
-    out: folder for the runs and the results. In the folder of an interrupted
-      quickstart it resumes.
-    config: what to run.
+    out: folder for the runs and the results. If it has an interrupted
+      quickstart, that one is resumed.
+    config: the settings.
 
   Returns:
-    What results.json holds.
+    The contents of results.json.
   """
   return _Quickstart(pathlib.Path(out), config).run()
 
@@ -126,7 +126,7 @@ class _Quickstart:
     return run.last
 
   def watch(self, steps):
-    """Evaluations for the curves of the report; nothing is chosen by them."""
+    """Settings of the evaluations for the report's curves."""
     return mpt.EvalConfig(
       period=max(1, steps // 3),
       max_examples=min(96, self.config.test_examples),
@@ -158,7 +158,7 @@ class _Quickstart:
     )
 
   def adapt(self):
-    """Few-shot draws of all targets by all methods, as slots of one bank."""
+    """Trains all targets, draws and methods as slots of one bank."""
     teachers, students = (self.last(stage) for stage in ("teach", "distill"))
     for slot in self.target_slots():
       starts = {
@@ -203,9 +203,9 @@ class _Quickstart:
       yield prompt, task, values | {"num_examples": own[0]["num_examples"]}
 
   def best_teacher(self, slot) -> str:
-    """The teacher that does best on a target's own shots.
+    """Returns the best teacher on a target's own shots.
 
-    That is how SPoT's source is chosen here: on training examples alone.
+    SPoT's source is chosen in this way, on training examples alone.
     """
     found = self.evaluate(self.last("teach"), split="train", on=slot)
     best = max(found, key=lambda one: one[2]["balanced_accuracy"])
@@ -249,7 +249,7 @@ class _Quickstart:
       )
 
   def meta(self) -> dict:
-    """What was run, for the report."""
+    """Returns the settings and sizes of the run, for the report."""
     c, backbone = self.config, self.backbone
     num_parameters = sum(x.size for x in jax.tree.leaves(backbone.params))
     per_task = PromptConfig(

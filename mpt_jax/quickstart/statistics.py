@@ -30,13 +30,13 @@ NARROW = {
   "test examples": "test\nexam-\nples",
 }
 PROMPT_METHODS = ("prompt_tuning", "spot", "mpt")
-# These learn nothing from a target's examples, so that one value of theirs
-# holds for all numbers of shots and for all seeds.
+# These do not use a target's examples, so one value holds for all numbers of
+# shots and all seeds.
 UNTRAINED = ("majority", "no_prompt", "native_prefix")
 
 
 class Summary(NamedTuple):
-  """A method on a task, over seeds; `std` is None where there is one seed."""
+  """A method on a task, over seeds; `std` is None if there is one seed."""
 
   mean: float
   std: float | None
@@ -48,12 +48,12 @@ class Difference(NamedTuple):
   """Paired difference of two methods, in the unit of the metric.
 
   Attributes:
-    mean: over the pairs.
-    standard_error: of that mean; None for one pair.
-    num_pairs: common (task, shots, seed).
-    ahead: (task, shots) whose mean difference is above zero.
-    total: (task, shots) compared.
-    num_tasks: tasks compared.
+    mean: mean over the pairs.
+    standard_error: standard error of that mean; None for one pair.
+    num_pairs: number of common (task, shots, seed).
+    ahead: number of (task, shots) whose mean difference is above zero.
+    total: number of (task, shots) compared.
+    num_tasks: number of tasks compared.
   """
 
   mean: float
@@ -200,7 +200,7 @@ def verdict(
 
 
 def _leader(rows, metric) -> str | None:
-  """The prompt method ahead of each other by more than a standard error."""
+  """Returns the prompt method ahead of all others by over a standard error."""
   for method in PROMPT_METHODS:
     differences = [
       found
@@ -260,7 +260,7 @@ def source_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
 
 
 def _recovered(means) -> list[str]:
-  """How much of the gap that the native prefix closes the prompts close."""
+  """Says how much of the native prefix's gain the prompts recover."""
   if not {"no_prompt", "native_prefix", "teacher", "student"} <= means.keys():
     return []
   gap = means["native_prefix"] - means["no_prompt"]
@@ -329,7 +329,7 @@ def target_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
     body,
     [verdict(rows, m, metric) for m in present if "mpt" in columns]
     + [
-      "Mean ± sample standard deviation over seeds. Bold: ahead of each other"
+      "Mean ± sample standard deviation over seeds. Bold: ahead of every other"
       " prompt method by more than one standard error of the paired"
       " difference, which by itself proves little. Standard errors are over"
       " these seeds and tasks; other tasks and other test examples would add"
@@ -339,7 +339,7 @@ def target_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
 
 
 def tables(rows: Sequence[dict], metric: str = METRIC) -> list[Table]:
-  """The tables that there are rows for."""
+  """Returns the tables that have rows."""
   found = [source_table(rows, metric), target_table(rows, metric)]
   return [table for table in found if table is not None]
 
@@ -354,7 +354,7 @@ def print_tables(rows: Sequence[dict], console, metric: str = METRIC):
   if not shown:
     console.print(f"no results of metric {metric}", highlight=False)
   for table in shown:
-    # As narrow as it gets: ten columns are to fit in 80 characters.
+    # Keep it narrow: ten columns have to fit in 80 characters.
     drawn = RichTable(
       title=table.title,
       title_justify="left",
@@ -369,7 +369,7 @@ def print_tables(rows: Sequence[dict], console, metric: str = METRIC):
         justify="left" if i == 0 else "right",
         vertical="bottom",
         overflow="fold",
-        # A name may be torn apart, a number must not.
+        # A name may be broken across lines, a number must not.
         no_wrap=i > 0,
       )
     for i, row in enumerate(table.rows):

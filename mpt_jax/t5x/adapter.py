@@ -1,11 +1,11 @@
-"""The same experiments under t5x's programs: the model, the loop, the start.
+"""The model, the trainer and the initial values for t5x's programs.
 
-`gin/launchers/t5x.train.gin` and its neighbours bind what `t5x.train`,
-`t5x.eval` and `t5x.infer` ask for from the functions here and in `data`,
-each of which takes the `Experiment`. The network, the prompts, the losses, the
-examples of each batch and the optimizer are those of the native launcher; t5x
-gives the loop, the partitioning, the checkpoints and the evaluator. Nothing
-else in the library imports t5x.
+`gin/launchers/t5x.*.gin` bind the arguments of `t5x.train`, `t5x.eval` and
+`t5x.infer` to the functions here and in `data`, each of which takes the
+`Experiment`. The network, the prompts, the losses, the examples of each batch
+and the optimizer are those of the native launcher. The loop, the partitioning,
+the checkpoints and the evaluator are t5x's. Nothing else in the library imports
+t5x.
 """
 
 import dataclasses
@@ -20,7 +20,9 @@ import optax
 from etils import epath
 
 # isort: off
-from mpt_jax.t5x import data  # First: without t5x it says what to do.
+from mpt_jax.t5x import (
+  data,
+)  # Must be first: without t5x its error says what to do.
 from t5x import models, optimizers, trainer, utils
 from t5x import metrics as t5x_metrics
 
@@ -38,10 +40,10 @@ from mpt_jax.training.optimizers import make_schedule
 
 
 def optimizer_def(parts: assembly.Assembly) -> optimizers.OptimizerDef:
-  """The native optimizer for what trains, none for what is frozen.
+  """Returns the native optimizer for trained parameters, none for frozen ones.
 
   Raises:
-    ValueError: an optimizer whose state t5x cannot partition; nothing trains.
+    ValueError: t5x cannot partition the optimizer's state, or nothing trains.
   """
   experiment = parts.experiment
   if experiment.optimizer.name != "adamw":
@@ -82,7 +84,7 @@ def trainable_labels(params, trainable: str):
 
 
 class PromptModel(models.BaseTransformerModel):
-  """A frozen T5 with a bank of prompts, as t5x's programs want a model.
+  """A frozen T5 with a bank of prompts, with the interface of t5x's models.
 
   Args:
     experiment: the settings.
@@ -91,7 +93,7 @@ class PromptModel(models.BaseTransformerModel):
   def __init__(self, experiment: Experiment):
     self.parts = parts = data.assemble(experiment)
     self.experiment = parts.experiment
-    # [N, P, D], set by the trainer: only training needs the teachers.
+    # The teachers [N, P, D]. The trainer sets them: only training needs them.
     self.teacher_prompts = None
     self.FEATURE_CONVERTER_CLS = functools.partial(
       tasks.PromptFeatureConverter, prompt_length=experiment.prompt_length
@@ -105,12 +107,12 @@ class PromptModel(models.BaseTransformerModel):
     )
 
   def get_initial_variables(self, rng, input_shapes, input_types=None):
-    """Random parameters; `PromptInitializer` puts the real ones there."""
+    """Returns random parameters, which `PromptInitializer` replaces."""
     del input_shapes, input_types
     return flax.core.freeze(self.parts.model.init_variables(rng))
 
   def loss_fn(self, params, batch, dropout_rng):
-    """The experiment's loss, and its terms as t5x's metrics."""
+    """Returns the experiment's loss, and its terms as t5x's metrics."""
     model = self.parts.model
     trainable, frozen = model.split_params(flax.core.unfreeze(params))
     frozen = jax.lax.stop_gradient(frozen)
@@ -149,8 +151,8 @@ class PromptModel(models.BaseTransformerModel):
     """Greedy or beam decoding of plain rows, each behind its own prompt.
 
     Returns:
-      (tokens [B, T], {"scores": [B]}), log-probabilities under T5's length
-      penalty.
+      (tokens [B, T], {"scores": [B]}). Scores are log-probabilities with T5's
+      length penalty.
 
     Raises:
       ValueError: sampling or all beams are asked for.
@@ -171,7 +173,7 @@ class PromptModel(models.BaseTransformerModel):
     return tokens, {"scores": scores}
 
   def score_batch(self, params, batch, return_intermediates=False):
-    """[B] log-probability of each row's target."""
+    """Returns the log-probability [B] of each row's target."""
     if return_intermediates:
       raise ValueError("the network keeps no intermediates")
     logits = self._compute_logits(params, batch).logits
@@ -183,9 +185,9 @@ class PromptModel(models.BaseTransformerModel):
 
 
 class PromptInitializer(utils.TrainStateInitializer):
-  """Starts from the experiment's prompts, and from its backbone's folder.
+  """Initial values: the experiment's prompts, and its backbone's folder.
 
-  A backbone in a t5x checkpoint is restored by t5x itself, after this.
+  If the backbone is a t5x checkpoint, t5x itself restores it afterwards.
   """
 
   def __init__(self, optimizer_def, init_fn, *args, **kwargs):
@@ -212,7 +214,7 @@ class PromptInitializer(utils.TrainStateInitializer):
 
 
 def _embedding(experiment, params):
-  """The token embedding: of the t5x checkpoint, or the random one."""
+  """Returns the token embedding of the t5x checkpoint, or the random one."""
   if experiment.backbone is None:
     return params["token_embedder"]["embedding"]
   folder = t5x_checkpoints.find_checkpoint(experiment.backbone)
@@ -222,7 +224,7 @@ def _embedding(experiment, params):
 def restore_config(experiment: Experiment):
   """Restores a t5x checkpoint, all but the prompts, the optimizer and the step.
 
-  None where the backbone is a folder with its own config, or random.
+  None if the backbone is a folder with its own config, or random.
   """
   if not data.is_t5x_checkpoint(experiment.backbone):
     return None
@@ -239,13 +241,14 @@ class PromptTrainer(trainer.Trainer):
   """t5x's loop with the native launcher's keys, means and prompt files.
 
   The run's folder gets experiment.json and, whenever t5x writes its metrics,
-  prompts/last.safetensors: what `mpt predict`, `mpt export` and the next
-  stage read, whichever launcher made it. Dropout draws what it draws there,
-  but for microbatches, whose rows t5x chooses and whose keys it splits.
+  prompts/last.safetensors. `mpt predict`, `mpt export` and the next stage read
+  these files, whichever launcher wrote them. Dropout masks equal those of the
+  native launcher, except with microbatches: t5x chooses their rows and splits
+  their keys.
 
   Raises:
     ValueError: the run's folder holds another experiment.
-    TypeError: batches that are not of `data.get_dataset`.
+    TypeError: the batches do not come from `data.get_dataset`.
   """
 
   def __init__(self, model: PromptModel, train_state, **kwargs):
@@ -287,7 +290,7 @@ class PromptTrainer(trainer.Trainer):
     model = self._model.parts.model
 
     def train_step(train_state, batch):
-      # Means over the whole batch, also where it is cut into microbatches.
+      # Means over the whole batch, even if it is cut into microbatches.
       batch = {**batch, **model.mean_weights(batch)}
       return trainer.train_with_lr(
         train_state,
@@ -310,7 +313,7 @@ class PromptTrainer(trainer.Trainer):
     )
 
   def compile_train(self, batch):
-    """Nothing: each number of rows is compiled when it first comes."""
+    """Does nothing: each number of rows is compiled on first use."""
 
   def train(self, batch_iter, num_steps, start_step=None):
     batches = data.find_batches(batch_iter)

@@ -1,6 +1,7 @@
-"""What t5x's programs read: the experiment's parts, its folders, its data.
+"""The experiment's parts, folders and data for t5x's programs.
 
-`gin/launchers/` binds it; `adapter` has the model and the trainer.
+The gin files in `gin/launchers/` bind these functions. `adapter` has the model
+and the trainer.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
 
 try:
-  # It imports all of t5x that is used here and in `adapter`.
+  # This imports all parts of t5x that are used here and in `adapter`.
   import t5x.trainer
 except ImportError as error:
   raise ImportError(
@@ -34,10 +35,10 @@ except ImportError as error:
 
 @functools.lru_cache(maxsize=1)
 def assemble(experiment: Experiment) -> assembly.Assembly:
-  """The experiment's parts, loaded once for all functions that t5x calls."""
+  """Returns the experiment's parts, loaded once for all of t5x's calls."""
   backbone = None
   if is_t5x_checkpoint(experiment.backbone):
-    # t5x itself reads the tensors, each device its own part.
+    # t5x itself reads the tensors; each device reads its own part.
     opened = backbones.open_backbone(experiment.backbone)
     config = dataclasses.replace(
       opened.config, dtype=experiment.dtype or opened.config.dtype
@@ -61,7 +62,7 @@ def is_t5x_checkpoint(backbone: str | None) -> bool:
 
 
 def model_dir(path: str, experiment: Experiment) -> str:
-  """The run's folder as t5x wants it.
+  """Returns the run's folder in the form that t5x expects.
 
   Raises:
     ValueError: it holds another experiment.
@@ -74,16 +75,16 @@ def model_dir(path: str, experiment: Experiment) -> str:
 
 
 def run_settings(parts: assembly.Assembly) -> dict:
-  """What a run's experiment.json says of its settings."""
+  """Returns the settings in a run's experiment.json."""
   return {**parts.experiment.to_json(), "launcher": "t5x"}
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
-  """The newest step's folder in a run's folder; a step's folder itself.
+  """Returns the newest step's folder of a run; a step's folder as it is.
 
   Raises:
     FileNotFoundError: there is no checkpoint.
-    ValueError: the run's prompts are of other slots than the experiment's.
+    ValueError: the run's slots differ from the experiment's.
   """
   path = paths.absolute(path)
   _check_slots(path, experiment)
@@ -99,7 +100,7 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
 
 
 def _check_slots(path, experiment):
-  """Prompts of equal shape would be taken for those of other tasks."""
+  """Compares slots: prompts of other tasks may have the same shape."""
   asked = _shown(
     (slot.name for slot in experiment.slots),
     experiment.prompt_length,
@@ -135,10 +136,10 @@ def _shown(names, prompt_length, rank):
 class PromptBatches(DatasetIterator):
   """The native launcher's batches, each of as many rows as it needs.
 
-  t5x's loop takes all batches to be of one shape, and it asks for one before
-  it saves the first checkpoint, which would then hold the place behind it. So
-  `next` gives t5x blank batches of one shape, and `PromptTrainer` takes the
-  real ones from `next_batch`.
+  t5x's loop expects batches of one shape. It also takes a batch before it saves
+  the first checkpoint, which would then hold the position after that batch. So
+  `next` returns blank batches of one shape, and `PromptTrainer` takes the real
+  ones from `next_batch`.
 
   Args:
     parts: the assembled experiment.
@@ -158,13 +159,13 @@ class PromptBatches(DatasetIterator):
     return self._blank
 
   def next_batch(self, row_multiple: int):
-    """The arrays of the next batch, the same in all processes.
+    """Returns the arrays of the next batch, equal in all processes.
 
     Args:
       row_multiple: the number of rows is a multiple of it.
 
     Raises:
-      ValueError: a fixed number of rows that is not.
+      ValueError: a fixed number of rows is not a multiple of it.
     """
     layout = assembly.fit_to_devices(self._layout, row_multiple)
     return batches.make_batch(next(self._stream), layout)[0]
@@ -177,16 +178,16 @@ class PromptBatches(DatasetIterator):
     self._stream.save(filename)
 
   def restore(self, filename):
-    # t5x also looks beside the checkpoint that the T5 is from.
+    # t5x also looks beside the T5's checkpoint.
     if self._initial and str(filename).startswith(self._initial):
       return
     self._stream.restore(_find_position(filename))
 
 
 def _find_position(filename) -> str:
-  """The file of a position: t5x names it by the number of processes.
+  """Finds a position's file, whose name has the number of processes.
 
-  All processes have the same position, so that of any number will do.
+  All processes have the same position, so a file of any number will do.
   """
   folder = epath.Path(filename).parent
   if folder.name.startswith("process_"):
@@ -202,10 +203,10 @@ def _find_position(filename) -> str:
 
 
 def find_batches(batch_iter) -> PromptBatches:
-  """The batches in what t5x.train makes of them: wrapped twice.
+  """Unwraps the batches, which t5x.train wraps twice.
 
   Raises:
-    TypeError: they are not of `get_dataset`.
+    TypeError: the batches do not come from `get_dataset`.
   """
   found = getattr(getattr(batch_iter, "_it", None), "iterator", None)
   if not isinstance(found, PromptBatches):
@@ -235,7 +236,7 @@ def get_dataset(
 
 
 def train_dataset(experiment: Experiment):
-  """The `t5x.utils.DatasetConfig` of training; `get_dataset` has the data."""
+  """Returns training's `DatasetConfig`; `get_dataset` has the data."""
   parts = assemble(experiment)
   rows = experiment.batch.num_rows or experiment.mix.batch_size
   return _dataset_config(
@@ -246,7 +247,7 @@ def train_dataset(experiment: Experiment):
 
 
 def eval_dataset(experiment: Experiment, split: str | None = None):
-  """The slots' evaluation data: None where the experiment has no `eval`.
+  """Returns the slots' evaluation data, or None without `Experiment.eval`.
 
   Args:
     experiment: the settings.
@@ -261,13 +262,13 @@ def eval_dataset(experiment: Experiment, split: str | None = None):
 def infer_dataset(
   experiment: Experiment, split: str | None = None, mixed: bool = True
 ):
-  """The data of t5x.infer.
+  """Returns the data of t5x.infer.
 
   Args:
     experiment: the settings.
     split: instead of the experiment's.
-    mixed: examples of all slots share batches and one file of predictions;
-      False: each slot has a file of its own.
+    mixed: True lets examples of all slots share batches and one file of
+      predictions. With False each slot has its own file.
   """
   parts = assemble(experiment)
   register = tasks.register_mixed if mixed else tasks.register_slots
@@ -291,7 +292,7 @@ def _dataset_config(parts, name, split, num_rows, multiple=1, seed=0):
     mixture_or_task_name=name,
     task_feature_lengths=tasks.feature_lengths(parts),
     split=split,
-    # t5x wants the devices to divide it.
+    # t5x requires a multiple of the number of devices.
     batch_size=packing.round_up(num_rows, jax.device_count() * multiple),
     shuffle=split == "train",
     seed=seed,

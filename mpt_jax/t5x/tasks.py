@@ -1,4 +1,4 @@
-"""An experiment's slots as seqio tasks, and their examples as plain rows.
+"""Makes an experiment's slots seqio tasks, and their examples plain rows.
 
 Nothing here imports t5x.
 """
@@ -10,22 +10,22 @@ import tensorflow as tf
 
 from mpt_jax.training import assembly
 
-# Names in seqio's registry: a slot's is PREFIX and its own.
+# In seqio's registry a slot's name is PREFIX and its own name.
 PREFIX = "mpt."
 SLOTS = "mpt_slots"
 MIXED = "mpt_mixed"
 
 
 class PromptFeatureConverter(seqio.FeatureConverter):
-  """Task features to the rows of `batches.make_batch`, one example each.
+  """Converts task features to rows of `batches.make_batch`, one example each.
 
-  The task's features are those of an encoder-decoder task and `task_ids`, one
-  number: the slot whose prompt is put before the inputs.
+  The task has the features of an encoder-decoder task and `task_ids`, the
+  number of the slot whose prompt precedes the inputs.
 
   Args:
-    pack: must be False: t5x evaluates plain rows only.
+    pack: must be False, because t5x evaluates plain rows only.
     prompt_length: P.
-    **kwargs: of `seqio.FeatureConverter`.
+    **kwargs: see `seqio.FeatureConverter`.
   """
 
   TASK_FEATURES = {
@@ -101,11 +101,11 @@ class PromptFeatureConverter(seqio.FeatureConverter):
 
 
 def register_slots(parts: assembly.Assembly) -> str:
-  """Registers each slot's task with its number; seqio's evaluator asks names.
+  """Registers a task for each slot, because seqio's evaluator needs names.
 
   Returns:
-    The name of the mixture of all slots. Its tasks are PREFIX and the slot's
-    name; those of an earlier experiment are replaced.
+    The name of the mixture of all slots. The names of its tasks are PREFIX and
+    the slot's name. They replace those of an earlier experiment.
   """
   names = []
   for task_id, (slot, task) in enumerate(
@@ -130,11 +130,12 @@ def register_slots(parts: assembly.Assembly) -> str:
 def register_mixed(parts: assembly.Assembly) -> str:
   """Registers one task of all slots' examples, the slots taking turns.
 
-  t5x.infer goes from task to task; those of one task share its batches.
+  t5x.infer predicts one task at a time, so only the examples of one task can
+  share a batch.
 
   Returns:
-    The task's name. An example has the features that all slots' tasks have,
-    `task` being the slot's name.
+    The task's name. An example has the features that all slots' tasks have, and
+    `task`, the slot's name.
   """
   register_slots(parts)
   names = [PREFIX + slot.name for slot in parts.experiment.slots]
@@ -201,7 +202,7 @@ def _register(registry, name, provider):
 
 
 def feature_lengths(parts: assembly.Assembly) -> dict[str, int]:
-  """The lengths that t5x calls task_feature_lengths."""
+  """Returns t5x's task_feature_lengths."""
   batch = parts.experiment.batch
   return {
     "inputs": batch.inputs_length,
