@@ -15,7 +15,7 @@ import numpy as np
 
 MAX_ROW_LENGTHS = 10
 # Most positions of a joined row of the encoder, unless one example is longer.
-LONG_ROW = 8192
+JOINED_ROW = 8192
 # Most positions of a decoder row with several candidates. A shorter row takes
 # less time, because the attention computes the whole row although a candidate
 # only attends to itself. If the candidates of an example do not fit, they are
@@ -166,7 +166,7 @@ def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
   rest, parts = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
   total, longest = sum(sizes), sizes[rest[0]]
-  most = max(LONG_ROW, longest)
+  most = max(JOINED_ROW, longest)
   count = max(-(-total // most), -(-len(sizes) // fitting(max(lengths))))
   # At the end of a batch, up to one example may not fit.
   needed = total if count == 1 else total // count + longest

@@ -261,7 +261,7 @@ class Engine:
     # Every example has at least its prompt and the end of sequence.
     shortest = self._prompt_length + 1
     longest = self._prompt_length + self.inputs_length
-    # Only this line chooses how the T5 attends.
+    # Inference chooses here how the T5 attends, `assembly.assemble` for training.
     plan = strategy.BySegments(longest, shortest) if by_segments else Dense()
     return make_programs(
       self.config, self._prompt_length, plan, self.mesh, self.generation

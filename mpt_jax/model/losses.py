@@ -40,9 +40,9 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
   """Returns KL(teacher ‖ student) of each position, at a temperature.
 
   Σ_v p_v (log p_v - log q_v) with p = softmax(teacher / T) and
-  q = softmax(student / T); Wang et al. (2023), section 3.2, and Hinton et al.
-  (2015) for the temperature. It is not multiplied by T², which `Model.loss`
-  does; see `objective.DistillConfig`.
+  q = softmax(student / T), where T is the temperature; Wang et al. (2023),
+  section 3.2, and Hinton et al. (2015) for the temperature. The caller
+  multiplies by temperature² (`objective.Model.loss`).
 
   As p and q both sum to 1, this equals Σ_v p_v (x_v - 1 + exp(-x_v)) with
   x = log p - log q. None of these terms is negative, so there is no

@@ -95,7 +95,7 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
     task_columns: [N, P, R] float.
     task_rows: [N, R, D] float.
     task_ids: [B] int in [0, N). Not checked here: under jit an index out of
-      range is clamped, so the feature converter checks it on the host.
+      range is clamped, so `batches.make_batch` checks it on the host.
 
   Returns:
     [B, P, D] prompts.

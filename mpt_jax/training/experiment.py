@@ -41,7 +41,8 @@ class Experiment:
     mix: batch size and the mixing of tasks.
     optimizer: learning rates and schedule.
     eval: when and how to evaluate, or None.
-    num_microbatches: parts of a batch whose gradients are accumulated.
+    num_microbatches: parts of a batch whose gradients are accumulated. With 1,
+      rows that are long (`BatchLayout.long_rows`) still go one after another.
     dropout_rate: dropout in the T5; 0 by default, because the T5 is frozen.
     seed: seed of random parameters and dropout.
   """

@@ -25,6 +25,9 @@ from mpt_jax.training.metrics_log import (
   eval_scalars,
 )
 
+# Values that stand beside the progress bar.
+SHOWN = ("loss", "kl", "hidden", "tokens_per_second", "padding_fraction")
+
 
 @dataclasses.dataclass(kw_only=True)
 class Result:
@@ -208,6 +211,3 @@ def _check_processes(settings):
       "the processes of a run need the same settings, MODEL_DIR and T5; those"
       f" of process {', '.join(map(str, differ))} differ from process 0's"
     )
-
-
-SHOWN = ("loss", "kl", "hidden", "tokens_per_second", "padding_fraction")
