@@ -142,8 +142,7 @@ class Trainer:
     return metrics
 
   def terms(self, examples):
-    """Trains on a batch; returns means of the loss terms and the gradient's
-    norm."""
+    """Trains on a batch; returns mean loss terms and the gradient's norm."""
     metrics = self.run([examples])
     mean = lambda x: float(x[0].sum() / x[1].sum())
     terms = {

@@ -347,6 +347,5 @@ class Trainer:
     return [[next(scores) for _ in c] for c in candidates]
 
   def terms(self, examples):
-    """Trains on a batch; returns means of the loss terms and the gradient's
-    norm."""
+    """Trains on a batch; returns mean loss terms and the gradient's norm."""
     return {k: v.item() for k, v in self.run([examples]).items()}

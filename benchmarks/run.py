@@ -84,7 +84,8 @@ def parse(argv):
   add(
     "--predict_batch_size",
     type=int,
-    help="batch size of both sides in these; else ours is the default, the peer's the"
+    help="batch size of both sides in these; else ours is the default, the"
+    " peer's the"
     " fastest",
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")

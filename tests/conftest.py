@@ -19,10 +19,10 @@ import pytest
 
 from mpt_jax.model.config import T5Config
 
-# In the background of a script SIGINT is ignored, and children inherit that.
+# A background job of a script ignores SIGINT, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# The tests compile many tiny programs and run each but a few times.
+# The tests compile many tiny programs and run each only a few times.
 jax.config.update("jax_disable_most_optimizations", True)
 
 
@@ -48,10 +48,10 @@ def make_config():
 
 @pytest.fixture(scope="session")
 def make_params():
-  """Random parameters of a Model, of a size that makes attention sharp.
+  """Random parameters of a Model, large enough to make attention sharp.
 
   The initial query kernels are so small that wrong masks and biases would
-  hardly show; all tensors are drawn anew with a larger spread.
+  hardly show; all tensors are drawn again with a larger spread.
   """
 
   def make(model, seed=0):

@@ -127,7 +127,7 @@ def test_flops_of_many_targets_against_pytorch(make_params):
   masked = np.array([2, 4]) * 12 * 21
   one, two = count(1), count(2)
   assert (one - ours_of(1))[0] == masked[0]
-  # What a further layer of each stack adds.
+  # The work that a further layer of each stack adds.
   np.testing.assert_array_equal(two - one, ours_of(2) - ours_of(1) + masked)
 
 

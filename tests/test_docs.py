@@ -155,7 +155,7 @@ def test_every_block_is_of_a_known_kind():
       if language == "gin":
         assert file_name(text), f"{page}: no file name in {text!r}"
       if language in ("text", ""):
-        # No command hides in what is not run.
+        # Blocks that are not run contain no command.
         assert not re.search(r"^(mpt|python|pip|hf|\$) ", text, re.MULTILINE)
 
 
@@ -402,7 +402,7 @@ def test_page(page, run_page):
 
 @functools.cache
 def texts_of_the_code():
-  """All literal texts of the code, with … for what is put into them."""
+  """All literal texts of the code, with … for inserted values."""
   found = []
   for folder in ("mpt_jax", "tasks"):
     for path in sorted((ROOT / folder).glob("**/*.py")):

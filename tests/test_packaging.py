@@ -1,4 +1,4 @@
-"""What is installed, in each of the ways in which one can install it."""
+"""The installed package, for each way to install it."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Folders of backbones: what is written is read, and what is wrong is said."""
+"""Folders of backbones: round trips, and errors about damaged folders."""
 
 import dataclasses
 import json
@@ -70,14 +70,15 @@ def test_round_trip_in_bfloat16(t5, tmp_path):
   assert all(
     x.dtype == ml_dtypes.bfloat16 for x in jax.tree.leaves(half.params)
   )
-  # One T5, however it is stored or loaded, and another than the unrounded.
+  # The fingerprint does not depend on the dtype on disk or in memory, but it
+  # differs from that of the unrounded T5.
   assert half.fingerprint == backbone.fingerprint
   assert backbone.fingerprint == fingerprint(config, rounded)
   assert backbone.fingerprint != fingerprint(config, params)
 
 
 def test_arrays_of_any_layout_are_written_right(t5, tmp_path):
-  # Transposed views share the memory of another order.
+  # Transposed views have another memory layout.
   config, params = t5
   views = jax.tree.map(lambda x: np.array(x.T, order="C").T, params)
   _equal(backbones.save_backbone(tmp_path, config, views).params, params)

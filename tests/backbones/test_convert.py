@@ -1,4 +1,4 @@
-"""`mpt convert`: T5s of Hugging Face's and of t5x's become folders of ours."""
+"""`mpt convert`: T5s of Hugging Face and t5x become folders of ours."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def make_hf(folder, **changes):
 
 
 def check_logits(backbone, model):
-  """Ours equal transformers' on one input."""
+  """Checks that our logits equal those of transformers on one input."""
   torch = pytest.importorskip("torch", reason=REASON)
   from mpt_jax.model.network import T5
 
@@ -115,7 +115,7 @@ def _edit(folder, tensors=lambda x: x, **fields):
   """Changes the tensors and the fields of a Hugging Face folder."""
   path = folder / "config.json"
   old = json.loads(path.read_text())
-  # A field that is None goes.
+  # A field that is None is removed.
   new = {k: v for k, v in {**old, **fields}.items() if v is not None}
   path.write_text(json.dumps(new))
   path = folder / "model.safetensors"
@@ -243,7 +243,7 @@ def test_pytorch_files(legacy, sharded, tmp_path):
     torch.save(
       {name: state[name] for name in chosen},
       tmp_path / part,
-      # Published T5s are from before PyTorch 1.6 had archives.
+      # Published T5s were saved before PyTorch 1.6 introduced archives.
       _use_new_zipfile_serialization=not legacy,
     )
   rounded = jax.tree.map(
@@ -443,7 +443,7 @@ def test_convert_holds_one_tensor_at_a_time(tmp_path):
 
 
 def test_tensor_by_tensor_files_are_safetensors(t5, tmp_path):
-  # The library reads what is written here, and the other way round.
+  # The safetensors library reads our files, and we read the library's.
   config, flat = t5
   tree = traverse_util.unflatten_dict(flat, sep="/")
   backbones.save_backbone(tmp_path, config, tree)

@@ -1,4 +1,4 @@
-"""The tensors of a T5, counted by hand, and errors about files of others."""
+"""The tensors of a T5, counted by hand, and errors about wrong tensors."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """Checkpoints of t5x: written here as t5x lays them out, read by us.
 
-They are made with tensorstore, msgpack and orbax; t5x itself has no part in it.
+They are made with tensorstore, msgpack and orbax, without t5x itself.
 """
 
 import ml_dtypes
@@ -39,8 +39,8 @@ def test_orbax_checkpoint(t5, use_ocdbt, tmp_path):
 def test_newest_step_is_taken(t5, tmp_path):
   config, flat = t5
   older = {name: np.zeros_like(array) for name, array in flat.items()}
-  # Numbers, not their digits, are compared; what t5x left half written is
-  # passed over.
+  # Steps are compared as numbers, not as text. Unfinished checkpoints are
+  # skipped.
   write_legacy(tmp_path / "checkpoint_900", older)
   write_legacy(tmp_path / "checkpoint_1000", flat)
   (tmp_path / "checkpoint_2000.tmp-1").mkdir()

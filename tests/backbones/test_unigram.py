@@ -1,4 +1,4 @@
-"""A tokenizer.json of which no sentencepiece model can be made."""
+"""A tokenizer.json that cannot become a sentencepiece model."""
 
 import json
 

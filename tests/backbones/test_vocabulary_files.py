@@ -47,7 +47,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizer_folder(spiece, tmp_path_factory):
-  """What transformers saves: a folder with tokenizer.json alone."""
+  """A folder as transformers saves it, with tokenizer.json alone."""
   transformers = pytest.importorskip("transformers", reason=REASON)
   source = tmp_path_factory.mktemp("source")
   shutil.copy(spiece, source / "spiece.model")
@@ -128,7 +128,7 @@ def test_added_tokens_are_refused(spiece, tmp_path, cache):
   settings.write_text(json.dumps({"added_tokens_decoder": added}))
   with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
     vocabulary_files.find_vocabulary(tmp_path, {})
-  # Older folders have a file of them.
+  # Older folders have a file of added tokens.
   settings.unlink()
   (tmp_path / "added_tokens.json").write_text('{"<sep>": 8100}')
   with pytest.raises(ValueError, match=r"<sep>.*--vocabulary"):
@@ -174,7 +174,7 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
   assert theirs.encode(text, add_special_tokens=False) == ids
   with pytest.raises(ValueError, match="extra_ids must be a number"):
     found("seven")
-  # None at all, or none but those that the settings name.
+  # There are no sentinels, or only those that the settings name.
   named = {"additional_special_tokens": ["<extra_id_0>"], "extra_ids": 0}
   settings.write_text(json.dumps(named))
   assert vocabulary_files.find_vocabulary(tmp_path, {}) == unchanged

@@ -34,7 +34,7 @@ __all__ = ["tiny_backbone", "tiny_tasks"]
 
 @pytest.fixture
 def report(tiny_backbone, tmp_path, capfd):
-  """Trains as a command does; gives the one line that it prints."""
+  """Trains as a command does; returns the one line that it prints."""
 
   def run(*slots, **changes):
     values = dict(total_steps=2, eval=None)
@@ -109,7 +109,7 @@ def test_after_the_correction_the_same_command_works(
   report, tiny_tasks, tiny_backbone
 ):
   slots = (Slot(task=tiny_tasks[0]),)
-  # Sixteen plain rows are more than eight. Only the first batch tells so.
+  # Sixteen plain rows are more than eight, which only a batch can show.
   batch = BatchConfig(inputs_length=16, targets_length=4, num_rows=8)
   crowded = dataclasses.replace(batch, pack=False)
   mix = MixConfig(batch_size=16)
@@ -136,7 +136,7 @@ def test_prompts_of_another_t5(report, tiny_tasks, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tensor file", None])
-def test_prompts_that_are_none(report, tiny_tasks, tmp_path, content):
+def test_files_that_are_not_prompts(report, tiny_tasks, tmp_path, content):
   path = tmp_path / "prompts.safetensors"
   if content is not None:
     path.write_bytes(content)
@@ -152,7 +152,7 @@ def test_vocabulary_that_does_not_fit(report, tiny_tasks, tmp_path):
   assert "vocab_size=200" in line
 
 
-def test_backbone_folder_that_is_none(report, tiny_tasks, tmp_path):
+def test_folder_that_is_not_a_backbone(report, tiny_tasks, tmp_path):
   line = report(Slot(task=tiny_tasks[0]), backbone=str(tmp_path / "nothing"))
   assert "no backbone folder" in line
 
@@ -206,7 +206,7 @@ def test_full_disk_while_a_checkpoint_is_written(
   monkeypatch.setattr(ExampleStream, "save", save)
   line = report(Slot(task=tiny_tasks[0]))
   assert "No space left on device" in line
-  # The first step's checkpoint and prompts are there, and nothing by halves.
+  # The first step's checkpoint and prompts exist, and no partial files.
   assert Checkpoints(report.folder).latest_step == 1
   assert bank.load_bank(report.folder).names == (tiny_tasks[0],)
 
@@ -229,7 +229,7 @@ def test_full_disk_while_prompts_are_written(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_vocabulary_file_that_is_none(tmp_path):
+def test_a_file_that_is_not_a_vocabulary(tmp_path):
   path = tmp_path / "none.model"
   with pytest.raises(FileNotFoundError, match="no sentencepiece model at"):
     vocabularies.seqio_vocabulary(path)

@@ -147,7 +147,7 @@ def test_predict_standard_input(
   capsys, tmp_path, prompts, backbone, monkeypatch
 ):
   path = tmp_path / "in"
-  # The last line has no end.
+  # The last line has no newline.
   path.write_text('\n{"text": "é", "task": "cli_a"}', "utf-8")
   with path.open() as stdin:
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -199,7 +199,7 @@ def test_predict_disk_full(capsys, tmp_path, prompts, backbone, monkeypatch):
     patch.setattr(os, "replace", full)
     fails(capsys, "No space left on device", *command)
   assert target.read_text() == "old"
-  # What was predicted is kept, and the same command needs only to rename it.
+  # The predictions are kept, and the same command only renames the file.
   assert run(*command) == 0
   assert json.loads(target.read_text())["text"] == "a"
   assert {p.name for p in tmp_path.iterdir()} == {"in.txt", "out.jsonl"}
@@ -239,7 +239,7 @@ def test_eval(capsys, tmp_path, prompts, backbone, monkeypatch):
   }
   value = {(r["prompt"], r["metric"]): r["value"] for r in rows}
 
-  # The same from mpt predict.
+  # `mpt predict` gives the same.
   capsys.readouterr()
   for name in ("cli_a", "cli_b"):
     files = ("--input", path, "--task", name)
@@ -248,7 +248,7 @@ def test_eval(capsys, tmp_path, prompts, backbone, monkeypatch):
     accuracy = np.mean([m["prediction"] == m["label"] for m in made])
     np.testing.assert_allclose(value[name, "accuracy"], accuracy)
 
-  # One prompt only, and the T5 alone.
+  # Evaluate one prompt only, and the T5 alone.
   assert run(*command, "--task", "cli_b", "--max-examples", "5") == 0
   out = capsys.readouterr().out
   assert "cli_a" not in out and "5" in out

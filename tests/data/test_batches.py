@@ -147,7 +147,7 @@ def test_truncation_keeps_the_end_and_is_counted():
     [7, 1],
     [7, 8],
   ]
-  # The caller's arrays stay as they were.
+  # The caller's arrays are not changed.
   assert examples[0]["inputs"].tolist() == [3, 4, 5, 6, 1]
 
 

@@ -89,16 +89,16 @@ def test_f1_of_two_classes_equals_sklearn():
   predictions = rng.integers(0, 2, 50).tolist()
   expected = sklearn_metrics.f1_score(targets, predictions)
   assert metrics.f1(targets, predictions)["f1"] == pytest.approx(expected)
-  # What is no class is wrong either way: one hit, one false alarm and one
-  # miss give P = R = 1/2.
+  # A prediction that is not a class is always wrong: one hit, one false alarm
+  # and one miss give P = R = 1/2.
   assert metrics.f1([1, 0, 1], [1, -1, -1])["f1"] == pytest.approx(0.5)
   # No class 1 anywhere.
   assert metrics.f1([0, 0], [0, 0]) == {"f1": 0.0}
 
 
 def test_f1_macro_over_given_classes():
-  # Class 0: P = 1/2, R = 1, F1 = 2/3. Class 1: no hit, 0. Class 2 is nowhere
-  # among the targets and counts with 0, as SuperGLUE has it for CB.
+  # Class 0: P = 1/2, R = 1, F1 = 2/3. Class 1: no hit, 0. Class 2 is not among
+  # the targets and counts as 0, as in SuperGLUE's CB.
   targets, predictions = [0, 1], [0, 0]
   score = metrics.f1_macro(targets, predictions, num_classes=3)["f1_macro"]
   assert score == pytest.approx(2 / 9)
@@ -112,8 +112,8 @@ def test_f1_macro_over_given_classes():
 
 
 def test_multirc_f1a_is_over_options_and_em_over_questions():
-  # "q" has three options, one told wrong; "r" has two, both right. Class 1:
-  # hits 2, false alarms 1, misses 0, so P = 2/3, R = 1, F1a = 4/5.
+  # "q" has three options, one of them predicted wrong; "r" has two, both right.
+  # Class 1: hits 2, false alarms 1, misses 0, so P = 2/3, R = 1, F1a = 4/5.
   targets = [("q", 1), ("q", 0), ("r", 1), ("q", 0), ("r", 0)]
   predictions = [("q", 1), ("q", 1), ("r", 1), ("q", 0), ("r", 0)]
   assert metrics.multirc(targets, predictions) == {

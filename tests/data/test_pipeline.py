@@ -43,7 +43,7 @@ def take(examples, num):
   ],
   ids=lambda s: s["mixing"],
 )
-def test_a_restored_stream_goes_on_exactly(three_tasks, settings, tmp_path):
+def test_a_restored_stream_continues_exactly(three_tasks, settings, tmp_path):
   first = stream(three_tasks, **settings)
   # Epochs have 12 examples of a task: the position is within the second one,
   # and the batches after it reach into later ones.
@@ -62,7 +62,7 @@ def test_the_batch_that_was_peeked_at_stays_the_next(three_tasks, tmp_path):
   examples = peeked.peek()
   assert peeked.peek() is examples
   assert take(peeked, 2) == expected[:2]
-  # A place before it was saved by another stream: peeking changes nothing.
+  # Another stream saved the position before it: peeking changes nothing.
   peeked.save(tmp_path / "position")
   other = stream(three_tasks)
   other.peek()

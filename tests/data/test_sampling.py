@@ -13,7 +13,7 @@ from mpt_jax.data import pipeline, sampling
 
 
 def endless(num_tasks):
-  """Datasets whose examples tell their task and count up."""
+  """Endless datasets whose examples have their task and a counter."""
   return [
     tf.data.Dataset.counter().map(
       lambda n, task=task: {
@@ -46,7 +46,7 @@ def test_blocks_hold_equal_numbers_of_k_tasks_and_blanks():
       if task == sampling.BLANK_TASK_ID:
         assert example["inputs"].sum() == 0
       else:
-        # The label is the dataset's own, and no example is skipped or twice.
+        # The label is the dataset's own, and each example occurs exactly once.
         assert example["inputs"][0] == 1000 * (task + 1) + seen[task]
         seen[task] += 1
 
@@ -92,7 +92,7 @@ def test_the_draw_depends_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("how", ["sampled", "rates"])
-def test_a_restored_iterator_goes_on_where_it_stood(how, tmp_path):
+def test_a_restored_iterator_continues_where_it_stood(how, tmp_path):
   def make():
     if how == "sampled":
       ds = sampling.sample_tasks(endless(4), 7, batch_size=9)

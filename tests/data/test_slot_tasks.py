@@ -34,7 +34,7 @@ def test_without_a_path_each_task_keeps_its_vocabulary(tmp_path):
   assert task is seqio.TaskRegistry.get(name)
 
 
-def test_an_unknown_task_is_told_with_its_neighbours(tmp_path):
+def test_an_unknown_task_is_reported_with_its_neighbours(tmp_path):
   name = register_tiny_task(tmp_path, name="slot_tasks_reviews")
   with pytest.raises(ValueError, match=f"unknown task.*{name}"):
     slot_tasks(make_slots([name + "x"]), None)

@@ -28,7 +28,7 @@ def test_bytes_are_seqios_and_hugging_faces(tmp_path):
     assert ids == list(seqio.encode(text))
     assert ours.decode([*ids, 1, 50]) == text
     assert ours.decode(ids) == seqio.decode(ids)
-  # Half of a letter, sentinels and padding are passed over.
+  # Decoding skips half of a letter, sentinels and padding.
   assert ours.decode([0, 100, 198, 300, 101]) == "ab"
 
 

@@ -87,8 +87,8 @@ def load_ours(folder):
 def ours(base, bank, examples):
   """Our logits [B, 4, V] and greedy tokens [B, LENGTH], all tasks mixed.
 
-  With the composed prompts, as `predict.Predictor` has them: one program for
-  all ranks.
+  The prompts are composed first, as in `inference.predictor.Predictor`: one
+  program serves all ranks.
   """
   loaded = load_ours(base)
   params = {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
@@ -117,7 +117,7 @@ def theirs(model, examples, **kwargs):
   labels = torch.as_tensor(np.stack([e["targets"] for e in examples]))
   with torch.no_grad():
     logits = model(labels=labels, **call).logits.numpy()
-    # As long as ours, which pads behind the end of a sequence.
+    # Make it as long as ours, which pads after the end of a sequence.
     tokens = model.generate(max_new_tokens=LENGTH, num_beams=1, **call).numpy()[
       :, 1:
     ]
@@ -206,7 +206,7 @@ def train(base, config, folder, num_tasks):
   prompt = model.prompt_encoder["default"]
   with torch.no_grad():
     for parameter in prompt.parameters():
-      # PEFT's own start is so near zero that a wrong prompt hardly shows.
+      # PEFT's own start is so near zero that a wrong prompt would hardly show.
       parameter.normal_(0.0, 1.0)
   before = [p.detach().clone() for p in prompt.parameters()]
   optimizer = torch.optim.Adam(prompt.parameters(), lr=0.05)
@@ -239,7 +239,7 @@ def test_adapter_trained_by_peft(base, tmp_path):
     prompt_tuning_init="RANDOM",
   )
   train(base, config, tmp_path / "trained", 3)
-  # PEFT has noted the model's folder, so the T5 is known.
+  # PEFT stored the model's folder, so the T5 is known.
   bank = prompt_files.import_prompts([tmp_path / "trained"], "peft")
   assert bank.names == ("trained_0", "trained_1", "trained_2")
   assert bank.groups == (0, 0, 0)
@@ -270,7 +270,7 @@ def test_plain_adapter_trained_by_peft(base, tmp_path):
 
 
 def test_adapter_with_a_decoder_prompt(base, tmp_path):
-  # What PEFT makes of a seq2seq config that does not say 1.
+  # PEFT makes this of a seq2seq config without the value 1.
   config = peft.MultitaskPromptTuningConfig(
     task_type="SEQ_2_SEQ_LM",
     num_virtual_tokens=P,

@@ -1,6 +1,6 @@
 """Files of prompts for other programs: round trips, groups, what is refused.
 
-That PEFT reads and writes them alike is shown in test_peft_format.py.
+test_peft.py compares them with PEFT itself.
 """
 
 import json
@@ -58,7 +58,7 @@ def test_round_trips_are_bit_exact(rank, groups, how, tmp_path):
     again = prompt_files.import_prompts([out], how)
   check_same_bank(again, bank)
   assert [p.name for p in tmp_path.iterdir()] == ["out"]
-  # An adapter holds one P*; that there are several folders is said.
+  # An adapter holds one P*, so a line reports several folders.
   folders = [p for p in out.iterdir() if p.is_dir()] if out.is_dir() else []
   assert len(folders) == (how == "peft" and max(groups) and max(groups) + 1)
   assert any("--merge" in line for line in lines) == bool(folders and rank)
@@ -222,7 +222,7 @@ def test_adapters_that_do_not_fit(changes, message, tmp_path):
     prompt_files.import_prompts([tmp_path / "x"], "peft")
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_files(tmp_path):
   for how in ("peft", "npz", "npy"):
     with pytest.raises(FileNotFoundError, match="nowhere"):
       prompt_files.import_prompts([tmp_path / "nowhere"], how)

@@ -1,4 +1,4 @@
-"""The exported folder serves what prediction predicts, without mpt_jax."""
+"""The exported folder gives the predictor's results without mpt_jax."""
 
 import dataclasses
 import json
@@ -179,7 +179,7 @@ def test_serves_without_mpt_jax(version, dtype, tmp_path, make_params):
   rng = np.random.default_rng(1)
   inputs = [[*map(int, rng.integers(3, 7000, n)), 1] for n in (4, 47)]
   job = {"rows": ROWS, "inputs": inputs, "new": more.composed[-1].tolist()}
-  # XLA that optimises as little as it does in this process.
+  # XLA must optimise as little as in this process.
   environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
   environment.pop("PYTHONPATH", None)
   result = subprocess.run(
@@ -301,8 +301,8 @@ def test_many_labels_are_scored_in_parts(exported):
   server = stablehlo_serve.Server(exported)
   size = server.manifest["labels_length"]
   rng = np.random.default_rng(0)
-  # 30 labels of 2 to 9 tokens are more than fit, so that they are cut up; one
-  # by one they are not.
+  # 30 labels of 2 to 9 tokens do not fit and are scored in parts; one label at
+  # a time fits.
   labels = [[*map(int, rng.integers(3, 7000, n % 8 + 1)), 1] for n in range(30)]
   assert sum(map(len, labels)) > size
   inputs = [[7, 8, 9, 1], [5, 1]]

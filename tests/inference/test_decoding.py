@@ -42,8 +42,8 @@ def case(request, make_config, make_params, make_examples):
     request.param, vocab_size=VOCAB, num_encoder_layers=1, emb_dim=8
   )
   model = Model(config, PromptConfig(num_tasks=2, prompt_length=3))
-  # A seed and a scale under which the outputs differ, some ended, some cut,
-  # and depend on the tokens before: a wrong cache must show.
+  # With this seed and scale the outputs differ, some end, some are cut, and all
+  # depend on earlier tokens, so a wrong cache would show.
   params = jax.tree.map(lambda x: 1.5 * x, make_params(model, seed=8))
   for layer in ("layers_0", "layers_1"):
     out = params["decoder"][layer]["self_attention"]["out"]
@@ -126,7 +126,7 @@ def _join(network, params, batch):
   }
 
 
-# By segments the cache of few positions holds the encoder's states, otherwise
+# With segments the cache of few positions holds the encoder's states; otherwise
 # it holds keys and values.
 @pytest.mark.parametrize(
   "plan, length, caches_states",
@@ -329,7 +329,7 @@ def test_joined_rows_give_what_plain_rows_give(case, make_examples):
 
 
 class Unigram:
-  """In the place of a T5: the same probabilities at every position."""
+  """Stands for a T5, with the same probabilities at every position."""
 
   PROBABILITIES = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
 
@@ -384,8 +384,8 @@ def test_samples_have_the_distribution(temperature, top_k, expected):
       assert abs(np.mean(drawn == token) - p) <= bound, (position, token)
     assert not tokens[~alive, position].any()
     alive &= tokens[:, position] != EOS_ID
-  # Positions and rows draw on their own: of two rows' first two tokens, as
-  # many agree as chance has it, Σ p² and five deviations.
+  # Positions and rows draw independently: the first two tokens of two rows
+  # agree with probability Σ p², up to five standard deviations.
   first, second = tokens[:, 0], tokens[:, 1]
   chance = float(np.sum(np.square(expected)))
   bound = 5 * np.sqrt(chance * (1 - chance) / (rows // 2)) + 1e-3

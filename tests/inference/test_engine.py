@@ -22,7 +22,7 @@ from mpt_jax.model.objective import Model
 from mpt_jax.prompts.parametrization import PromptConfig
 
 P, T = 3, 5
-# Longer than what is packed: longer examples are joined in one row.
+# Longer than a packed row: longer examples are joined in one row.
 INPUTS_LENGTH = 160
 
 
@@ -265,7 +265,7 @@ def test_a_small_evaluation_has_one_shape(parts):
 
 
 class Measuring(Engine):
-  """Compiles what an engine would run, and says what memory it takes."""
+  """Compiles an engine's programs and reports their memory."""
 
   def programs(self, by_segments):
     made = super().programs(by_segments)
@@ -402,7 +402,7 @@ def test_joined_rows():
   assert places.shape == (3, 5)
   present = plain["encoder_segment_ids"] > 0
   assert places[present].tolist() == list(range(9))
-  # Whatever stands for padding can be looked up.
+  # The ids at padding are valid for a look-up.
   assert places.min() >= 0 and places.max() < 10
   # In two rows of six, the second example begins the second row.
   joined, places = batching.join_rows(plain, (2, 6))

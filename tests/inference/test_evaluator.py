@@ -1,4 +1,4 @@
-"""By which metric the best step of a task is told."""
+"""The metric that chooses the best step of a task."""
 
 import functools
 
@@ -46,7 +46,7 @@ def test_a_paper_s_task_has_its_metric(name, expected):
 
 
 def seqio_task(name, metric_fns):
-  """A task of plain seqio, which knows nothing of `tasks.Dataset`."""
+  """A plain seqio task, without `mpt_jax.tasks.Dataset`."""
   rows = [{"inputs": "a b", "targets": "yes"}]
   generate = lambda: iter(rows)
   vocabulary = vocabularies.default_vocabulary()

@@ -111,7 +111,7 @@ def test_rows_are_those_of_predict(predictor, source, expected):
   assert len({m["prediction"] for m in made}) > 4
 
 
-# Lines that a stop leaves: none, few, a window and a torn line, all but one.
+# Lines that a stop leaves: none, few, a window and a partial line, all but one.
 @pytest.mark.parametrize("lines", [0, 1, 31, 32, 33, 64, 74, 75])
 @pytest.mark.parametrize("torn", [b"", b'{"text": "gre'])
 def test_resumed_is_uninterrupted(
@@ -125,7 +125,7 @@ def test_resumed_is_uninterrupted(
   partial.write_bytes(b"".join(whole[:lines]) + torn)
   done = prediction_files.predict_file(predictor, source, target)
   assert target.read_bytes() == expected
-  # The windows that were whole are not predicted again.
+  # Complete windows are not predicted again.
   assert done.num_rows == (0 if lines == 75 else 75 - lines // 32 * 32)
   assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
 
@@ -171,7 +171,7 @@ def test_another_partial_file_is_refused(
   else:
     source = "-"
   before = partial.read_bytes()
-  # --overwrite is for the finished output: it is no leave to drop this.
+  # --overwrite is for the finished output and does not delete this file.
   for overwrite in (False, True):
     with pytest.raises(ValueError, match=message):
       prediction_files.predict_file(
@@ -223,7 +223,7 @@ def _environment():
   return {
     **os.environ,
     "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
-    # These programs are compiled often and run little.
+    # These programs are compiled often and run rarely.
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
   }
 
@@ -296,7 +296,7 @@ def test_a_stalled_stream_is_not_waited_for(monkeypatch):
         yield line
 
     windows = prediction_files._stream(rows(), 4, source)
-    # Part of a line has come too; what came before is not kept back.
+    # Part of a line has arrived too, and earlier lines are not held back.
     writer.write(b"0\n1\n2\n3")
     assert next(windows) == [b"0", b"1", b"2"]
     writer.write(b"3\n4\n\n6\n7\n8\nbad\n9\n")
@@ -323,7 +323,7 @@ def test_command_as_a_filter(prompts, backbone):
     process.stdin.flush()
     # The answer comes while the pipe is open.
     assert json.loads(process.stdout.readline())["text"] == text
-  # Whoever feeds it is interrupted too, so that its input ends.
+  # The process that feeds it is interrupted too, so its input ends.
   process.send_signal(signal.SIGINT)
   _, error = process.communicate()
   assert error.strip() == "interrupted" and process.returncode == 130

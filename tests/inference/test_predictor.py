@@ -172,7 +172,7 @@ def test_rows_come_back_in_order(predictions, rows):
     else:
       assert tuple(result["scores"]) == labels
       assert result["prediction"] == max(labels, key=result["scores"].get)
-  # The random T5 is no constant, or equal results would mean nothing.
+  # The outputs of the random T5 differ; otherwise equality shows nothing.
   for task in NAMES:
     assert len({r["prediction"] for r in predictions if r["task"] == task}) > 1
 
@@ -209,7 +209,7 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
   for name, labels, template in zip(NAMES, LABELS, TEMPLATES, strict=True):
     path = tmp_path / f"{name}.jsonl"
     own = [row for row in rows if row["task"] == name]
-    # The target is not what is looked at; the template takes "label" too.
+    # The target does not matter here; the template takes "label" too.
     own = [{**row, "target": (labels or ["x"])[0]} for row in own]
     path.write_text("".join(json.dumps(row) + "\n" for row in own))
     tasks.register_file_task(
@@ -247,8 +247,8 @@ def test_few_shapes_are_compiled(prompts, backbone, task):
   program = programs.score if task == "predict_a" else programs.generate
   count = program._cache_size()
   assert 1 <= count <= MAX_ROW_LENGTHS
-  # Other lengths, none longer than those, compile nothing, in another
-  # predictor neither.
+  # Other lengths, none longer than those, compile nothing, even in another
+  # predictor.
   other = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
   other.predict([{"text": "tree " * n, "task": task} for n in range(2, 190, 3)])
   assert program._cache_size() == count
@@ -261,7 +261,7 @@ def test_few_shapes_for_calls_of_any_size(prompts, backbone):
   for count in rng.integers(1, 20, 60):
     rows = [{"text": "tree " * n} for n in rng.integers(1, 60, count)]
     fresh.predict([{**row, "task": "predict_c"} for row in rows])
-  # Eight devices share the rows, so that there are always eight.
+  # Eight devices share the rows, so there are always eight.
   programs = fresh.engine.programs(by_segments=False)
   assert programs.generate._cache_size() <= MAX_ROW_LENGTHS
 
@@ -298,7 +298,7 @@ def test_sampling(prompts, backbone, predictor, free_rows):
   greedy = _texts(predictor, free_rows)
   drawn = _texts(make(temperature=1.5), free_rows)
   assert drawn != greedy
-  # The same in batches of other rows, by its number and by its seed.
+  # A row's number and seed give the same sample in any batch.
   assert (
     _texts(make(temperature=1.5, batch_size=16, seed=0), free_rows) == drawn
   )
@@ -345,7 +345,7 @@ def test_ranking_does_not_sample(bank, backbone):
       predict.Predictor(bank, backbone, method="rank", **settings)
 
 
-def test_fingerprint_tells_predictors_apart(bank, prompts, backbone):
+def test_fingerprint_distinguishes_predictors(bank, prompts, backbone):
   found = predict.Predictor(bank, backbone).fingerprint()
   assert json.loads(json.dumps(found)) == found
   assert predict.Predictor(prompts, backbone).fingerprint() == found

@@ -1,4 +1,4 @@
-"""Checks of settings: what passes, and the one line about what does not."""
+"""Checks of settings: valid values pass, others give one line."""
 
 import dataclasses
 import functools
@@ -150,7 +150,8 @@ def test_what_a_setting_cannot_be(make, name, value):
   with pytest.raises(ValueError) as error:
     make(**{name.partition(".")[2]: value})
   message = str(error.value)
-  # The setting comes first, and what came is told: of a tuple the last part.
+  # The message begins with the setting and ends with the value; for a tuple,
+  # with its last part.
   assert message.startswith(name), message
   assert "\n" not in message
   assert re.search(r"[\w.-]*$", str(value).rstrip("()[]{},'"))[0] in message
@@ -342,6 +343,6 @@ def test_positional_settings_are_refused():
     (dict(high=1), "a number of at most 1, got 2"),
   ],
 )
-def test_limits_are_told(limits, message):
+def test_limits_are_named(limits, message):
   with pytest.raises(ValueError, match=f"^x must be {message}$"):
     checks.number("x", 2, **limits)

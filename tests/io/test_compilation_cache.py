@@ -1,4 +1,4 @@
-"""What was compiled is there for the next process."""
+"""The next process finds the compiled programs."""
 
 import os
 import pathlib
@@ -46,11 +46,11 @@ def test_another_process_finds_it(tmp_path):
   assert folder.startswith(str(tmp_path / "xla"))
   made = entries(tmp_path)
   assert made
-  # What is read is marked, what is there is not made again.
+  # Read entries are marked, and existing entries are not made again.
   assert run(MPT_CACHE_DIR=tmp_path) == folder and entries(tmp_path) == made
 
 
-def test_what_was_chosen_stays(tmp_path):
+def test_a_chosen_folder_is_kept(tmp_path):
   own = tmp_path / "own"
   folder = run(MPT_CACHE_DIR=tmp_path, JAX_COMPILATION_CACHE_DIR=own)
   assert folder == str(own) and entries(own)

@@ -36,7 +36,7 @@ def test_failure_leaves_what_was_there(tmp_path, existing):
   with pytest.raises(Stop), files.replacing(path) as temporary:
     temporary.write_text("half")
     raise Stop
-  # Also where the block ends before it has written anything.
+  # The same holds if the block ends before it has written anything.
   with pytest.raises(Stop), files.replacing(path):
     raise Stop
   assert os.listdir(tmp_path) == (["a.txt"] if existing else [])

@@ -1,4 +1,4 @@
-"""An output that is interrupted: what is kept, continued and refused."""
+"""Interrupted outputs: what is kept, continued and refused."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_a_whole_output_leaves_nothing_beside_it(tmp_path):
   assert list(target.parent.iterdir()) == [target]
 
 
-def test_it_goes_on_behind_the_last_whole_line(tmp_path):
+def test_it_continues_after_the_last_whole_line(tmp_path):
   target = tmp_path / "out.jsonl"
   interrupt(target, b"one\ntwo\nthr")
   with open_output(target, BEGUN) as (file, num_lines):

@@ -1,4 +1,4 @@
-"""The settings of a run, as those see them who use its prompts."""
+"""The settings of a run, as users of its prompts read them."""
 
 import json
 

@@ -232,7 +232,7 @@ def test_distillation_is_zero_where_student_equals_teacher(
     np.testing.assert_allclose(terms[name][0], np.zeros(3), atol=1e-4)
   plain_total, _ = _loss(*student, batch)
   np.testing.assert_allclose(total, plain_total, rtol=1e-5)
-  # So is its gradient: what is left is the task loss's.
+  # Its gradient is zero too, so only the task loss's gradient is left.
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
     _grad(model, trainable, equal, batch),

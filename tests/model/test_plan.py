@@ -1,4 +1,4 @@
-"""What a plan may decide, shown by one that is written in a single class."""
+"""The decisions of a plan, shown by a plan in a single class."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ def _take(tree, i):
 
 @dataclasses.dataclass(frozen=True)
 class Blockwise(Dense):
-  """A plan like one for accelerators would be.
+  """A plan as one might write it for accelerators.
 
   Stacked layers replace t5x's in the frozen tree and are scanned over, each
   one is recomputed in the backward pass, the encoder's attention visits blocks

@@ -1,4 +1,4 @@
-"""Where the slots of a bank start."""
+"""The starting values of a bank's slots."""
 
 import jax
 import numpy as np
@@ -42,7 +42,7 @@ def test_a_start_is_the_same_in_a_bank_of_one_and_of_many(embedding, init):
     alone = start(embedding, slot, rank=2)
     for name, array in alone.items():
       np.testing.assert_array_equal(array[0], together[name][i])
-  # Two seeds draw other rows, and so do not start alike.
+  # Two seeds draw different rows.
   shared = np.asarray(together["shared_prompt"])
   assert not np.array_equal(shared[0], shared[1])
   assert not np.array_equal(shared[1], shared[2])

@@ -52,7 +52,7 @@ def test_initial_factors_keep_the_shared_prompt(rank):
   columns, rows = multitask.init_factors(5, rank, 7)
   assert columns.shape == (5, rank) and rows.shape == (rank, 7)
   np.testing.assert_array_equal(columns @ rows, np.ones((5, 7)))
-  # Ranks must be able to part: the gradients of no two are equal.
+  # Ranks must be able to diverge: no two gradients are equal.
   loss = lambda c, r: jnp.sum(jnp.sin(c @ r * _random(0, 5, 7)))
   column_grads, row_grads = jax.grad(loss, (0, 1))(columns, rows)
   both = np.concatenate([column_grads, row_grads.T])

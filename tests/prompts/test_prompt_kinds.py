@@ -1,4 +1,4 @@
-"""A kind of prompt that the library does not know: one class is all it needs.
+"""A kind of prompt that the library does not know needs only one class.
 
 The kinds here are those of other papers, in a few lines each. They pass
 through training, files, export, merging, prediction and `mpt inspect`.
@@ -184,7 +184,7 @@ def test_a_slot_starts_with_the_nearest_product():
     left_out = np.linalg.svd(plain[i], compute_uv=False)[2:]
     error = np.sum((plain[i] - made["left"][i] @ made["right"][i]) ** 2)
     np.testing.assert_allclose(error, np.sum(left_out**2), rtol=1e-3)
-  # What is drawn depends on the slot's seed.
+  # The random start depends on the slot's seed.
   codes = start("low_dimensional", 2)["codes"]
   assert not np.allclose(codes[0], codes[1])
 
@@ -247,7 +247,7 @@ def test_inspect_counts(low_rank_bank, tmp_path, capsys):
   assert "left 3 × 4 × 2" in lines
 
 
-def test_what_a_kind_may_not_be():
+def test_kinds_that_are_refused():
   same = type("Same", (LowRank,), {"name": "same"})
   with pytest.raises(ValueError, match="'same' .* not new: .*'low_rank'"):
     parametrization.register_kind(same())

@@ -84,7 +84,7 @@ def test_prompts_moved_and_the_report_is_whole(run):
     assert (out / stage / "prompts" / "last.safetensors").is_file()
 
 
-def test_a_second_run_takes_up_the_first(run):
+def test_a_second_run_resumes_the_first(run):
   out, config, results = run
   again = quickstart.main(out, config)
   assert again["rows"] == results["rows"]

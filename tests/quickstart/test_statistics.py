@@ -77,7 +77,7 @@ def test_bold_only_where_ahead_by_more_than_the_standard_error():
   # Differences 0.4, -0.2: mean 0.1, standard error 0.3.
   close = target_rows(mpt=(0.9, 0.7), tuning=(0.5, 0.9), tasks=("a",))
   assert bold(statistics.target_table(close)) == [[]]
-  # SPoT is level with MPT, so that none is ahead of each other.
+  # SPoT is level with MPT, so no method is ahead of all others.
   level = target_rows(tasks=("a",))
   level += [row("spot", 0.8), row("spot", 0.9, seed=1)]
   assert bold(statistics.target_table(level)) == [[]]
@@ -95,7 +95,7 @@ def test_target_table_repeats_values_that_use_no_examples():
   assert texts[1][4:] == ["–", "90.0 ± –", "100"]
 
 
-def test_source_table_tells_the_recovered_share():
+def test_source_table_states_the_recovered_share():
   table = statistics.source_table(source_rows())
   # (0.8 - 0.5) / 0.4 and (0.7 - 0.5) / 0.4.
   assert "teachers recover 75% and students 50%" in table.notes[0]

@@ -18,7 +18,7 @@ from mpt_jax.training import gin_config, metrics_log
 from mpt_jax.training import loop as trainer
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Not experiments: what they include.
+# These are not experiments: experiments include them.
 PARTS = ("base.gin", "benchmark.gin")
 EXPERIMENTS = sorted(
   p.name for p in (ROOT / "gin").glob("*.gin") if p.name not in PARTS
@@ -89,7 +89,7 @@ def folder(tmp_path_factory):
     patch.setattr(partitioning, "make_mesh", lambda num=1: mesh)
     patch.chdir(path)
     folder = Folder(path)
-    # Without evaluation, which no other stage looks at.
+    # Skip evaluation, because no other stage reads it.
     only = ("--only", "sources/*")
     values = {"Experiment.eval": None}
     assert folder.sweep("superglue.gin", *only, **values) == 0
@@ -138,14 +138,14 @@ def test_an_experiment_trains(file, folder):
     assert folder.train(file, name, **BINDINGS[file]) == 0
   assert folder.steps(name) == 2
   if file == "mpt_adapt.gin":
-    # One bank, and each task's best step by the metric of its own.
+    # One bank; each task's best step is chosen by its own metric.
     loaded = bank.load_bank(folder.path / name)
     metrics = [set(slot["metrics"]) for slot in loaded.slots]
     assert metrics == [{"matthews", "step"}, {"f1a", "step"}]
 
 
-# What a table has less of here: targets, methods and variants, and runs that
-# are the same experiment with other numbers.
+# Reductions of the tables: fewer targets, methods and variants, and no runs
+# that repeat an experiment with other numbers.
 FEWER = {
   "glue.gin": (
     {"TARGETS": ("glue_stsb", "glue_cola"), "METHODS": ("mpt_group",)},
@@ -228,7 +228,7 @@ MEASURED = {
 def test_a_table_runs(file, folder, capsys):
   values, only = FEWER[file]
   if file != "superglue.gin":
-    # Nothing to choose, so no validation.
+    # There is nothing to choose, so there is no validation.
     values = {**values, "Experiment.eval": None}
   assert folder.sweep(file, "--only", *only, **values) == 0
   shown = capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_a_table_runs(file, folder, capsys):
 SUPERGLUE = ("superglue.gin", "--only", *FEWER["superglue.gin"][1])
 
 
-def test_what_is_done_is_not_done_again(folder, monkeypatch, capsys):
+def test_finished_runs_are_not_repeated(folder, monkeypatch, capsys):
   table = folder.path / "runs" / "superglue.json"
   before = table.read_bytes()
   monkeypatch.setattr(trainer, "set_up", None)
@@ -258,7 +258,7 @@ def test_what_is_done_is_not_done_again(folder, monkeypatch, capsys):
   assert folder.sweep(*SUPERGLUE, **values) == 2
   errors = capsys.readouterr().err
   assert "total_steps differ" in errors
-  # Results of other prompts are not taken for theirs.
+  # Results of other prompts are not used for these.
   path = folder.path / "runs" / "superglue" / "adapt" / "results.json"
   results = path.read_bytes()
   path.write_text(json.dumps({**json.loads(results), "trained": "others"}))
@@ -268,10 +268,10 @@ def test_what_is_done_is_not_done_again(folder, monkeypatch, capsys):
 
 
 class Killed(OSError):
-  """Stands for a kill: nothing in a run does anything about it."""
+  """Stands for a kill: no part of a run catches it."""
 
 
-def test_a_killed_sweep_goes_on_to_the_same_table(
+def test_a_killed_sweep_resumes_to_the_same_table(
   folder, tmp_path, monkeypatch, capsys
 ):
   whole = folder.path / "runs"
@@ -328,7 +328,7 @@ def test_the_plan_states_every_run(file, folder, capsys):
   assert not (folder.path / "elsewhere").exists()
 
 
-def test_a_file_without_a_table_is_told_apart(folder, capsys):
+def test_a_file_without_a_table_is_recognised(folder, capsys):
   arguments = folder.arguments("mpt_teacher.gin", {"MODEL_DIR": "x"})
   assert cli.main(["sweep", *arguments]) == 2
   assert "describes no table" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What validation chooses, what the numbers of a table are, counts."""
+"""The choice on validation, the numbers of a table, and counts."""
 
 import dataclasses
 import json
@@ -97,7 +97,7 @@ def test_what_cannot_be_shown_is_not_trained(
     }
   table = make_table(**changes)
   planned = plans.plan(table, tmp_path, bindings)
-  # What others use needs no row.
+  # A run that others use needs no row.
   results.check_run(table, planned[0], planned)
   with pytest.raises(ValueError, match=message):
     results.check_run(table, planned[1], planned)

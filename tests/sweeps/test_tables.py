@@ -1,4 +1,4 @@
-"""Tables that cannot be are refused."""
+"""Inconsistent tables are refused."""
 
 import pytest
 from sweep_tables import make_table
@@ -28,7 +28,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_table_that_cannot_be(what):
+def test_an_inconsistent_table_is_refused(what):
   changes, expected = WRONG[what]
   with pytest.raises(ValueError, match=expected):
     make_table(**changes)

@@ -227,8 +227,8 @@ def test_a_run_killed_anywhere_resumes_to_the_bit(runs):
   values = [*bindings_of(runs, "distill"), "EVAL_PERIOD=10"]
   arguments = (runs, "t5x.train", "distill", "killed", *values)
   run = runs / "killed"
-  # Between the first two checkpoints; within the second one's writing, or
-  # just after it; behind it.
+  # Kill between the first two checkpoints, while the second one is written or
+  # just after that, and later.
   kill_when(lambda: (run / "checkpoint_0").is_dir(), *arguments)
   kill_when(lambda: list(run.glob("checkpoint_10*")), *arguments)
   kill_when(lambda: (run / "checkpoint_10").is_dir(), *arguments)
@@ -263,7 +263,7 @@ def test_two_processes_give_the_losses_of_one(runs):
     *bindings_of(runs, "distill"),
     "train.stats_period=1",
   )
-  # Begun by one, on which rows are laid out otherwise.
+  # One process began the run, with another layout of rows.
   kill_when((runs / "processes" / "checkpoint_10").is_dir, *arguments)
   launch_processes(*arguments)
   assert_equal_losses(

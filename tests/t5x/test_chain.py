@@ -181,7 +181,7 @@ def test_the_first_checkpoint_holds_the_place_before_the_first_batch(
   from mpt_jax.t5x import data as t5x_data
 
   batches = t5x_data.PromptBatches(parts, blank_rows=8)
-  # What t5x.train does before its loop.
+  # t5x.train does this before its loop.
   peekable = PeekableDatasetIterator(batches)
   blank = peekable.peek()
   assert not any(np.any(x) for x in blank.values())
@@ -286,5 +286,5 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
   assert ids == [0, 1, 0, 1, 0, 1, 1, 1]
   for example, i in zip(examples, ids, strict=True):
     assert example["task"].decode() == names[i]
-    # Cut, the end of sequence (1) kept.
+    # The inputs are cut, and the end of sequence (1) is kept.
     assert len(example["inputs"]) <= 6 and example["inputs"][-1] == 1

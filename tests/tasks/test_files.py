@@ -157,7 +157,7 @@ def test_empty_target_is_an_error(tmp_path):
     register(path, label_names=None).source.examples("train")
 
 
-def test_missing_file_is_told_when_checked(tmp_path):
+def test_missing_file_is_reported_when_checked(tmp_path):
   path = tmp_path / "none.jsonl"
   register(path)  # Files are read lazily.
   with pytest.raises(FileNotFoundError, match="none.jsonl"):

@@ -1,4 +1,4 @@
-"""What rows become: odd answers, scores, references, marked spans."""
+"""Examples of rows: odd answers, scores, references, marked spans."""
 
 import numpy as np
 import pytest

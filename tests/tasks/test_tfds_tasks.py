@@ -1,4 +1,4 @@
-"""Tasks over TFDS: what reaches the metrics, few-shot, errors, one's own."""
+"""Tasks over TFDS: inputs of metrics, few-shot, errors, new datasets."""
 
 import itertools
 
@@ -21,8 +21,8 @@ def mocked(tmp_path_factory):
     yield
 
 
-# What the metrics are where every text is the right one, over all labelled
-# rows that are not train's.
+# The metrics if every predicted text is right, over all labelled rows outside
+# of train.
 RIGHT = {
   "glue_cola": {"matthews": 1, "accuracy": 1},
   "glue_mrpc": {"accuracy": 1, "f1": 1},

@@ -1,4 +1,4 @@
-"""Datasets in the user's own files, and what is told where they are not."""
+"""Datasets in the user's own files, and errors about missing files."""
 
 import gzip
 import itertools
@@ -68,7 +68,7 @@ GOOD = {"context": "c", "qas": [{"question": "q", "answers": ["a"]}]}
     ({**GOOD, "qas": [{"question": "q"}]}, "'answers'"),
   ],
 )
-def test_what_is_not_mrqas_is_told(folder, passage, message):
+def test_files_that_are_not_mrqas_are_reported(folder, passage, message):
   path = folder / "mrqa" / "news_qa" / "dev" / "NewsQA.jsonl.gz"
   path.parent.mkdir(parents=True)
   path.write_bytes(gzip.compress(json.dumps(passage).encode()))
@@ -78,7 +78,7 @@ def test_what_is_not_mrqas_is_told(folder, passage, message):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "other bytes", "empty"])
-def test_an_interrupted_download_is_told(folder, damage):
+def test_an_interrupted_download_is_reported(folder, damage):
   path = folder / "mrqa" / "news_qa" / "dev" / "NewsQA.jsonl.gz"
   path.parent.mkdir(parents=True)
   rows = [{**GOOD, "context": f"context {i * 7919 % 1000}"} for i in range(300)]
@@ -104,7 +104,7 @@ def test_an_interrupted_download_is_told(folder, damage):
     ("mr,ref\n", "it is empty"),
   ],
 )
-def test_what_is_not_e2es_is_told(folder, text, message):
+def test_files_that_are_not_e2es_are_reported(folder, text, message):
   path = folder / "e2e_nlg_2017" / "testset_w_refs.csv"
   path.parent.mkdir()
   path.write_text(text)
@@ -163,14 +163,14 @@ def test_e2e_2017_groups_references(folder):
   assert found[0].features == {"references": ["One.", "Three."]}
 
 
-def test_missing_files_are_told(folder):
+def test_missing_files_are_reported(folder):
   with pytest.raises(FileNotFoundError) as error:
     tasks.get_task("e2e_nlg_2017").source.examples("test")
   for part in ("testset_w_refs.csv", str(folder), "MPT_DATA_DIR", "https://"):
     assert part in str(error.value)
 
 
-def test_tfds_that_cannot_fetch_is_told(folder, monkeypatch):
+def test_tfds_that_cannot_fetch_is_reported(folder, monkeypatch):
   import tensorflow_datasets as tfds
 
   def refuse(*args, **kwargs):

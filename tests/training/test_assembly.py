@@ -1,4 +1,4 @@
-"""What an experiment is put together from."""
+"""The parts of an experiment."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The settings as JSON: round trips, and what earlier versions wrote."""
+"""The settings as JSON: round trips, and files of earlier versions."""
 
 import dataclasses
 import json
@@ -71,8 +71,8 @@ def test_gins_defaults_are_those_of_python():
   )
   experiment = arguments["experiment"]
   plain = Experiment(slots=(Slot(task="sarcasm"),), total_steps=7)
-  # These differ on purpose: a t5x run has no folder to take the dtype from, and
-  # few shapes are to be compiled.
+  # These differ on purpose: a t5x run has no folder with the dtype, and it
+  # should compile few shapes.
   plain = dataclasses.replace(
     plain,
     dtype="float32",
@@ -245,13 +245,13 @@ def test_round_trip_of_any_experiment(experiment):
     ),
   ],
 )
-def test_json_that_is_no_experiment(values, message):
+def test_json_that_is_not_an_experiment(values, message):
   with pytest.raises(ValueError, match=message):
     Experiment.from_json(values)
 
 
-# What the version before derived values left the settings wrote for a run of
-# two slots, which was given `OLD` below.
+# The file of a run of two slots with the settings `OLD` below, written by a
+# version that stored derived values.
 OLD_FILE = json.loads("""
 {
   "slots": [
@@ -369,8 +369,8 @@ def test_an_earlier_versions_file_is_the_same_experiment(tmp_path):
   run_folder.check_model_dir(tmp_path, new)
   # The number of rows of an evaluation changes no result.
   run_folder.check_model_dir(tmp_path, {**new, "eval": {"num_rows": 64}})
-  # What t5x's runs wrote, with the bank's numbers filled in and without what
-  # depends on the devices.
+  # t5x's runs wrote this, with the bank's numbers and without the values that
+  # depend on the devices.
   filled = json.loads(json.dumps(OLD_FILE))
   filled["batch"] |= {"prompt_length": 3, "num_tasks": 2}
   filled["optimizer"] |= {"group_scales": [0.5], "task_scales": [0.5, 0.5]}

@@ -1,4 +1,4 @@
-"""The gin files as a user runs them, and what a wrong one says."""
+"""The gin files as a user runs them, and the errors of wrong ones."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def run_stage(folder, stage, *bindings):
 def test_the_three_stages_run_from_their_files(folder):
   sources = 'MIXTURE_OR_TASK_NAME=("first","second")'
   errors = run_stage(folder, "teacher", sources)
-  # Nothing but the run's own lines: no noise of the libraries.
+  # The output has only the run's own lines, no noise of the libraries.
   for line in errors.splitlines():
     assert line.startswith("train "), errors
   run_stage(
@@ -108,7 +108,7 @@ def test_modules_of_the_commands_folder_are_found(tmp_path, monkeypatch, capfd):
     cli.main([*arguments, "--gin.MIXTURE_OR_TASK_NAME='no_such_task'"])
   errors = capfd.readouterr().err
   assert left.value.code == 2 and "unknown task 'no_such_task'" in errors
-  # Nor does gin tell where else it looked for the included file.
+  # The error does not list where else gin looked for the included file.
   assert errors.count("\n") == 1
 
 
@@ -202,7 +202,7 @@ def test_a_setting_is_named_by_the_macro_of_its_scope():
       ["MODEL_DIR = 'x'", "TUNED_SCALES = (1, -1)"],
       (),
     )
-  # Text that looks like a setting, but is none, stays.
+  # Text that looks like a setting but is not one stays as it is.
   text = "train.jsonl: Experiment.total_steps=3 of Slot.seed, see Nothing.seed"
   gin_config.load_config(
     ["gin/mpt_teacher.gin"], ["MODEL_DIR = 'x'", "TRAIN_STEPS = 3"], ()

@@ -1,4 +1,4 @@
-"""Which launcher's gin file stands for `gin/launcher.gin`."""
+"""The choice of the launcher's gin file for `gin/launcher.gin`."""
 
 import types
 
@@ -24,7 +24,7 @@ def program(name=None, file=None):
     (program(), "mpt_jax.train"),
   ],
 )
-def test_the_program_is_told_by_its_module_or_its_path(main, expected):
+def test_the_program_is_recognised_by_its_module_or_its_path(main, expected):
   assert launcher_files.launcher_name(main) == expected
 
 

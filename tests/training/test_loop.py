@@ -153,7 +153,7 @@ def test_adaptation_starts_from_the_source_and_moves(
 
 
 class Killed(OSError):
-  """Stands for a kill: no part of a run does anything about it."""
+  """Stands for a kill: no part of a run catches it."""
 
 
 # What is interrupted, and the call of it in the process that is killed.
@@ -248,7 +248,7 @@ def test_a_process_killed_while_it_saves_resumes(
     text=True,
   )
   assert made.returncode == -signal.SIGKILL, made.stderr[-2000:]
-  # The second save, at step 4, was under way: the first one counts.
+  # The second save, at step 4, was not finished: the first one counts.
   assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 2
   run(experiment, tmp_path / "run")
   assert_same_run(folder, tmp_path / "run")
@@ -327,7 +327,7 @@ def test_nan_stops_with_step_and_task_and_keeps_the_checkpoint(
   assert name in str(stopped.value)
   assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 4
   monkeypatch.undo()
-  # The last checkpoint is intact: the run goes on from it to its end.
+  # The last checkpoint is intact: the run resumes from it.
   run(experiment, tmp_path / "run")
   assert_same_run(teacher_run[1], tmp_path / "run")
 
@@ -362,7 +362,7 @@ def test_everything_can_learn_eight_examples(tiny_backbone, tmp_path):
   assert (tmp_path / "run" / "backbone" / "params.safetensors").is_file()
 
 
-def test_a_run_of_t5x_is_not_taken_up(tiny_backbone, tiny_tasks, tmp_path):
+def test_a_run_of_t5x_is_not_resumed(tiny_backbone, tiny_tasks, tmp_path):
   slots = make_slots(tiny_tasks[:1])
   experiment = tiny_experiment(slots, tiny_backbone)
   settings = {**experiment.to_json(), "launcher": "t5x"}

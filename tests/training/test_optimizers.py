@@ -108,8 +108,8 @@ def test_a_group_without_gradient_stays_finite():
 
 
 def test_what_is_kept_does_not_count_in_the_norm():
-  # Clipping sees P* alone: the kept factors' large
-  # gradients are gone, so it is as if they were not there.
+  # Clipping sees P* alone: the large gradients of the fixed factors do not
+  # count.
   kept = make_optimizer(
     config(clip_norm=1.0), NUM_STEPS, BANK, task_scales=(0.0, 0.0, 0.0)
   )

@@ -1,4 +1,4 @@
-"""Several processes train what one trains, to the same files."""
+"""Several processes give the same files as one process."""
 
 import json
 
@@ -76,7 +76,7 @@ def test_two_processes_train_what_one_trains(folder, one):
       np.testing.assert_allclose(prompts(two, name)[key], value, atol=1e-5)
 
 
-def test_a_run_goes_on_with_other_processes(folder, one):
+def test_a_run_resumes_with_other_processes(folder, one):
   run = folder / "killed"
   arguments = distill(folder, "killed", "EVAL_PERIOD=10")
   kill_when((run / "checkpoints" / "10").is_dir, *arguments)

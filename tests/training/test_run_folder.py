@@ -90,7 +90,7 @@ def test_what_needs_a_local_folder_says_so(folder):
     plans.plan(None, folder)
 
 
-def test_metrics_go_on_after_a_stop(folder):
+def test_metrics_continue_after_a_stop(folder):
   run_folder.write_settings(folder, {}, None)
   for first, steps in ((0, (1, 2, 3)), (2, (3, 4))):
     with MetricsLog(folder, 4, first, tensorboard=False) as log:

@@ -14,8 +14,8 @@ def mocked(tmp_path_factory):
     yield
 
 
-# What the rows of tfds_rows.ROWS become, worked by hand: those that training
-# and model selection see, then those of the dataset's labelled test.
+# The expected examples of tfds_rows.ROWS, worked by hand: first those of
+# training and model selection, then those of the dataset's labelled test.
 MRQA_PAIRS = (
   [
     ("question: who? context: [PAR] Ana and Bo.", "Ana"),
