@@ -14,8 +14,8 @@ few. Work that neither side has to compute is credited to neither.
 The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of
 two activations (both attention products). Two parts of it are not needed and
-  are not counted: * the first encoder block leads to prompt positions only, so
-  its queries, keys
+are not counted:
+  * the first encoder block leads to prompt positions only, so its queries, keys
     and values are differentiated at P positions instead of n;
   * the decoder depends on the prompt through the encoder's output alone, so in
     its first block nothing below the cross-attention's keys and values is

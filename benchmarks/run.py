@@ -85,8 +85,7 @@ def parse(argv):
     "--predict_batch_size",
     type=int,
     help="batch size of both sides in these; else ours is the default, the"
-    " peer's the"
-    " fastest",
+    " peer's the fastest",
   )
   add("--pipeline_batches", type=int, default=20, help="of a run of pipeline")
   add(

@@ -1,4 +1,4 @@
-"""The engine: scores and tokens of plain passes, in any batches, within a bound."""
+"""The engine: results of plain passes, in any batches, within a bound."""
 
 import dataclasses
 import itertools
