@@ -63,8 +63,11 @@ GOOD = {"context": "c", "qas": [{"question": "q", "answers": ["a"]}]}
     ([1], "has no attribute 'get'"),
     (None, "has no attribute 'get'"),
     ({**GOOD, "context": None}, "has no attribute 'strip'"),
-    ({**GOOD, "qas": [{"question": "q", "answers": "Paris"}]}, "no list of"),
-    ({**GOOD, "qas": [{"question": "q", "answers": [1]}]}, "line 1: .*no list"),
+    ({**GOOD, "qas": [{"question": "q", "answers": "Paris"}]}, "not a list of"),
+    (
+      {**GOOD, "qas": [{"question": "q", "answers": [1]}]},
+      "line 1: .*not a list",
+    ),
     ({**GOOD, "qas": [{"question": "q"}]}, "'answers'"),
   ],
 )
