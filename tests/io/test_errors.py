@@ -66,3 +66,27 @@ def test_a_reader_that_leaves_ends_the_command_quietly():
   assert process.wait(60) == 141
   assert process.stderr.read() == b""
   process.stderr.close()
+
+
+@pytest.mark.parametrize(
+  ("error", "text"),
+  [
+    (KeyError("model"), "a.json cannot be read as a T5: KeyError: 'model'"),
+    (ValueError("odd\nbyte"), "a.json cannot be read as a T5: odd byte"),
+    (ValueError("a.json: 3 of 4"), "a.json: 3 of 4"),
+    (
+      RecursionError("too deep"),
+      "a.json cannot be read as a T5: RecursionError: too deep",
+    ),
+  ],
+)
+def test_what_a_reader_raises_names_the_file(error, text):
+  with pytest.raises(ValueError) as raised:
+    with errors.reading("a.json", "a T5"):
+      raise error
+  assert str(raised.value) == text
+
+
+def test_a_missing_file_stays_a_missing_file():
+  with pytest.raises(FileNotFoundError), errors.reading("a", "a T5"):
+    open("/nowhere/a")
