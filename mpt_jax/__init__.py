@@ -34,7 +34,7 @@ _PUBLIC = {
   "PromptBank": "prompts.bank",
   "Slot": "prompts.slots",
   "T5Config": "model.config",
-  "compose_bank": "prompts.parametrization",
+  "compose_bank": "prompts.kinds",
   "evaluate": "inference.evaluator",
   "load_backbone": "backbones.backbone",
   "load_bank": "prompts.bank",

@@ -10,7 +10,7 @@ from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import check_backbone, load_bank
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):

@@ -18,8 +18,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS
-from mpt_jax.prompts.parametrization import KINDS, PromptConfig, read_sizes
+from mpt_jax.prompts.kinds import KINDS, read_sizes
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"

@@ -28,7 +28,7 @@ from mpt_jax.prompts.bank import (
   select,
 )
 from mpt_jax.prompts.kind import GROUPS, TASKS
-from mpt_jax.prompts.parametrization import read_sizes, recognise_kind
+from mpt_jax.prompts.kinds import read_sizes, recognise_kind
 from mpt_jax.prompts.plain import plain_params
 
 EXPORTS = ("peft", "npz", "safetensors")

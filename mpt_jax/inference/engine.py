@@ -28,7 +28,7 @@ from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
 from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 # Up to this length, attention over packed rows is as fast as attention by
 # segments, and it compiles in a third of the time.

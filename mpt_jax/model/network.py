@@ -15,7 +15,8 @@ from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
-from mpt_jax.prompts.parametrization import Prompt, PromptConfig, place_prompts
+from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.module import Prompts, place_prompts
 
 
 @flax.struct.dataclass
@@ -60,7 +61,7 @@ class T5(nn.Module):
     self.encoder = Encoder(c, self.plan)
     self.decoder = Decoder(c, self.plan)
     if self.prompt_config is not None:
-      self.prompt = Prompt(self.prompt_config, c.emb_dim)
+      self.prompt = Prompts(self.prompt_config, c.emb_dim)
 
   def encode(
     self,

@@ -17,7 +17,7 @@ from mpt_jax.model import losses
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5, init_variables
 from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 TRAINABLE = ("prompt", "everything")
 STACKS = ("encoder", "decoder")

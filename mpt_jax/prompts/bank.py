@@ -12,12 +12,9 @@ import safetensors.numpy
 from etils import epath
 
 from mpt_jax.io import files
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS
-from mpt_jax.prompts.parametrization import (
-  PromptConfig,
-  compose_bank,
-  read_sizes,
-)
+from mpt_jax.prompts.kinds import compose_bank, read_sizes
 from mpt_jax.prompts.plain import plain_params
 
 FORMAT = "mpt_jax.prompts"
@@ -29,7 +26,7 @@ class PromptBank:
 
   Attributes:
     params: the arrays of the bank's kind by name, float32; see
-      `parametrization.compose_bank`.
+      `kinds.compose_bank`.
     names: the N slots' names.
     groups: the N slots' groups.
     backbone: fingerprint of the T5 that they were trained on.

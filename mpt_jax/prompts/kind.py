@@ -3,7 +3,7 @@
 A kind defines the arrays of a bank and how they make its prompts. The network,
 the optimizer, checkpoints, prompt files and commands read all that from here;
 none of them knows a kind or an array by its name. A new kind is a file with one
-subclass of `Kind`, given to `parametrization.register_kind`.
+subclass of `Kind`, given to `kinds.register_kind`.
 
 Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of
 slots that share arrays.

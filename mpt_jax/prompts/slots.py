@@ -10,8 +10,8 @@ import dataclasses
 import functools
 
 from mpt_jax.io import checks
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.multitask import Multitask
-from mpt_jax.prompts.parametrization import PromptConfig
 
 SHARES = ("none", "all", "tasks")
 

@@ -14,7 +14,7 @@ import rich.console
 import mpt_jax as mpt
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.io import files
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.quickstart import report
 from mpt_jax.quickstart.baselines import baselines
 from mpt_jax.quickstart.config import QuickstartConfig

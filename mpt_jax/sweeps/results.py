@@ -21,8 +21,8 @@ from mpt_jax.io import files
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import GROUPS, TASKS
-from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"

@@ -18,8 +18,9 @@ from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.parametrization import PromptConfig, compose_bank
+from mpt_jax.prompts.kinds import compose_bank
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.prompts.slots import optimizer_scales, prompt_config
 from mpt_jax.training import step

@@ -12,7 +12,7 @@ from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.io import checks
 from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
-from mpt_jax.prompts.parametrization import KINDS
+from mpt_jax.prompts.kinds import KINDS
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training.optimizers import OptimizerConfig
 
@@ -33,7 +33,7 @@ class Experiment:
     prompt_length: P; 0 trains everything without prompts.
     rank: R of the task factors; 0 for plain soft prompts.
     prompt_kind: parametrisation of the prompts if rank is above 0; a key of
-      `parametrization.KINDS`.
+      `kinds.KINDS`.
     teachers: prompt file or run folder of the teachers, for distillation. It
       must have a prompt for the task of each slot.
     loss: the loss.

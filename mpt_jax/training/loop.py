@@ -16,6 +16,7 @@ from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import run_folder
 from mpt_jax.training.assembly import Setup, set_up
+from mpt_jax.training.best import init_best, update_best
 from mpt_jax.training.checkpoints import Checkpoints
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.metrics_log import (
@@ -99,7 +100,7 @@ def train(
   evaluate = names = None
   if experiment.eval is not None:
     evaluate, names = setup.make_evaluation(state.params)
-  best = run_folder.init_best(setup.model, state.params)
+  best = init_best(setup.model, state.params)
   if not (model_dir / run_folder.SETTINGS).exists():
     make_batch(stream.peek(), setup.layout)  # Raises if examples do not fit.
   _check_processes(
@@ -139,7 +140,7 @@ def train(
       if evaluates:
         window.catch_up()
         metrics = evaluate(state.params)
-        best = run_folder.update_best(
+        best = update_best(
           best, state.params, metrics, setup.model, names, step
         )
         scalars = eval_scalars(slots, metrics)

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 
 from mpt_jax.io import checks
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import GROUPS, TASKS
-from mpt_jax.prompts.parametrization import PromptConfig
 
 OPTIMIZERS = ("adamw", "adafactor")
 SCHEDULES = ("linear", "constant", "rsqrt")

@@ -1,4 +1,4 @@
-"""A run's folder: its settings, its prompt files and its best prompts."""
+"""A run's folder: its settings and its prompt files."""
 
 import json
 
@@ -14,57 +14,6 @@ from mpt_jax.training.assembly import Setup
 SETTINGS = run_settings.FILE
 # Settings that may change when a run is resumed.
 _FREE = ("eval.num_rows",)
-
-
-def init_best(model, trainable):
-  """Makes the record of the best prompts, before any evaluation.
-
-  Returns:
-    {"metric": [G] float32, "step": [G] int32, "values": [N] float32, "prompt":
-    tree}. These are the best mean metric of each group, the step of that
-    evaluation, and each task's metric and the prompts at that step.
-  """
-  num_groups = max(model.groups) + 1
-  best = {
-    "metric": np.full((num_groups,), -np.inf, np.float32),
-    "step": np.zeros((num_groups,), np.int32),
-    "values": np.full((len(model.groups),), np.nan, np.float32),
-  }
-  if "prompt" in trainable:
-    best["prompt"] = jax.tree.map(np.array, trainable["prompt"])
-  return best
-
-
-def update_best(best, trainable, metrics, model, names, step):
-  """Records the prompts of each group whose mean metric is its best so far.
-
-  Args:
-    best: see `init_best`.
-    trainable: the trainable parameters.
-    metrics: the metrics of each slot.
-    model: the `objective.Model`.
-    names: the name of each slot's main metric.
-    step: steps done.
-
-  Returns:
-    The updated record.
-  """
-  groups = np.asarray(model.groups)
-  values = np.array([m[name] for m, name in zip(metrics, names, strict=True)])
-  if "prompt" not in best:
-    return best
-  best = jax.tree.map(np.array, best)
-  for group in range(groups.max() + 1):
-    members = np.flatnonzero(groups == group)
-    # Compare in float32, as stored; otherwise a tie looks like an improvement.
-    mean = np.float32(values[members].mean())
-    if mean > best["metric"][group]:
-      best["metric"][group], best["step"][group] = mean, step
-      best["values"][members] = values[members]
-      for name, value in trainable["prompt"].items():
-        rows = np.unique(model.prompt_config.rows(name)[members])
-        best["prompt"][name][rows] = np.asarray(value)[rows]
-  return best
 
 
 def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
@@ -118,7 +67,7 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     model_dir: the run's folder.
     setup: the loaded experiment.
     trainable: the trainable parameters.
-    best: see `init_best`.
+    best: see `best.init_best`.
     names: the name of each slot's main metric; None without evaluation.
     metrics: the metrics of each slot for `trainable`, or empty.
   """

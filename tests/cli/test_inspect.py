@@ -4,7 +4,7 @@ from commands import fails, run
 from train_fixtures import save_tiny_backbone
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 
 def test_inspect_counts_as_the_paper(capsys):

@@ -17,7 +17,7 @@ from mpt_jax.export import prompt_files
 from mpt_jax.inference import decoding
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import merge
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 REASON = "PEFT's side needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -23,7 +23,7 @@ from mpt_jax.inference import predictor as predict
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import PromptBank, select
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 P, D = 3, 32
 NAMES = ("mood", "colour/2", "free")

@@ -15,7 +15,7 @@ from mpt_jax.inference.batching import join_rows
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import Model
 from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 VOCAB = 5
 

@@ -19,7 +19,7 @@ from mpt_jax.inference.engine import Engine, Example
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 P, T = 3, 5
 # Longer than a packed row: longer examples are joined in one row.

@@ -1,8 +1,5 @@
 """The metric that chooses the best step of a task."""
 
-import functools
-
-import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
@@ -11,10 +8,6 @@ import tfds_rows
 from mpt_jax import tasks
 from mpt_jax.data import vocabularies
 from mpt_jax.inference.evaluator import EvalTask
-from mpt_jax.model.config import T5Config
-from mpt_jax.model.objective import Model
-from mpt_jax.prompts.parametrization import PromptConfig
-from mpt_jax.training import run_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,38 +85,3 @@ def test_without_metric_functions_there_is_no_best_step():
   task = EvalTask(seqio_task("bare", []), "validation")
   with pytest.raises(ValueError, match="'bare' has no metric_fns"):
     task.main_metric()
-
-
-def test_each_group_keeps_its_best_step_by_its_own_metric():
-  # Slots 0 and 1 share P*, slot 2 has its own.
-  config = T5Config.preset("t5_tiny")
-  model = Model(
-    config, PromptConfig(num_tasks=3, prompt_length=1, rank=1, groups=(0, 0, 1))
-  )
-  tree = lambda value: {
-    "prompt": {
-      "shared_prompt": np.full((2, 1, 64), value),
-      "task_columns": np.full((3, 1, 1), value),
-      "task_rows": np.full((3, 1, 64), value),
-    }
-  }
-  update = functools.partial(
-    run_folder.update_best, model=model, names=("f1", "accuracy", "accuracy")
-  )
-  metrics = lambda *values: [
-    {"f1": values[0], "em": 1.0},
-    {"accuracy": values[1]},
-    {"accuracy": values[2]},
-  ]
-  best = run_folder.init_best(model, tree(0.0))
-  best = update(best, tree(1.0), metrics(0.2, 0.6, 0.5), step=1)
-  # The first group's mean falls from 0.4 to 0.35, the second's rises.
-  best = update(best, tree(2.0), metrics(0.1, 0.6, 0.7), step=2)
-  # The first group's rises to 0.45, the second's stays.
-  best = update(best, tree(3.0), metrics(0.4, 0.5, 0.7), step=3)
-  np.testing.assert_allclose(best["metric"], [0.45, 0.7], rtol=1e-6)
-  assert best["step"].tolist() == [3, 2]
-  np.testing.assert_allclose(best["values"], [0.4, 0.5, 0.7], rtol=1e-6)
-  shared = best["prompt"]["shared_prompt"]
-  assert shared[:, 0, 0].tolist() == [3.0, 2.0]
-  assert best["prompt"]["task_columns"][:, 0, 0].tolist() == [3.0, 3.0, 2.0]

@@ -21,7 +21,7 @@ from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.io import run_settings
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
 TEMPLATES = ("text: {text}", "{text} and {label}?", None)

@@ -14,9 +14,9 @@ from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.io import checks
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import DistillConfig, LossConfig
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.methods import Method, method_slots
 from mpt_jax.prompts.methods import batch_size as method_batch_size
-from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.prompts.slots import Slot, make_slots
 from mpt_jax.quickstart.config import QuickstartConfig
 from mpt_jax.sweeps.tables import Row, Run, Table

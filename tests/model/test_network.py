@@ -15,7 +15,7 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 VERSIONS = ("1.0", "1.1")
 

@@ -14,7 +14,8 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import losses
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
-from mpt_jax.prompts.parametrization import PromptConfig, compose_bank
+from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kinds import compose_bank
 
 P = 3
 TEACHERS = PromptConfig(num_tasks=3, prompt_length=P, rank=0)

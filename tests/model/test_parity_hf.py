@@ -19,7 +19,7 @@ from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 REASON = "parity needs PyTorch and transformers (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -9,8 +9,8 @@ from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.multitask import init_target_factors
-from mpt_jax.prompts.parametrization import PromptConfig
 
 REASON = "parity needs PyTorch, transformers and peft (the test extra)"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -17,7 +17,7 @@ from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.network import T5, init_variables
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 STACKS = ("encoder", "decoder")
 CONFIG = BatchLayout(

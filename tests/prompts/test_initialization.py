@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from mpt_jax.prompts import initialization
 from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.prompts.slots import Slot, prompt_config
 
 P, D = 3, 4
@@ -148,3 +149,32 @@ def test_a_source_of_another_t5(embedding, tmp_path):
       embedding,
       backbone="beef",
     )
+
+
+def test_random_rows_have_the_scale_asked_for():
+  rows = initialization.random_rows(jax.random.key(0), 100, 64, scale=0.5)
+  # The standard error of the deviation of 6,400 draws is 0.5 / √12,800.
+  assert rows.shape == (100, 64)
+  assert float(rows.std()) == pytest.approx(0.5, abs=5 * 0.5 / 12_800**0.5)
+
+
+def test_vocabulary_rows_are_distinct_frequent_pieces():
+  embedding = np.arange(20.0)[:, None] * np.ones((1, 2))
+  draw = lambda seed, **kwargs: initialization.vocabulary_rows(
+    jax.random.key(seed), embedding, 6, **kwargs
+  )[:, 0].tolist()
+  ids = draw(0, num_most_frequent=8)
+  assert len(set(ids)) == 6 and set(ids) <= set(range(3, 11))
+  assert ids == draw(0, num_most_frequent=8) != draw(1, num_most_frequent=8)
+  assert set(sum((draw(s) for s in range(20)), [])) == set(range(3, 20))
+  longer = initialization.vocabulary_rows(jax.random.key(0), embedding, 30)
+  assert longer.shape == (30, 2)
+
+
+def test_text_rows_repeat_and_cut():
+  embedding = np.arange(10.0)[:, None]
+  rows = lambda *args: initialization.text_rows(embedding, *args)[:, 0].tolist()
+  assert rows([4, 7], 5) == [4, 7, 4, 7, 4]
+  assert rows([4, 7, 9], 2) == [4, 7]
+  with pytest.raises(ValueError, match="no tokens"):
+    rows([], 2)

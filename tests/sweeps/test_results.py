@@ -8,7 +8,7 @@ from sweep_tables import make_table
 
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts import methods
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.slots import prompt_config
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.sweeps import report, results, tables

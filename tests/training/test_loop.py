@@ -164,7 +164,7 @@ KILLS = (
   (checkpoints.StreamHandler, "save", 2),
   (run_folder, "write_prompts", 1),
   (metrics_log.MetricsLog, "write", 2),
-  (run_folder, "update_best", 1),
+  (trainer, "update_best", 1),
   (checkpoints.StreamHandler, "save", 1),
 )
 

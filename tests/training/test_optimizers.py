@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.slots import Slot, optimizer_scales
 from mpt_jax.training.optimizers import (
   OptimizerConfig,

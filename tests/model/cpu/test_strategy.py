@@ -19,7 +19,7 @@ from mpt_jax.model.cpu import strategy
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.prompts.bank import load_bank
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 
 ROOT = pathlib.Path(__file__).parents[3]
 

@@ -18,7 +18,7 @@ from mpt_jax.cli import main as cli
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.export import prompt_files
 from mpt_jax.inference.predictor import Predictor
-from mpt_jax.prompts import parametrization
+from mpt_jax.prompts import kinds
 from mpt_jax.prompts.bank import (
   PromptBank,
   concatenate,
@@ -26,9 +26,9 @@ from mpt_jax.prompts.bank import (
   merge,
   select,
 )
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS, Kind, Leaf
-from mpt_jax.prompts.parametrization import PromptConfig
 from mpt_jax.prompts.slots import Slot, make_slots, prompt_config
 from mpt_jax.training import loop
 
@@ -84,14 +84,14 @@ def basis(rank, emb_dim):
 
 
 @pytest.fixture(autouse=True)
-def kinds():
+def registered():
   """Makes both kinds known during a test."""
   made = (LowRank(), LowDimensional())
   for kind in made:
-    parametrization.register_kind(kind)
+    kinds.register_kind(kind)
   yield
   for kind in made:
-    del parametrization.KINDS[kind.name]
+    del kinds.KINDS[kind.name]
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_composition_is_the_formula(low_rank_bank):
     rng.normal(size=shape).astype("f4") for shape in ((2, 4, 3), (2, 6), (2, 6))
   )
   params = {"codes": codes, "scales": scales, "shifts": shifts}
-  found = parametrization.compose_bank(params, (0, 1))
+  found = kinds.compose_bank(params, (0, 1))
   for i in range(2):
     expected = (codes[i] @ basis(3, 6)) * scales[i] + shifts[i]
     np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6)
@@ -200,7 +200,7 @@ def test_a_kind_starts_from_a_prompt_of_any_other(low_rank_bank, tmp_path):
       PromptConfig(num_tasks=1, prompt_length=4, rank=2, kind=kind),
       embedding,
     )
-    found = parametrization.compose_bank(params, (0,))[0]
+    found = kinds.compose_bank(params, (0,))[0]
     np.testing.assert_allclose(found, low_rank_bank.composed[1], atol=1e-5)
   slot = Slot(task="x", init="mean_matrix", source=str(path))
   with pytest.raises(
@@ -250,7 +250,7 @@ def test_inspect_counts(low_rank_bank, tmp_path, capsys):
 def test_kinds_that_are_refused():
   same = type("Same", (LowRank,), {"name": "same"})
   with pytest.raises(ValueError, match="'same' .* not new: .*'low_rank'"):
-    parametrization.register_kind(same())
+    kinds.register_kind(same())
   with pytest.raises(ValueError, match="prompt_groups or prompt_tasks"):
     Leaf((LENGTH, EMBED), "learning_rate")
   with pytest.raises(ValueError, match="prompt_length, prompt_rank and embed"):

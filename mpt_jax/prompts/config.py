@@ -1,75 +1,19 @@
-"""The shape of a bank of prompts, its kind, and its place in the network.
+"""The shape of a bank of prompts.
 
-Axis letters: B batch, L length, P prompt_length, D emb_dim, N num_tasks,
-R rank, G groups of tasks that share arrays.
+Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of slots
+that share arrays.
 """
 
 import dataclasses
 import math
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
-from flax.linen.partitioning import param_with_axes
 
 from mpt_jax.io.checks import check_fields, whole
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS, Kind, Leaf
+from mpt_jax.prompts.kinds import KINDS, read_sizes, recognise_kind
 from mpt_jax.prompts.multitask import Multitask
 from mpt_jax.prompts.plain import Plain
-
-KINDS: dict[str, Kind] = {}
-
-
-def register_kind(kind: Kind):
-  """Makes a kind known to settings and prompt files.
-
-  Raises:
-    ValueError: another kind has the same name or the same names of arrays.
-  """
-  for known in KINDS.values():
-    if known.name == kind.name or set(known.leaves) == set(kind.leaves):
-      raise ValueError(
-        f"the kind {kind.name!r} with the arrays {', '.join(kind.leaves)} is"
-        f" not new: there is {known.name!r} with {', '.join(known.leaves)}"
-      )
-  KINDS[kind.name] = kind
-
-
-register_kind(Plain())
-register_kind(Multitask())
-
-
-def recognise_kind(names) -> Kind:
-  """Returns the kind whose arrays have these names.
-
-  Raises:
-    ValueError: there is no such kind; the message lists the known kinds.
-  """
-  for kind in KINDS.values():
-    if set(kind.leaves) == set(names):
-      return kind
-  known = "; ".join(f"{', '.join(k.leaves)} ({k.name})" for k in KINDS.values())
-  raise ValueError(
-    f"no kind of prompt has the arrays {', '.join(sorted(names)) or '(none)'};"
-    f" the known ones are {known}"
-  )
-
-
-def read_sizes(params) -> dict[str, int]:
-  """Returns the size of each axis that a bank's arrays have.
-
-  Raises:
-    ValueError: no kind of prompt has such arrays.
-  """
-  sizes = {}
-  for name, leaf in recognise_kind(params).leaves.items():
-    if params[name].ndim != len(leaf.axes):
-      raise ValueError(
-        f"{name} must have the axes {', '.join(leaf.axes)}, got the shape"
-        f" {params[name].shape}"
-      )
-    sizes |= zip(leaf.axes, params[name].shape, strict=True)
-  return sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,8 +47,8 @@ class PromptConfig:
     elif self.kind not in KINDS or self.is_plain:
       named = ", ".join(k for k in KINDS if k != Plain.name)
       raise ValueError(
-        f"Experiment.prompt_kind must be one of {named}, got {self.kind!r}; rank=0 makes"
-        " plain prompts"
+        f"Experiment.prompt_kind must be one of {named}, got {self.kind!r};"
+        " rank=0 makes plain prompts"
       )
     groups = self.groups
     if groups is None:
@@ -224,68 +168,3 @@ class PromptConfig:
     for name, (_, *row) in self.shapes(emb_dim).items():
       each[self.leaves[name].axes[0]] += math.prod(row)
     return each
-
-
-def compose_bank(prompt_params, groups):
-  """Returns all prompts of a bank as plain soft prompts.
-
-  Args:
-    prompt_params: the bank's arrays by name. MPT's are "shared_prompt"
-      [G, P, D], "task_columns" [N, P, R] and "task_rows" [N, R, D]. Plain
-      prompts have "shared_prompt" alone.
-    groups: [N] the group of each task.
-
-  Returns:
-    [N, P, D] prompts.
-
-  Raises:
-    ValueError: no kind of prompt has arrays with these names.
-  """
-  return recognise_kind(prompt_params).compose(prompt_params, groups)
-
-
-def place_prompts(prompts, embeddings, positions, task_ids):
-  """Puts rows of the prompts into the embedded input of the encoder.
-
-  Args:
-    prompts: [N, P, D] floats.
-    embeddings: [B, L, D] floats.
-    positions: [B, L] int in [0, P]: 0 keeps the embedding, p takes row p - 1
-      of the prompt.
-    task_ids: [B, L] int in [0, N), the task of the prompt.
-
-  Returns:
-    [B, L, D] of the dtype of `embeddings`.
-  """
-  rows = prompts[task_ids, jnp.maximum(positions - 1, 0)]  # [B, L, D]
-  is_prompt = (positions > 0)[..., None]
-  return jnp.where(is_prompt, rows.astype(embeddings.dtype), embeddings)
-
-
-class Prompt(nn.Module):
-  """The bank as a Flax module that composes all its prompts.
-
-  The parameters are the leaves of the bank's kind. `init` draws them from a
-  standard normal distribution; experiments start from the values of
-  `initialization.init_bank`.
-  """
-
-  config: PromptConfig
-  emb_dim: int
-
-  @nn.compact
-  def __call__(self):
-    """Returns the prompts [N, P, D] float32."""
-    c = self.config
-    shapes = c.shapes(self.emb_dim)
-    params = {
-      name: param_with_axes(
-        name,
-        nn.initializers.normal(1.0),
-        shapes[name],
-        jnp.float32,
-        axes=leaf.axes,
-      )
-      for name, leaf in c.leaves.items()
-    }
-    return compose_bank(params, c.groups)

@@ -1,12 +1,11 @@
-"""The bank of prompts, its composition, its counts and its initial values."""
+"""MPT's composition of a prompt from P* and the factors, and their start."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpt_jax.prompts import initialization, multitask, parametrization
-from mpt_jax.prompts.parametrization import Prompt, PromptConfig
+from mpt_jax.prompts import multitask
 
 
 def _random(seed, *shape):
@@ -57,123 +56,6 @@ def test_initial_factors_keep_the_shared_prompt(rank):
   column_grads, row_grads = jax.grad(loss, (0, 1))(columns, rows)
   both = np.concatenate([column_grads, row_grads.T])
   assert len({tuple(g) for g in both.T.tolist()}) == rank
-
-
-def test_bank_with_groups_of_shared_prompts():
-  # Tasks 0 and 2 share prompt 1, task 1 has prompt 0.
-  params = {
-    "shared_prompt": _random(0, 2, 3, 4),
-    "task_columns": _random(1, 3, 3, 1),
-    "task_rows": _random(2, 3, 1, 4),
-  }
-  bank = parametrization.compose_bank(params, (1, 0, 1))
-  for task, group in enumerate((1, 0, 1)):
-    expected = params["shared_prompt"][group] * np.outer(
-      params["task_columns"][task, :, 0], params["task_rows"][task, 0]
-    )
-    np.testing.assert_allclose(bank[task], expected, atol=1e-6)
-  plain = {"shared_prompt": params["shared_prompt"]}
-  np.testing.assert_array_equal(
-    parametrization.compose_bank(plain, (1, 0, 1)),
-    params["shared_prompt"][[1, 0, 1]],
-  )
-
-
-def test_rows_are_placed_at_prompt_positions():
-  prompts, embeddings = _random(0, 2, 3, 4), _random(1, 1, 5, 4)
-  positions = jnp.array([[1, 2, 3, 0, 1]])
-  tasks = jnp.array([[1, 1, 1, 0, 0]])
-  place = lambda x: parametrization.place_prompts(prompts, x, positions, tasks)
-  found = place(embeddings)
-  np.testing.assert_array_equal(found[0, :3], prompts[1])
-  np.testing.assert_array_equal(found[0, 3], embeddings[0, 3])
-  np.testing.assert_array_equal(found[0, 4], prompts[0, 0])
-  # The T5's type of numbers stays.
-  assert place(jnp.asarray(embeddings, jnp.bfloat16)).dtype == jnp.bfloat16
-
-
-def test_module_composes_the_bank_of_its_parameters():
-  params = {
-    "shared_prompt": _random(0, 2, 3, 4),
-    "task_columns": _random(1, 3, 3, 2),
-    "task_rows": _random(2, 3, 2, 4),
-  }
-  module = Prompt(
-    PromptConfig(num_tasks=3, prompt_length=3, rank=2, groups=(1, 0, 1)), 4
-  )
-  np.testing.assert_array_equal(
-    module.apply({"params": params}),
-    parametrization.compose_bank(params, (1, 0, 1)),
-  )
-
-
-def test_defaults_of_groups():
-  assert PromptConfig(num_tasks=3, rank=1).groups == (0, 0, 0)
-  assert PromptConfig(num_tasks=3, rank=0).groups == (0, 1, 2)
-  assert PromptConfig(num_tasks=3, rank=1, groups=[0, 1, 0]).num_groups == 2
-
-
-def test_parameter_counts_are_those_of_the_paper():
-  # Wang et al. (2023): one target (l·d) + (l + d) = 76,800 + 868, a group of
-  # τ targets (l·d) + (l + d)·τ; l = 100, d = 768.
-  assert PromptConfig(num_tasks=1).num_parameters(768) == 76_800 + 868
-  assert PromptConfig(num_tasks=6).num_parameters(768) == 76_800 + 6 * 868
-  # Each target with a P* of its own, and plain prompts.
-  own = PromptConfig(num_tasks=6, groups=tuple(range(6)))
-  assert own.num_parameters(768) == 6 * (76_800 + 868)
-  assert PromptConfig(num_tasks=6, rank=0).num_parameters(768) == 6 * 76_800
-  # The formula is the size of what is really there.
-  config = PromptConfig(num_tasks=3, prompt_length=5, rank=2, groups=(0, 1, 1))
-  variables = Prompt(config, 8).init(jax.random.key(0))
-  count = sum(x.size for x in jax.tree.leaves(variables["params"]))
-  assert count == config.num_parameters(8)
-
-
-@pytest.mark.parametrize(
-  "arguments, message",
-  [
-    (dict(num_tasks=0), "num_tasks.*at least 1.*0"),
-    (dict(num_tasks=2, prompt_length=0), "prompt_length"),
-    (dict(num_tasks=2, rank=-1), "rank"),
-    (dict(num_tasks=2, groups=(0, 2)), "groups"),
-    (dict(num_tasks=2, groups=(0,)), "groups"),
-  ],
-)
-def test_config_is_checked(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    PromptConfig(**arguments)
-
-
-# ----------------------------------------------------------------- values
-
-
-def test_random_rows_have_the_scale_asked_for():
-  rows = initialization.random_rows(jax.random.key(0), 100, 64, scale=0.5)
-  # The standard error of the deviation of 6,400 draws is 0.5 / √12,800.
-  assert rows.shape == (100, 64)
-  assert float(rows.std()) == pytest.approx(0.5, abs=5 * 0.5 / 12_800**0.5)
-
-
-def test_vocabulary_rows_are_distinct_frequent_pieces():
-  embedding = np.arange(20.0)[:, None] * np.ones((1, 2))
-  draw = lambda seed, **kwargs: initialization.vocabulary_rows(
-    jax.random.key(seed), embedding, 6, **kwargs
-  )[:, 0].tolist()
-  ids = draw(0, num_most_frequent=8)
-  assert len(set(ids)) == 6 and set(ids) <= set(range(3, 11))
-  assert ids == draw(0, num_most_frequent=8) != draw(1, num_most_frequent=8)
-  assert set(sum((draw(s) for s in range(20)), [])) == set(range(3, 20))
-  longer = initialization.vocabulary_rows(jax.random.key(0), embedding, 30)
-  assert longer.shape == (30, 2)
-
-
-def test_text_rows_repeat_and_cut():
-  embedding = np.arange(10.0)[:, None]
-  rows = lambda *args: initialization.text_rows(embedding, *args)[:, 0].tolist()
-  assert rows([4, 7], 5) == [4, 7, 4, 7, 4]
-  assert rows([4, 7, 9], 2) == [4, 7]
-  with pytest.raises(ValueError, match="no tokens"):
-    rows([], 2)
 
 
 def _source(num_tasks=3, length=5, rank=1, emb_dim=6):

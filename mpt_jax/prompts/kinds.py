@@ -1,0 +1,81 @@
+"""The kinds of prompt that are known, and what a bank's arrays say of theirs.
+
+Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups of slots that
+share arrays.
+"""
+
+from mpt_jax.prompts.kind import Kind
+from mpt_jax.prompts.multitask import Multitask
+from mpt_jax.prompts.plain import Plain
+
+KINDS: dict[str, Kind] = {}
+
+
+def register_kind(kind: Kind):
+  """Makes a kind known to settings and prompt files.
+
+  Raises:
+    ValueError: another kind has the same name or the same names of arrays.
+  """
+  for known in KINDS.values():
+    if known.name == kind.name or set(known.leaves) == set(kind.leaves):
+      raise ValueError(
+        f"the kind {kind.name!r} with the arrays {', '.join(kind.leaves)} is"
+        f" not new: there is {known.name!r} with {', '.join(known.leaves)}"
+      )
+  KINDS[kind.name] = kind
+
+
+register_kind(Plain())
+register_kind(Multitask())
+
+
+def recognise_kind(names) -> Kind:
+  """Returns the kind whose arrays have these names.
+
+  Raises:
+    ValueError: there is no such kind; the message lists the known kinds.
+  """
+  for kind in KINDS.values():
+    if set(kind.leaves) == set(names):
+      return kind
+  known = "; ".join(f"{', '.join(k.leaves)} ({k.name})" for k in KINDS.values())
+  raise ValueError(
+    f"no kind of prompt has the arrays {', '.join(sorted(names)) or '(none)'};"
+    f" the known ones are {known}"
+  )
+
+
+def read_sizes(params) -> dict[str, int]:
+  """Returns the size of each axis that a bank's arrays have.
+
+  Raises:
+    ValueError: no kind of prompt has such arrays.
+  """
+  sizes = {}
+  for name, leaf in recognise_kind(params).leaves.items():
+    if params[name].ndim != len(leaf.axes):
+      raise ValueError(
+        f"{name} must have the axes {', '.join(leaf.axes)}, got the shape"
+        f" {params[name].shape}"
+      )
+    sizes |= zip(leaf.axes, params[name].shape, strict=True)
+  return sizes
+
+
+def compose_bank(prompt_params, groups):
+  """Returns all prompts of a bank as plain soft prompts.
+
+  Args:
+    prompt_params: the bank's arrays by name. MPT's are "shared_prompt"
+      [G, P, D], "task_columns" [N, P, R] and "task_rows" [N, R, D]. Plain
+      prompts have "shared_prompt" alone.
+    groups: [N] the group of each task.
+
+  Returns:
+    [N, P, D] prompts.
+
+  Raises:
+    ValueError: no kind of prompt has arrays with these names.
+  """
+  return recognise_kind(prompt_params).compose(prompt_params, groups)
