@@ -10,7 +10,7 @@ from mpt_jax.model import partitioning
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
 from mpt_jax.model.plan import Dense
-from mpt_jax.prompts.parametrization import PromptConfig
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.training.optimizers import OptimizerConfig, make_optimizer
 from mpt_jax.training.step import (
   init_train_state,
