@@ -2,7 +2,7 @@
 
 A batch has one example in each row. Rows of similar length share a batch. There
 are few shapes, because each of them is compiled. Everything here runs on the
-host, without JAX.
+host.
 
 Axis letters: B rows, L row_length, T target_length, D emb_dim, V vocab_size,
 H num_heads, K head_dim.
@@ -12,6 +12,8 @@ import collections
 import dataclasses
 
 import numpy as np
+
+from mpt_jax.model.plan import DENSE, Dense
 
 MAX_ROW_LENGTHS = 10
 # Most positions of a joined row of the encoder, unless one example is longer.
@@ -39,15 +41,14 @@ class Batch:
     row_length: L, encoder positions of a row, prompt included.
     joined: (rows, positions) of the encoder's arrays after `join_rows`, which
       removes the padding between examples; None if the encoder gets plain rows.
-    by_segments: whether the encoder attends example by example, which suits
-      long rows on a CPU.
+    plan: how the network attends in this batch.
   """
 
   members: list[int]
   num_rows: int
   row_length: int
   joined: tuple[int, int] | None = None
-  by_segments: bool = False
+  plan: Dense = DENSE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +158,14 @@ def packed_batches(sizes, row_lengths, fitting) -> list[Batch]:
   return [Batch(part, num_rows, row_length, joined) for part in parts]
 
 
-def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
+def joined_batches(
+  sizes, row_lengths, fitting, worth=0.0, plan=DENSE
+) -> list[Batch]:
   """Makes batches of similar length; the encoder gets each batch as one row.
 
   Args:
     sizes, row_lengths, fitting, worth: see `plain_batches`.
+    plan: how the network attends within such rows.
   """
   rest, parts = _longest_first(sizes), []
   lengths = choose_lengths(sizes, row_lengths, worth)
@@ -182,7 +186,7 @@ def joined_batches(sizes, row_lengths, fitting, worth=0.0) -> list[Batch]:
     num_rows[row_length] = max(num_rows[row_length], rows)
     rest = rest[count:]
   return [
-    Batch(part, num_rows[length], length, (1, positions), True)
+    Batch(part, num_rows[length], length, (1, positions), plan)
     for part, length in parts
   ]
 

@@ -27,13 +27,8 @@ from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
-from mpt_jax.model.plan import Dense
+from mpt_jax.model.plan import DENSE, Dense
 from mpt_jax.prompts.config import PromptConfig
-
-# Up to this length, attention over packed rows is as fast as attention by
-# segments, and it compiles in a third of the time.
-SHORT_ROW = 128
-
 
 METHODS = ("auto", "rank", "decode")
 
@@ -203,7 +198,7 @@ class Engine:
       # The targets are not used; any token will do.
       rows = [(examples[i], np.array([2, EOS_ID])) for i in members]
       encoded = self._encode(self._rows(rows, batch, 2), batch)
-      tokens = self.programs(batch.by_segments).generate(
+      tokens = self.programs(batch.plan).generate(
         self._params,
         encoded,
         partitioning.put_batch(self.mesh, ids),
@@ -226,8 +221,8 @@ class Engine:
     for i in chosen:
       if not 0 <= examples[i].prompt < max(1, self.num_prompts):
         raise ValueError(
-          f"the prompt of example {i} must be in [0, {max(1, self.num_prompts)}), got"
-          f" {examples[i].prompt}"
+          f"the prompt of example {i} must be in"
+          f" [0, {max(1, self.num_prompts)}), got {examples[i].prompt}"
         )
     sizes = [
       length + min(len(examples[i].inputs), self.inputs_length) for i in chosen
@@ -249,20 +244,17 @@ class Engine:
     worth = batching.COMPILING / self._num_parameters
     if not self._joins:
       batches = batching.plain_batches(*shapes, worth, devices)
-    elif max(sizes) <= SHORT_ROW:
+    elif (
+      plan := strategy.inference_plan(self.inputs_length, length, max(sizes))
+    ) == DENSE:
       batches = batching.packed_batches(*shapes)
     else:
-      batches = batching.joined_batches(*shapes, worth)
+      batches = batching.joined_batches(*shapes, worth, plan)
     for batch in batches:
       yield [chosen[i] for i in batch.members], batch
 
-  def programs(self, by_segments: bool) -> "Programs":
-    """Returns the compiled functions; see `batching.Batch.by_segments`."""
-    # Every example has at least its prompt and the end of sequence.
-    shortest = self._prompt_length + 1
-    longest = self._prompt_length + self.inputs_length
-    # Inference chooses here how the T5 attends, `assembly.assemble` for training.
-    plan = strategy.BySegments(longest, shortest) if by_segments else Dense()
+  def programs(self, plan: Dense = DENSE) -> "Programs":
+    """Returns the compiled functions for a plan of attention."""
     return make_programs(
       self.config, self._prompt_length, plan, self.mesh, self.generation
     )
@@ -286,7 +278,7 @@ class Engine:
 
   def _encode(self, rows, batch):
     """Returns the encoder's states of plain rows, and their segment ids."""
-    programs = self.programs(batch.by_segments)
+    programs = self.programs(batch.plan)
     inputs = {k: v for k, v in rows.items() if k.startswith("encoder_")}
     if batch.joined:
       inputs, places = batching.join_rows(inputs, batch.joined)
@@ -313,7 +305,7 @@ class Engine:
       if encoded is None:
         encoded = self._encode(rows, batch)
       targets = {k: v for k, v in rows.items() if k.startswith("decoder_")}
-      made = self.programs(batch.by_segments).score(
+      made = self.programs(batch.plan).score(
         self._params,
         {**encoded, **partitioning.put_batch(self.mesh, targets)},
         # A candidate has at least one token.

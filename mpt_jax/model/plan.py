@@ -155,3 +155,6 @@ class Dense:
     """
     keys, values = own
     return attention(x, keys, values, shared)
+
+
+DENSE = Dense()

@@ -200,20 +200,19 @@ def assemble(
     ),
     row_multiple,
   )
-  if strategy.suits(
+  plan = strategy.training_plan(
     layout,
     row_multiple,
     experiment.num_microbatches,
     experiment.dropout_rate,
-  ):
-    plan = strategy.BySegments.for_batches(layout)
-    model = dataclasses.replace(model, plan=plan)
+  )
+  model = dataclasses.replace(model, plan=plan)
   return Assembly(
     experiment=experiment,
     backbone=backbone,
     tasks=tasks,
     model=model,
-    layout=model.plan.rows(layout),
+    layout=plan.rows(layout),
   )
 
 

@@ -260,7 +260,7 @@ def test_a_small_evaluation_has_one_shape(parts):
   make().rank(_examples(lengths, (2, 2)))
   engine = make()
   engine.rank(_examples(lengths[::-1], (2, 2)))
-  programs = engine.programs(by_segments=False)
+  programs = engine.programs()
   assert programs.encode._cache_size() == programs.score._cache_size() == 1
 
 

@@ -216,7 +216,7 @@ def test_few_programs_for_a_file(prompts, backbone, tmp_path):
   source.write_text("".join(json.dumps(row) + "\n" for row in rows))
   prediction_files.predict_file(fresh, source, tmp_path / "out.jsonl")
   # Of 98 lengths in four windows, the last of them not full.
-  assert fresh.engine.programs(by_segments=False).score._cache_size() <= 10
+  assert fresh.engine.programs().score._cache_size() <= 10
 
 
 def _environment():

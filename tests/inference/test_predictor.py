@@ -243,7 +243,7 @@ def test_few_shapes_are_compiled(prompts, backbone, task):
   fresh = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
   rows = [{"text": "tree " * n, "task": task} for n in range(1, 200, 3)]
   fresh.predict(rows)
-  programs = fresh.engine.programs(by_segments=False)
+  programs = fresh.engine.programs()
   program = programs.score if task == "predict_a" else programs.generate
   count = program._cache_size()
   assert 1 <= count <= MAX_ROW_LENGTHS
@@ -262,7 +262,7 @@ def test_few_shapes_for_calls_of_any_size(prompts, backbone):
     rows = [{"text": "tree " * n} for n in rng.integers(1, 60, count)]
     fresh.predict([{**row, "task": "predict_c"} for row in rows])
   # Eight devices share the rows, so there are always eight.
-  programs = fresh.engine.programs(by_segments=False)
+  programs = fresh.engine.programs()
   assert programs.generate._cache_size() <= MAX_ROW_LENGTHS
 
 

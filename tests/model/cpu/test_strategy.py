@@ -18,6 +18,7 @@ from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
 
@@ -127,9 +128,15 @@ def test_dropout_is_refused(make_config, make_params, make_examples):
 def test_several_devices_get_the_plain_plan():
   # The tests have eight of them.
   assert not strategy.suits_devices()
-  assert not strategy.suits(
-    BatchLayout(inputs_length=16, targets_length=4), 1, 1, 0.0
-  )
+  layout = BatchLayout(inputs_length=16, targets_length=4)
+  assert strategy.training_plan(layout, 1, 1, 0.0) == Dense()
+
+
+def test_short_joined_rows_get_the_plain_plan():
+  # A prompt of 100 and inputs of 28 positions are SHORT_ROW.
+  assert strategy.inference_plan(512, 100, 128) == Dense()
+  # The longest and the shortest example that the engine may get.
+  assert strategy.inference_plan(512, 100, 129) == BySegments(612, 101)
 
 
 ONE_CPU = """
@@ -147,9 +154,10 @@ from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
 
 def suits(*args, **batch):
-  return strategy.suits(
-    BatchLayout(inputs_length=16, targets_length=4, **batch), *args
-  )
+  layout = BatchLayout(inputs_length=16, targets_length=4, **batch)
+  plan = strategy.training_plan(layout, *args)
+  assert type(plan) in (Dense, strategy.BySegments)
+  return type(plan) is strategy.BySegments
 assert suits(1, 1, 0.0)
 # Micro-batches, dropout, plain rows, or rows that the user chose.
 assert not suits(2, 1, 0.0) and not suits(1, 2, 0.0) and not suits(1, 1, 0.1)
