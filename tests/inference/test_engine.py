@@ -19,6 +19,7 @@ from mpt_jax.inference.engine import Engine, Example
 from mpt_jax.model import partitioning
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
+from mpt_jax.model.plan import DENSE
 from mpt_jax.prompts.config import PromptConfig
 
 P, T = 3, 5
@@ -267,8 +268,8 @@ def test_a_small_evaluation_has_one_shape(parts):
 class Measuring(Engine):
   """Compiles an engine's programs and reports their memory."""
 
-  def programs(self, by_segments):
-    made = super().programs(by_segments)
+  def programs(self, plan=DENSE):
+    made = super().programs(plan)
 
     def measured(name, program):
       def call(*args, **kwargs):
