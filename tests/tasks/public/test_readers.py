@@ -56,7 +56,7 @@ def test_sarcasm(provide):
 
 def tabs(*lines):
   """A table of Orange: three lines of its header, then the rows."""
-  return "\n".join(["category\ttext", "d\ts", "class\t", *lines, ""]).encode()
+  return "\n".join(["category\ttext", "d\ts", "class\tx", *lines, ""]).encode()
 
 
 def test_r8_keeps_its_official_test_rows(provide):
