@@ -73,7 +73,7 @@ def test_the_corpus_has_each_text_once_in_a_fixed_order(packages, tmp_path):
   # A text of each kind.
   for text in (
     "a tool. A small program for a test.",
-    "A day. It rained today and nobody went out.",
+    "A day. It rained today and nobody at all went out.",
     "entity: that which is",
     "Fog came in. It stayed there until the evening came at last.",
   ):
