@@ -27,9 +27,9 @@ def read_debian_texts(skip=lambda source: False) -> list[str]:
   for row in debian.fetch_descriptions():
     if skip(row["source"]):
       continue
-    text = f"{row['short']}. {row['long']}"
+    text = " ".join(f"{row['short']}. {row['long']}".split())
     if len(text) > len(best.get(row["source"], "")):
-      best[row["source"]] = " ".join(text.split())
+      best[row["source"]] = text
   return [best[source] for source in sorted(best)]
 
 

@@ -1,7 +1,7 @@
 """The public packages whose data is used, pinned, with SHA-256 of each file.
 
-The tasks need pip's packages. npm's and Debian's are for pretraining and the
-task `spam` only.
+The tasks need pip's packages. npm's and Debian's are for pretraining and for the
+tasks `spam` and `wordnet_category` only.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Examples of rows: odd answers, scores, references, marked spans."""
+"""Examples of rows: odd answers, scores and references."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import seqio
 
 from mpt_jax.data import shots, text_tasks
 from mpt_jax.tasks import forms
-from mpt_jax.tasks.benchmarks import superglue
 
 
 def features(examples):
@@ -137,33 +136,3 @@ def test_features_reach_the_dataset_and_its_few_shot_draw():
   assert [row["group"] for row in rows] == [b"g", b"h"]
   (drawn,) = shots.few_shot(task, 1).source.examples("train")
   assert drawn.features in ({**e.features} for e in made)
-
-
-def test_wsc_marks():
-  def marked(text, index1, span1, index2, span2):
-    row = {"text": text, "span1_index": index1, "span1_text": span1}
-    row.update(span2_index=index2, span2_text=span2)
-    return superglue.prepare_wsc(row)["text"]
-
-  text = "Al met Bo; he waved."
-  assert marked(text, 2, "Bo", 3, "he") == "Al met * Bo *; # he # waved."
-  assert marked(text, 3, "he", 0, "Al") == "# Al # met Bo; * he * waved."
-  # The pronoun may stand in the noun's span.
-  text = "Then his mother came."
-  expected = "Then * # his # mother * came."
-  assert marked(text, 1, "his mother", 1, "his") == expected
-  text = "The man he saw ran."
-  expected = "* The man # he # saw * ran."
-  assert marked(text, 0, "The man he saw", 2, "he") == expected
-  text = "Al met Bo; he waved."
-  # Neither a span at another word nor an index beyond the text is marked.
-  assert marked(text, 1, "Bo", 9, "he") == text
-
-
-def test_record_highlights_become_sentences():
-  row = {"entities": ["A", "B"]}
-  made = superglue.prepare_record(
-    {**row, "passage": 'He said "A."\n@highlight\nB rose\n@highlight\nC fell?'}
-  )
-  assert made["passage"] == 'He said "A." B rose. C fell?'
-  assert made["entities"] == "A, B"

@@ -75,3 +75,14 @@ def test_rows_of_one_text_stay_together():
   assert not {row["text"] for row in first} & {row["text"] for row in second}
   # Groups of 5 or 6 rows: two of them are 10 to 12.
   assert 10 <= len(first) <= 12 and len(first) + len(second) == 40
+
+
+def test_own_splits_are_the_datasets_three():
+  made = splits.Splits("own")
+  assert (made.train, made.validation, made.test) == (
+    "train",
+    "validation",
+    "test",
+  )
+  assert splits.Splits("halve").test == "validation"
+  assert splits.Splits("own", test="validation").test == "validation"

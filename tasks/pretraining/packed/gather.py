@@ -56,7 +56,8 @@ def gather(banned: frozenset[str] | set[str] = frozenset()) -> Material:
       label: keep(readers.first_words(t, MAX_LABELLED_WORDS) for t in rows)
       for label, rows in source.texts.items()
     }
-    labelled.append({**dataclasses.asdict(source), "texts": texts})
+    fields = {"label_names": list(source.label_names), "texts": texts}
+    labelled.append({**dataclasses.asdict(source), **fields})
   articles = readers.read_news_articles()
   return Material(
     labelled=labelled,

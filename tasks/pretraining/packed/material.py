@@ -13,6 +13,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from mpt_jax.io import errors
+
 FILE = "material.json.xz"
 # Labelled sources whose texts are those of other fields.
 _REPEATED = (
@@ -98,6 +100,13 @@ def save(material: Material, path: str | os.PathLike) -> pathlib.Path:
 
 
 def load(path: str | os.PathLike) -> Material:
-  """Reads what `save` wrote."""
-  with lzma.open(path, "rt", encoding="utf-8") as file:
+  """Reads what `save` wrote.
+
+  Raises:
+    ValueError: the file is not such a material.
+  """
+  with (
+    errors.reading(path, "the material of pretraining"),
+    lzma.open(path, "rt", encoding="utf-8") as file,
+  ):
     return Material(**json.load(file))

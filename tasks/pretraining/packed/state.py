@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpt_jax.io import errors, files
 from mpt_jax.tasks.pretraining.packed import shards, tokens
 
 
@@ -113,18 +115,39 @@ def save_checkpoint(path, progress: Progress) -> None:
 
 
 def load_checkpoint(path, state) -> Progress:
-  """Reads a checkpoint whose state is a tree like `state`."""
-  treedef = jax.tree.structure(state)
-  with np.load(path) as file:
-    leaves = [
-      jnp.asarray(file[f"leaf{i:04d}"]) for i in range(treedef.num_leaves)
-    ]
+  """Reads a checkpoint whose state is a tree like `state`.
+
+  Raises:
+    ValueError: the file is not such a checkpoint.
+  """
+  expected, treedef = jax.tree.flatten(state)
+  with (
+    errors.reading(path, "a checkpoint of pretraining"),
+    np.load(path) as file,
+  ):
+    names = sorted(name for name in file.files if name.startswith("leaf"))
+    leaves = [jnp.asarray(file[name]) for name in names]
+    found, wanted = ([np.shape(x) for x in xs] for xs in (leaves, expected))
+    if found != wanted:
+      raise ValueError(
+        f"{path} has the arrays of another T5 or optimizer: {len(found)} of"
+        f" {sum(map(math.prod, found))} numbers, expected {len(wanted)} of"
+        f" {sum(map(math.prod, wanted))}"
+      )
     return Progress(
       jax.tree.unflatten(treedef, leaves),
       int(file["step"]),
       tuple(map(int, file["position"])),
       int(file["examples"]),
     )
+
+
+def _step(line):
+  """The step of a line, or infinity if a killed run did not finish the line."""
+  try:
+    return json.loads(line)["step"]
+  except json.JSONDecodeError:
+    return math.inf
 
 
 class Log:
@@ -134,8 +157,7 @@ class Log:
     self._path = path
     if path.exists():  # Drop what the interrupted run did after its checkpoint.
       lines = path.read_text().splitlines(keepends=True)
-      kept = [line for line in lines if json.loads(line)["step"] <= step]
-      path.write_text("".join(kept))
+      files.write_text(path, "".join(x for x in lines if _step(x) <= step))
     self._clear()
 
   def _clear(self):

@@ -66,7 +66,7 @@ def write(gathered, folder, vocab_size: int, model=None) -> None:
       texts,
       path,
       num_pieces=vocab_size - tokens.NUM_SENTINELS,
-      words=whole_words(material),
+      words=whole_words(gathered),
     )
     texts.unlink()
   elif pathlib.Path(model).resolve() != path.resolve():

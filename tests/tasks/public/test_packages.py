@@ -105,9 +105,3 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
   monkeypatch.delenv("MPT_CACHE_DIR", raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   assert caches.cache_dir() == tmp_path / "mpt_jax"
-
-
-def test_pinned_hashes_are_hex_digests():
-  for package in packages.PACKAGES.values():
-    for digest in package.members.values():
-      assert len(bytes.fromhex(digest)) == 32

@@ -5,9 +5,7 @@ import random
 import pytest
 
 from mpt_jax.tasks.pretraining import sources as pretraining_sources
-from mpt_jax.tasks.pretraining.packed import gather
 from mpt_jax.tasks.pretraining.packed.forms import PackedExampleMaker
-from mpt_jax.tasks.public import sources
 
 LABELS = ("cat", "dog", "cow")
 
@@ -57,7 +55,3 @@ def test_examples_come_in_all_forms_but_lexical(maker):
   pairs = [next(examples) for _ in range(500)]
   assert all(inputs and targets for inputs, targets in pairs)
   assert len(maker.forms) == 6 and len(maker.tags["tiny"]) == 12
-
-
-def test_no_target_is_among_the_sources():
-  assert not any(sources.SOURCES[name].held_out for name in gather.NAMES)
