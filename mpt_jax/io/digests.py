@@ -67,16 +67,11 @@ def unseal(fields: dict, path) -> dict:
     return fields
   rest = {k: v for k, v in fields.items() if k != FIELD}
   if hashlib.sha256(canonical(rest)).hexdigest() != fields[FIELD]:
-    raise damaged(path)
+    raise ValueError(
+      f"{path} is damaged: its fields differ from its {FIELD!r}; copy the file"
+      f" again. If you changed it on purpose, remove {FIELD!r} from it"
+    )
   return rest
-
-
-def damaged(path, what: str = "its content") -> ValueError:
-  """The error about a file that is not as it was written."""
-  return ValueError(
-    f"{path} is damaged: {what} differs from the digest that was written with"
-    " it; copy the file again, or make it again"
-  )
 
 
 def read_sealed(path, what: str) -> dict:
