@@ -15,18 +15,15 @@ PyTorch is imported only if there are no other files than PyTorch's.
 """
 
 import dataclasses
-import hashlib
-import json
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones import vocabulary_files
-from mpt_jax.backbones.fingerprints import fingerprint_of_digest, update_digest
+from mpt_jax.backbones import own_folder, vocabulary_files
+from mpt_jax.backbones.fingerprints import TensorDigest, fingerprint_of_digest
 from mpt_jax.backbones.huggingface import (
   hf_config,
   hf_files,
@@ -131,37 +128,31 @@ def write_backbone(
     The fingerprint.
 
   Raises:
+    ValueError: a tensor holds NaN or an infinite number.
     OSError: the folder cannot be written, or the disk is full.
   """
-  disk_dtype, digest = _checked_dtype(dtype), hashlib.sha256()
-
-  def converted():
-    for name, array in items:
-      array = np.ascontiguousarray(array).astype(disk_dtype, copy=False)
-      update_digest(digest, name, array)
-      if seen is not None:
-        seen(name, array)
-      yield name, array
-
+  disk_dtype = _checked_dtype(dtype)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  copied = None
-  if vocabulary_path is not None:
-    copied = directory / vocabulary_files.own_file_name(vocabulary_path)
-    if pathlib.Path(vocabulary_path).resolve() != copied.resolve():
-      shutil.copyfile(vocabulary_path, copied)
-  for name in vocabulary_files.OWN_FILES:
-    if directory / name != copied:
-      (directory / name).unlink(missing_ok=True)
-  write_tensors(
-    directory / "params.safetensors",
-    parameter_shapes(config),
-    disk_dtype,
-    converted(),
-    {"tensors_sha256": digest},
-  )
-  fields = {"format": "mpt_jax", **dataclasses.asdict(config)}
-  (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
+  vocabulary = own_folder.copy_vocabulary(vocabulary_path, directory)
+  with TensorDigest("the T5 to be written") as digest:
+
+    def converted():
+      for name, array in items:
+        array = np.ascontiguousarray(array).astype(disk_dtype, copy=False)
+        digest.add(name, array)
+        if seen is not None:
+          seen(name, array)
+        yield name, array
+
+    write_tensors(
+      directory / own_folder.PARAMS,
+      parameter_shapes(config),
+      disk_dtype,
+      converted(),
+      {own_folder.TENSORS_SHA256: digest},
+    )
+  own_folder.write_config(directory, config, vocabulary)
   return fingerprint_of_digest(config, digest.hexdigest())
 
 
@@ -220,7 +211,7 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
       " mpt_jax, or a Hugging Face T5 folder or t5x checkpoint on this machine."
     )
   fields = read_json(folder / "config.json", folder)
-  if fields.get("format") == "mpt_jax":
+  if fields.get("format") == own_folder.FORMAT:
     return _open_own(fields, folder)
   if "model_type" in fields:
     return _open_hugging_face(fields, folder)
@@ -231,17 +222,17 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
 
 
 def _open_own(fields, folder):
-  config = _own_config(fields, folder)
-  files = (folder / "config.json", folder / "params.safetensors")
+  config = own_folder.read_config(fields, folder)
+  files = (folder / own_folder.CONFIG, folder / own_folder.PARAMS)
   tensors = TensorFiles(folder, files[1:])
   _check_shapes(folder, tensors, config)
   return OpenBackbone(
-    "mpt_jax",
+    own_folder.FORMAT,
     folder,
     config,
     lambda: ((name, tensors[name]) for name in sorted(tensors)),
-    lambda: vocabulary_files.find_vocabulary(folder),
-    tensors.metadata.get("tensors_sha256"),
+    lambda: own_folder.find_vocabulary(fields, folder),
+    tensors.metadata.get(own_folder.TENSORS_SHA256),
     files,
   )
 
@@ -300,7 +291,8 @@ def load_backbone(
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
-    ValueError: the files are damaged, or are not those of such a T5.
+    ValueError: the files are damaged, are not those of such a T5, or hold NaN
+      or infinite numbers.
   """
   if dtype is not None:
     _checked_dtype(dtype)
@@ -308,16 +300,17 @@ def load_backbone(
   config = dataclasses.replace(
     opened.config, dtype=dtype or opened.config.dtype
   )
-  flat, digest = {}, hashlib.sha256()
-  for name, array in opened.items():
-    if not opened.tensors_sha256:
-      update_digest(digest, name, array)
-    flat[name] = array.astype(DTYPES[config.dtype], copy=False)
+  flat = {}
+  with TensorDigest(opened.folder) as digest:
+    for name, array in opened.items():
+      digest.add(name, array)
+      flat[name] = array.astype(DTYPES[config.dtype], copy=False)
+    fingerprint = _checked_fingerprint(opened, digest)
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
     vocabulary_path or opened.find_vocabulary(),
-    fingerprint_of_digest(config, opened.tensors_sha256 or digest.hexdigest()),
+    fingerprint,
     str(path),
   )
 
@@ -325,14 +318,17 @@ def load_backbone(
 def identify_backbone(path=DEFAULT) -> tuple[T5Config, str]:
   """A backbone's config and fingerprint; its tensors are not kept."""
   opened = open_backbone(path)
-  if opened.tensors_sha256:
-    return opened.config, fingerprint_of_digest(
-      opened.config, opened.tensors_sha256
-    )
-  digest = hashlib.sha256()
-  for name, array in opened.items():
-    update_digest(digest, name, array)
-  return opened.config, fingerprint_of_digest(opened.config, digest.hexdigest())
+  with TensorDigest(opened.folder) as digest:
+    for name, array in opened.items():
+      digest.add(name, array)
+    return opened.config, _checked_fingerprint(opened, digest)
+
+
+def _checked_fingerprint(opened, digest):
+  """The fingerprint of the tensors that were read, as they were written."""
+  found = digest.hexdigest()
+  own_folder.check_tensors_sha256(opened.folder, opened.tensors_sha256, found)
+  return fingerprint_of_digest(opened.config, found)
 
 
 def is_hugging_face(path) -> bool:
@@ -373,15 +369,3 @@ def _checked_dtype(dtype):
   if dtype not in DTYPES:
     raise ValueError(f"dtype must be one of {tuple(DTYPES)}, got {dtype!r}")
   return DTYPES[dtype]
-
-
-def _own_config(fields, folder):
-  fields = {k: v for k, v in fields.items() if k != "format"}
-  try:
-    return T5Config(**fields)
-  except TypeError as error:
-    known = ", ".join(f.name for f in dataclasses.fields(T5Config))
-    raise ValueError(
-      f"{folder / 'config.json'} does not fit T5Config: {error}; its fields"
-      f" are {known}"
-    ) from error

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 
@@ -11,7 +12,9 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
+from mpt_jax.io.finite import check_finite
+from mpt_jax.prompts import bank_fields
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS
 from mpt_jax.prompts.kinds import compose_bank, read_sizes
@@ -76,20 +79,29 @@ class PromptBank:
     """Makes a bank from its arrays and its `fields`.
 
     Raises:
-      ValueError: an array or a field is missing or does not fit the others; the
-        message begins with `where`.
+      ValueError: an array or a field is missing or does not fit the others, or
+        a number is not finite; the message begins with `where`.
     """
-    wanted = ("names", "groups", "backbone", "slots")
-    fields = fields if isinstance(fields, dict) else {}
-    missing = [name for name in wanted if name not in fields]
-    if missing:
-      raise ValueError(
-        f"{where} does not describe prompts: no {', '.join(missing)}"
-      )
-    names, groups, backbone, slots = (fields[name] for name in wanted)
-    bank = cls(params, tuple(names), tuple(groups), backbone, tuple(slots))
+    fields = bank_fields.checked(fields, where)
+    bank = cls(
+      params,
+      tuple(fields["names"]),
+      tuple(fields["groups"]),
+      fields["backbone"],
+      tuple(fields["slots"]),
+    )
     bank.check_shapes(where)
+    bank.check_finite(where)
     return bank
+
+  def check_finite(self, where):
+    """Raises ValueError if a prompt holds NaN or an infinite number.
+
+    Args:
+      where: the beginning of the message.
+    """
+    for name, array in self.params.items():
+      check_finite(array, name, where)
 
   def check_shapes(self, where):
     """Raises ValueError if the arrays do not fit each other or the names.
@@ -126,13 +138,30 @@ class PromptBank:
     )
 
   def save(self, path):
-    """Writes a safetensors file in one move. The path may be on gs://."""
+    """Writes a safetensors file in one move. The path may be on gs://.
+
+    Raises:
+      ValueError: a number is not finite.
+    """
+    with np.errstate(over="ignore"):  # `check_finite` finds infinities.
+      tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
+    for name, array in tensors.items():
+      check_finite(array, name, f"the prompts for {path}")
     # One entry holds all fields: the library writes several entries in any
     # order, and equal banks should give equal files.
-    metadata = {FORMAT: json.dumps(self.fields)}
-    tensors = {k: np.asarray(v, np.float32) for k, v in self.params.items()}
+    fields = {digests.FIELD: _digest(tensors, self.fields), **self.fields}
+    metadata = {FORMAT: json.dumps(fields, allow_nan=False)}
     # The library's own `save_file` writes files that no other user can read.
     files.write_bytes(path, safetensors.numpy.save(tensors, metadata))
+
+
+def _digest(params, fields) -> str:
+  """The SHA-256 of a bank's arrays, sorted by name, and then of its fields."""
+  digest = hashlib.sha256()
+  for name in sorted(params):
+    digests.update(digest, name, params[name])
+  digest.update(digests.canonical(fields))
+  return digest.hexdigest()
 
 
 def check_backbone(
@@ -156,19 +185,16 @@ def check_backbone(
     )
 
 
-def load_bank(path, backbone: str | None = None) -> PromptBank:
-  """Reads a prompt file, or the best prompts of a run folder.
+def has_digest(fields) -> bool:
+  """Whether a file's fields have a digest; released versions wrote none."""
+  return isinstance(fields, dict) and digests.FIELD in fields
 
-  Args:
-    path: a file of `PromptBank.save`, or a run's model_dir. Either may be on
-      gs://. If a run evaluated nothing, its last prompts count as the best.
-    backbone: fingerprint of the T5 that will use the prompts, to be checked;
-      None for no check.
+
+def find_prompt_file(path) -> epath.Path:
+  """The prompt file that a path stands for; see `load_bank`.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: the file is not a prompt file, or its prompts belong to another
-      T5.
+    FileNotFoundError: there is none.
   """
   path = epath.Path(path)
   if path.is_dir():
@@ -184,11 +210,27 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
     raise FileNotFoundError(
       f"no prompt file at {path}; give a .safetensors file or a run folder"
     )
+  return path
+
+
+def read_file(path):
+  """Reads the arrays and the fields of a prompt file, without any check.
+
+  Returns:
+    (arrays by name, fields).
+
+  Raises:
+    ValueError: it is not a prompt file.
+  """
   data = path.read_bytes()
   try:
     params = safetensors.numpy.load(data)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a safetensors file: {error}") from error
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path} holds numbers of a type that NumPy does not know: {error}"
+    ) from error
   # The library reads the metadata of local files only, so read it here. The
   # first 8 bytes are the length of the header, which follows them as JSON.
   header = data[8 : 8 + int.from_bytes(data[:8], "little")]
@@ -198,10 +240,39 @@ def load_bank(path, backbone: str | None = None) -> PromptBank:
       f"{path} is a safetensors file, but not one of prompts: its metadata has"
       f" no {FORMAT!r}"
     )
+  for name, array in params.items():
+    if array.dtype != np.float32:
+      raise ValueError(f"{path}: {name} must hold float32, got {array.dtype}")
   try:
-    fields = json.loads(metadata[FORMAT])
-  except ValueError as error:
+    # Earlier versions wrote a metric that was not a number as NaN.
+    return params, json.loads(metadata[FORMAT], parse_constant=lambda _: None)
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: {FORMAT} is not JSON: {error}") from error
+
+
+def load_bank(path, backbone: str | None = None) -> PromptBank:
+  """Reads a prompt file, or the best prompts of a run folder.
+
+  Args:
+    path: a file of `PromptBank.save`, or a run's model_dir. Either may be on
+      gs://. If a run evaluated nothing, its last prompts count as the best.
+    backbone: fingerprint of the T5 that will use the prompts, to be checked;
+      None for no check.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is not a prompt file or is damaged, holds NaN or
+      infinite numbers, or its prompts belong to another T5.
+  """
+  path = find_prompt_file(path)
+  params, fields = read_file(path)
+  if has_digest(fields):
+    expected = fields.pop(digests.FIELD)
+    if _digest(params, fields) != expected:
+      raise ValueError(
+        f"{path} is damaged: its prompts differ from the digest in its header;"
+        " copy the file again. A run writes it again at its next checkpoint"
+      )
   bank = PromptBank.from_fields(params, fields, path)
   if backbone is not None:
     check_backbone(bank, backbone, f"the prompts of {path}")

@@ -56,9 +56,8 @@ class PromptConfig:
       if not self.can_share:
         groups = range(self.num_tasks)
     groups = tuple(int(g) for g in groups)
-    if len(groups) != self.num_tasks or set(groups) != set(
-      range(max(groups) + 1)
-    ):
+    distinct = set(groups)
+    if len(groups) != self.num_tasks or distinct != set(range(len(distinct))):
       raise ValueError(
         f"PromptConfig.groups must hold, for each of the {self.num_tasks}"
         " tasks, a group counted from 0 without gaps, got"

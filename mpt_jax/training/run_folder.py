@@ -29,7 +29,7 @@ def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
       "task": slot.task,
       "label_names": evaluator.label_names(task),
       "template": getattr(task, "template", None),
-      "metrics": metrics[i] if metrics else {},
+      "metrics": _without_nan(metrics[i]) if metrics else {},
     }
     for i, (slot, task) in enumerate(
       zip(setup.experiment.slots, setup.tasks, strict=True)
@@ -42,6 +42,11 @@ def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
     setup.backbone.fingerprint,
     slots,
   )
+
+
+def _without_nan(metrics):
+  """Puts None for NaN, which a metric may be and JSON does not have."""
+  return {k: v if np.isfinite(v) else None for k, v in metrics.items()}
 
 
 def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:

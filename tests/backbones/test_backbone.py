@@ -184,6 +184,10 @@ def test_tensors_that_do_not_fit_are_listed(folder):
 def test_config_fields_are_checked(folder):
   path = folder / "config.json"
   fields = json.loads(path.read_text())
+  path.write_text(json.dumps({**fields, "emb_dim": 8}))
+  with pytest.raises(ValueError, match="config.json is damaged: its fields"):
+    backbones.load_backbone(folder)
+  del fields["digest"]  # The rest is about what others write.
   path.write_text(json.dumps({**fields, "emb_dimm": 3}))
   with pytest.raises(ValueError, match="emb_dimm.*emb_dim"):
     backbones.load_backbone(folder)

@@ -1,0 +1,194 @@
+"""Prompt files that were damaged, or that nobody could have written."""
+
+import hashlib
+import json
+import struct
+
+import numpy as np
+import prompt_fixtures
+import pytest
+import safetensors.numpy
+
+from mpt_jax.prompts.bank import FORMAT, load_bank
+
+
+@pytest.fixture
+def bank():
+  return prompt_fixtures.make_bank(None, 1)
+
+
+@pytest.fixture
+def path(bank, tmp_path):
+  bank.save(tmp_path / "prompts.safetensors")
+  return tmp_path / "prompts.safetensors"
+
+
+def read_header(data):
+  size = struct.unpack("<Q", data[:8])[0]
+  return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def write_as_before(path, bank, **changes):
+  """Writes a file as released versions did, without a digest."""
+  fields = {**bank.fields, **changes}
+  safetensors.numpy.save_file(bank.params, path, {FORMAT: json.dumps(fields)})
+
+
+def test_the_digest_is_that_of_the_documentation(path, bank):
+  header, _ = read_header(path.read_bytes())
+  fields = json.loads(header["__metadata__"][FORMAT])
+  expected = fields.pop("digest")
+  digest = hashlib.sha256()
+  for name, array in sorted(safetensors.numpy.load_file(path).items()):
+    digest.update(f"{name} {array.shape} ".encode() + array.tobytes())
+  text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+  digest.update(text.encode())
+  assert digest.hexdigest() == expected
+
+
+def assert_same(found, bank):
+  assert found.fields == bank.fields
+  assert found.params.keys() == bank.params.keys()
+  for name, array in bank.params.items():
+    np.testing.assert_array_equal(found.params[name], array)
+
+
+def test_no_mutation_loads_as_other_prompts(path, bank):
+  """600 damages: flipped bits, other bytes, cuts, gaps and repetitions."""
+  data = path.read_bytes()
+  rng = np.random.default_rng(0)
+  header = 8 + struct.unpack("<Q", data[:8])[0]
+  outcomes = {"refused": 0, "equal": 0}
+  for number in range(600):
+    # Half of them in the header.
+    position = int(rng.integers(header if number % 2 else len(data)))
+    length = int(rng.integers(1, 9))
+    before, after = data[:position], data[position:]
+    damaged = {
+      0: before + bytes([after[0] ^ (1 << int(rng.integers(8)))]) + after[1:],
+      1: before + rng.bytes(length) + after[length:],
+      2: before,
+      3: before + after[length:],
+      4: before + after[:length] + after,
+      5: before + rng.bytes(length) + after,
+    }[number % 6 if number % 7 else 0]
+    path.write_bytes(damaged)
+    try:
+      found = load_bank(path)
+    except ValueError as error:
+      assert str(path) in str(error)
+      outcomes["refused"] += 1
+    else:
+      assert_same(found, bank)
+      outcomes["equal"] += 1
+  assert outcomes["refused"] > 500
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path, bank):
+  write_as_before(tmp_path / "old.safetensors", bank)
+  assert_same(load_bank(tmp_path / "old.safetensors"), bank)
+
+
+def test_a_metric_that_was_no_number(tmp_path, bank):
+  slots = [
+    {**slot, "metrics": {"pearson": float("nan")}} for slot in bank.slots
+  ]
+  path = tmp_path / "old.safetensors"
+  write_as_before(path, bank, slots=slots)
+  loaded = load_bank(path)
+  assert loaded.slots[0]["metrics"] == {"pearson": None}
+  loaded.save(path)
+  assert "NaN" not in json.dumps(read_header(path.read_bytes())[0])
+
+
+SLOT = {"task": "a"}
+BAD_FIELDS = [
+  ({"names": None}, "names must be different names, got None"),
+  ({"names": ["a", "b", "b"]}, "names must be different names"),
+  ({"names": ["a", "b", 3]}, "names must be different names"),
+  ({"names": ["a", "b"]}, "2 names and 3 slots for 3 prompts"),
+  ({"groups": 0}, "groups must be whole numbers, got 0"),
+  ({"groups": [0, 0, 1.0]}, "groups must be whole numbers"),
+  ({"groups": [0, 0, 1]}, "the shapes should be"),
+  ({"groups": [0, 0, -1]}, "PromptConfig.groups"),
+  ({"groups": []}, "holds no bank"),
+  ({"groups": [0, 0, 10**9]}, "PromptConfig.groups"),
+  ({"backbone": None}, "backbone must be the fingerprint of a T5"),
+  ({"slots": {}}, "slots must be objects"),
+  ({"slots": [SLOT, SLOT, None]}, "slots must be objects"),
+  ({"slots": [SLOT, SLOT, {"task": 3}]}, r"slots\[2\]: task must be a name"),
+  (
+    {"slots": [SLOT, SLOT, {**SLOT, "label_names": "yes"}]},
+    r"slots\[2\]: label_names must be texts, or null, got 'yes'",
+  ),
+  (
+    {"slots": [SLOT, SLOT, {**SLOT, "label_names": []}]},
+    "label_names must be texts",
+  ),
+  (
+    {"slots": [SLOT, SLOT, {**SLOT, "template": 3}]},
+    "template must be a text, or null, got 3",
+  ),
+  (
+    {"slots": [SLOT, SLOT, {**SLOT, "metrics": [1]}]},
+    "metrics must be an object",
+  ),
+  ({"kind": "new"}, "has the field 'kind', which this version does not know"),
+]
+
+
+@pytest.mark.parametrize("changes, message", BAD_FIELDS)
+def test_every_field_is_checked(tmp_path, bank, changes, message):
+  path = tmp_path / "old.safetensors"
+  write_as_before(path, bank, **changes)
+  with pytest.raises(ValueError, match=message) as refused:
+    load_bank(path)
+  assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["3", "null", "[]", "{", '"a"', "[" * 9999])
+def test_fields_that_are_no_object(tmp_path, bank, text):
+  path = tmp_path / "old.safetensors"
+  safetensors.numpy.save_file(bank.params, path, {FORMAT: text})
+  with pytest.raises(ValueError, match="does not describe|is not JSON"):
+    load_bank(path)
+
+
+def test_arrays_of_fewer_tasks_are_refused(tmp_path, bank):
+  """JAX would take the last row in the place of a missing one."""
+  for name in ("task_rows", "task_columns"):
+    params = {**bank.params, name: bank.params[name][:2]}
+    path = tmp_path / "old.safetensors"
+    fields = json.dumps(bank.fields)
+    safetensors.numpy.save_file(params, path, {FORMAT: fields})
+    with pytest.raises(ValueError, match="do not fit each other"):
+      load_bank(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float16, np.float64])
+def test_arrays_of_other_types_are_refused(tmp_path, bank, dtype):
+  params = {**bank.params, "task_rows": bank.params["task_rows"].astype(dtype)}
+  path = tmp_path / "old.safetensors"
+  safetensors.numpy.save_file(params, path, {FORMAT: json.dumps(bank.fields)})
+  with pytest.raises(ValueError, match="task_rows must hold float32"):
+    load_bank(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_numbers_that_are_not_finite(tmp_path, bank, value):
+  params = {k: v.astype(np.float64) for k, v in bank.params.items()}
+  params["task_rows"][2, 0, 5] = value
+  spoilt = prompt_fixtures.PromptBank(
+    params, bank.names, bank.groups, bank.backbone, bank.slots
+  )
+  path = tmp_path / "new.safetensors"
+  with pytest.raises(ValueError, match=r"task_rows\[2, 0, 5\] is (nan|inf)"):
+    spoilt.save(path)
+  assert not path.exists()
+  with np.errstate(over="ignore"):
+    spoilt.params.update(
+      {k: v.astype(np.float32) for k, v in spoilt.params.items()}
+    )
+  write_as_before(path, spoilt)
+  with pytest.raises(ValueError, match=r"task_rows\[2, 0, 5\] is (nan|inf)"):
+    load_bank(path)
