@@ -1,7 +1,8 @@
 """Checkpoints: trainable parameters, optimizer, best prompts, data position.
 
-One orbax step holds all four. A run that is killed therefore resumes with a
-state and a data position that belong together.
+One orbax step holds all four and the digests of their files. A run that is
+killed therefore resumes with a state and a data position that belong together,
+and never with damaged ones.
 """
 
 import dataclasses
@@ -11,8 +12,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
-from mpt_jax.io import paths
+from mpt_jax.io import digests, paths
+from mpt_jax.training import checkpoint_files
 
 
 class StreamHandler(ocp.CheckpointHandler):
@@ -42,17 +45,46 @@ class StreamRestore(ocp.args.CheckpointArgs):
   stream: object
 
 
+class DigestsHandler(ocp.CheckpointHandler):
+  """Writes the digests of the other items' files.
+
+  Orbax finishes the items in the order in which `Checkpoints` names them and
+  gives the step its name after that. The digests come last, so a step has its
+  name only if it has its digests.
+  """
+
+  def save(self, directory: epath.Path, args: "DigestsSave"):
+    del directory, args
+
+  def restore(self, directory: epath.Path, args=None):
+    del directory, args
+
+  def finalize(self, directory: epath.Path):
+    target = directory / digests.SUMS
+    checkpoint_files.write_sums(directory.parent, target)
+
+
+@ocp.args.register_with_handler(DigestsHandler, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class DigestsSave(ocp.args.CheckpointArgs):
+  """Asks for the digests."""
+
+
 class Checkpoints:
   """The checkpoints of one run.
 
   Args:
     model_dir: the run's folder; steps go into its `checkpoints/`.
     keep: newest steps to keep.
+
+  Attributes:
+    notes: lines for the user about the checkpoint that `restore` read.
   """
 
-  def __init__(self, model_dir, keep: int = 1):
+  def __init__(self, model_dir, keep: int = 2):
+    self._model_dir = epath.Path(paths.absolute(model_dir))
     self._manager = ocp.CheckpointManager(
-      epath.Path(paths.absolute(model_dir)) / "checkpoints",
+      self._model_dir / checkpoint_files.FOLDER,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False
       ),
@@ -60,8 +92,10 @@ class Checkpoints:
         "state": ocp.StandardCheckpointHandler(),
         "best": ocp.StandardCheckpointHandler(),
         "stream": StreamHandler(),
+        checkpoint_files.DIGESTS: DigestsHandler(),
       },
     )
+    self.notes = []
 
   @property
   def latest_step(self) -> int | None:
@@ -80,6 +114,7 @@ class Checkpoints:
       state=ocp.args.StandardSave(state),
       best=ocp.args.StandardSave(best),
       stream=StreamSave(stream),
+      digests=DigestsSave(),
     )
     try:
       self._manager.save(step, args=args)
@@ -94,7 +129,10 @@ class Checkpoints:
       raise error
 
   def restore(self, state, best, stream):
-    """Reads the latest step.
+    """Reads the newest step that is not damaged.
+
+    Damaged newer steps are moved to `damaged_checkpoints/`, and `notes` names
+    them. They stay where they are if no step can be read.
 
     Args:
       state: a `TrainState` of the right shapes and shardings.
@@ -105,9 +143,65 @@ class Checkpoints:
       (state, best).
 
     Raises:
-      ValueError: the names or shapes of the parameters differ.
+      ValueError: all steps are damaged, or the names or shapes of the
+        parameters of an undamaged one differ.
     """
-    step = self.latest_step
+    damages = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      damage = self._find_damage(step)
+      if damage is None:
+        try:
+          restored = self._restore(step, state, best, stream)
+        except _MisfitError as error:
+          if checkpoint_files.is_compared(self._folder(step)):
+            raise  # It is as it was written, for another model.
+          damage = str(error)
+        except Exception as error:
+          if jax.process_count() > 1:
+            raise  # The others wait for this process in the same step.
+          damage = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        else:
+          self._set_aside(damages, step)
+          return restored
+      damages[step] = damage
+    folder = self._model_dir / checkpoint_files.FOLDER
+    each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
+    raise ValueError(
+      f"no checkpoint in {folder} can be read ({each}); put an undamaged copy of"
+      " one there, or name a new MODEL_DIR to start again"
+    )
+
+  def _find_damage(self, step) -> str | None:
+    """What process 0 finds wrong with a step, for all processes."""
+    damage = None
+    if jax.process_index() == 0:
+      damage = checkpoint_files.find_damage(self._folder(step))
+    if jax.process_count() > 1:
+      found = multihost_utils.broadcast_one_to_all(np.int32(damage is not None))
+      damage = damage or ("process 0 says what is wrong" if found else None)
+    return damage
+
+  def _set_aside(self, damages, good):
+    """Moves damaged steps away and notes what was read instead of them."""
+    for step, damage in damages.items():
+      self.notes.append(f"the checkpoint of step {step} is damaged: {damage}")
+      if jax.process_index() == 0:
+        moved = checkpoint_files.set_aside(self._model_dir, step)
+        self.notes[-1] += f"; it was moved to {moved}"
+    if damages:
+      self.notes.append(f"resuming from the older checkpoint of step {good}")
+      multihost_utils.sync_global_devices("damaged checkpoints were moved")
+      self._manager.reload()
+    if not checkpoint_files.is_compared(self._folder(good)):
+      self.notes.append(
+        f"the checkpoint of step {good} has no digests, because an earlier"
+        " version wrote it; it could not be compared"
+      )
+
+  def _folder(self, step):
+    return self._model_dir / checkpoint_files.FOLDER / str(step)
+
+  def _restore(self, step, state, best, stream):
     saved = self._manager.item_metadata(step)["state"]
     _check_shapes(saved.tree if hasattr(saved, "tree") else saved, state)
     restored = self._manager.restore(
@@ -132,6 +226,10 @@ def _flat_shapes(tree):
   }
 
 
+class _MisfitError(ValueError):
+  """A checkpoint belongs to another model."""
+
+
 def _check_shapes(saved, wanted):
   saved = _flat_shapes(saved)
   wanted = _flat_shapes(wanted)
@@ -145,7 +243,7 @@ def _check_shapes(saved, wanted):
   if lines:
     shown = "; ".join(sorted(lines)[:5])
     more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
-    raise ValueError(
+    raise _MisfitError(
       "the checkpoint does not fit this model or this bank of prompts: "
       f"{shown}{more}"
     )

@@ -57,7 +57,7 @@ def train(
   num_model_partitions: int = 1,
   checkpoint_period: int = 500,
   log_period: int = 10,
-  keep_checkpoints: int = 1,
+  keep_checkpoints: int = 2,
   tensorboard: bool = True,
   description: str = "train",
   config_text: str | None = None,
@@ -72,7 +72,8 @@ def train(
     num_model_partitions: devices that share one copy of the parameters.
     checkpoint_period: steps between checkpoints.
     log_period: steps between lines of metrics.
-    keep_checkpoints: newest checkpoints to keep.
+    keep_checkpoints: newest checkpoints to keep. If the newest is damaged, the
+      run resumes from the one before it.
     tensorboard: write TensorBoard events.
     description: text beside the progress bar.
     config_text: the launcher's configuration, which is saved as config.gin.
@@ -118,6 +119,8 @@ def train(
   with MetricsLog(
     model_dir, total_steps, step, description, tensorboard
   ) as log:
+    for line in checkpoints.notes:
+      log.note(f"{description}: {line}")
     if step:
       log.note(f"{description}: resumed at step {step}")
     window = Window(slots)

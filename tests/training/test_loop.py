@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,24 @@ def test_a_process_killed_while_it_saves_resumes(
   assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 2
   run(experiment, tmp_path / "run")
   assert_same_run(folder, tmp_path / "run")
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
+  teacher_run, tmp_path, capsys
+):
+  experiment, folder, _ = teacher_run
+  damaged = tmp_path / "run"
+  shutil.copytree(folder, damaged)
+  newest = damaged / "checkpoints" / "8" / "state"
+  path = max(newest.rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  run(experiment, damaged)
+  said = " ".join(capsys.readouterr().err.split())
+  assert "the checkpoint of step 8 is damaged: the SHA-256 of state/" in said
+  assert "resumed at step 6" in said
+  assert_same_run(folder, damaged)
 
 
 def test_a_finished_run_does_nothing_more(teacher_run):
