@@ -1,9 +1,25 @@
 """Errors that a user can fix become one line. Imports are light."""
 
 import contextlib
+import enum
 import os
 import sys
 import traceback
+
+from mpt_jax.io import signals
+
+
+class ExitCode(enum.IntEnum):
+  """What the exit codes of all commands mean; docs/troubleshooting.md too."""
+
+  DONE = 0
+  DAMAGED = 1  # `mpt verify` found damage.
+  MISTAKE = 2  # Something that the user can fix; one line says what.
+  DIVERGED = 3  # Some slots diverged; the others are trained and saved.
+  HUNG_UP = 129  # The terminal closed (SIGHUP); the work is saved.
+  INTERRUPTED = 130  # Ctrl-C (SIGINT); the work is saved.
+  PIPE_CLOSED = 141  # Nobody reads the output any more (SIGPIPE).
+  TERMINATED = 143  # SIGTERM; the work is saved.
 
 
 class TrainingDiverged(RuntimeError):
@@ -47,29 +63,45 @@ def reading(path, what: str):
 def run_and_report(function, *args, show=False) -> int:
   """Calls a function and prints an error that a user can fix as one line.
 
+  Meanwhile the first SIGTERM, SIGINT or SIGHUP stops the work, see `signals`.
+
   Args:
-    function: the function of a command.
+    function: the function of a command. It returns an `ExitCode`, or None for
+      `ExitCode.DONE`.
     *args: its arguments.
     show: print the traceback too.
 
   Returns:
-    The exit code: 0; 2 after such an error; 130 after an interrupt; 141 if
-    nobody reads the output any more. Other errors are programming mistakes and
-    are raised.
+    The exit code, see `ExitCode`. Errors that a user cannot fix are programming
+    mistakes and are raised.
   """
-  try:
-    function(*args)
-    sys.stdout.flush()
-  except KeyboardInterrupt:
+  with signals.of_command() as stop:
+    try:
+      code = function(*args)
+      sys.stdout.flush()
+      return ExitCode.DONE if code is None else code
+    except (Exception, KeyboardInterrupt, signals.Stopped) as error:
+      # Libraries turn an interrupt of their imports into other errors.
+      ended = signals.Stopped(stop.signum) if stop.has_raised else error
+      return _report(ended, show)
+
+
+def _report(error, show) -> int:
+  """Prints an error; returns the exit code. Raises what a user cannot fix."""
+  if isinstance(error, signals.Stopped):
+    command = signals.typed_command()
+    print(f"{error}; the same command goes on: {command}", file=sys.stderr)
+    return error.code
+  if isinstance(error, KeyboardInterrupt):
     print("interrupted", file=sys.stderr)
-    return 130
-  except BrokenPipeError:
+    return ExitCode.INTERRUPTED
+  if isinstance(error, BrokenPipeError):
     # Python flushes stdout once more when it ends, which must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
-  except (ValueError, TypeError, OSError, TrainingDiverged) as error:
+    return ExitCode.PIPE_CLOSED
+  if isinstance(error, (ValueError, TypeError, OSError, TrainingDiverged)):
     if show:
-      traceback.print_exc()
+      traceback.print_exception(error)
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return 2
-  return 0
+    return ExitCode.MISTAKE
+  raise error

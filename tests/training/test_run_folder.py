@@ -2,12 +2,9 @@
 
 import json
 
-import fsspec
 import numpy as np
 import pytest
-from etils import epath
-from etils.epath import gpath
-from fsspec.implementations.memory import MemoryFileSystem
+from buckets import bucket
 
 from mpt_jax.io import files, run_settings
 from mpt_jax.prompts.bank import PromptBank, load_bank
@@ -18,30 +15,12 @@ from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.loop import train
 from mpt_jax.training.metrics_log import MetricsLog
 
-
-class Bucket(MemoryFileSystem):
-  """Files of gs:// in memory."""
-
-  protocol = ("gs", "gcs")
-  store = {}
-  pseudo_dirs = [""]
-
-  @classmethod
-  def _strip_protocol(cls, path):
-    return super()._strip_protocol(str(path).removeprefix("gs://"))
+__all__ = ["bucket"]
 
 
 @pytest.fixture
-def folder(monkeypatch, tmp_path):
-  # TensorFlow would ask for the real bucket.
-  monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-  monkeypatch.chdir(tmp_path)
-  fsspec.register_implementation("gcs", Bucket, clobber=True)
-  yield epath.Path("gs://bucket/runs/teach")
-  Bucket.store.clear()
-  Bucket.pseudo_dirs[:] = [""]
-  # Nothing went to a local folder that is called "gs:".
-  assert not list(tmp_path.iterdir())
+def folder(bucket):
+  return bucket / "runs" / "teach"
 
 
 def make_bank():
