@@ -7,14 +7,13 @@ token features end with the end of sequence.
 
 import dataclasses
 import difflib
-import string
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mpt_jax.data import metrics, vocabularies
+from mpt_jax.data import metrics, templates, vocabularies
 
 SPLITS = ("train", "validation", "test")
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -185,20 +184,13 @@ class TextTask(seqio.Task):
 
 
 def check_template(template: str) -> tuple[str, ...]:
-  """Returns the names of a template's fields.
+  """Returns the names of a template's fields, see `templates`.
 
   Raises:
     ValueError: the template is malformed or has no fields.
   """
-  try:
-    fields = [field for _, field, _, _ in string.Formatter().parse(template)]
-  except ValueError as error:
-    raise ValueError(
-      f"template {template!r} is malformed: {error}. Fields stand in braces,"
-      " as in 'review: {text}'; a literal brace is doubled."
-    ) from error
-  names = tuple(field for field in fields if field is not None)
-  if not names or not all(name.isidentifier() for name in names):
+  names = templates.fields(template)
+  if not names:
     raise ValueError(
       f"template {template!r} must name at least one field in braces, as in"
       " 'review: {text}'"
@@ -318,7 +310,7 @@ def register_classification_task(
           f"task {name!r}: label {row[label_field]!r} is not one of"
           f" {tuple(label_names)}"
         )
-      examples.append((template.format(**row), row[label_field]))
+      examples.append((templates.fill(template, row), row[label_field]))
     return examples
 
   return register_text_task(

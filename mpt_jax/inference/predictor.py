@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-import string
 
 import numpy as np
 
+from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.inference.decoding import GREEDY, Generation
@@ -180,7 +180,8 @@ class Predictor:
 
     Raises:
       TypeError: the row is not a dict.
-      ValueError: the task is unknown, or a field of the template is missing.
+      ValueError: the task is unknown, or a field of the template is missing
+        or neither a text nor a number.
     """
     if not isinstance(row, dict):
       raise TypeError(
@@ -196,7 +197,7 @@ class Predictor:
     return Prepared(row, slot, self._with_eos(self._input_text(row, slot)))
 
   def _slot(self, name):
-    fields = _fields(self.bank.slots[0].get("template") or "")
+    fields = templates.fields(self.bank.slots[0].get("template") or "")
     if len(self.bank.names) == 1 and "task" in fields and not self.config.raw:
       return 0  # "task" is a field of the template.
     if name is not None:
@@ -213,17 +214,16 @@ class Predictor:
     if self.config.raw or not template:
       if row.get("text") is None:
         raise ValueError(_lacks(["text"], row))
-      return str(row["text"])
-    fields = _fields(template)
-    # The tasks write True and False as the classes 1 and 0, too.
-    values = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+      return templates.as_text(row["text"], "text")
+    fields = templates.fields(template)
+    values = dict(row)
     if len(set(fields)) == 1 and "text" in row:
       values.setdefault(fields[0], row["text"])
     missing = [f for f in dict.fromkeys(fields) if values.get(f) is None]
     if missing:
       of = f" for the template {template!r} of {self.bank.names[slot]!r}"
       raise ValueError(_lacks(missing, row, of))
-    return template.format(**values)
+    return templates.fill(template, values)
 
   def predict(self, rows) -> list[dict]:
     """Predicts for rows of any of the bank's tasks.
@@ -288,11 +288,6 @@ class Predictor:
     return () if self.config.method == "decode" else self._candidates[slot]
 
 
-def _fields(template: str) -> list[str]:
-  """Returns the names of a template's fields."""
-  return [f for _, f, _, _ in string.Formatter().parse(template) if f]
-
-
 def _lacks(missing, row, of="") -> str:
   """Returns the error for a row in which these fields are missing or null."""
   null = [name for name, value in row.items() if value is None]
@@ -300,4 +295,5 @@ def _lacks(missing, row, of="") -> str:
     f"no field {', '.join(map(repr, missing))}{of}; the row has"
     f" {', '.join(row) or 'none'}"
     + (f", of which {', '.join(null)} null" if null else "")
+    + templates.hint(missing[0])
   )

@@ -372,7 +372,7 @@ def test_template_and_raw(bank, backbone):
   raw = predict.Predictor(bank, backbone, raw=True)
   a = {"text": "text: fine", "task": "predict_a"}
   assert ids(filled, {**a, "text": "fine"}) == ids(raw, a)
-  b = {"task": "predict_b", "text": "fine", "label": True}
+  b = {"task": "predict_b", "text": "fine", "label": 1}
   assert ids(filled, b) == ids(raw, {**b, "text": "fine and 1?"})
   assert ids(raw, a)[-1] == batches.EOS_ID
 
