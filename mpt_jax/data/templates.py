@@ -20,7 +20,6 @@ _NAME = r"\{((?:\{\{[^{}]*\}\}|\{[^{}]*\}|[^{}])+)\}"
 _BRACES = re.compile(r"\{\{|\}\}|" + _NAME + "|[{}]")
 
 
-@functools.lru_cache(maxsize=256)
 def parse(template: str) -> tuple[tuple[str, str | None], ...]:
   """Cuts a template into pairs of a literal text and the field behind it.
 
@@ -34,7 +33,12 @@ def parse(template: str) -> tuple[tuple[str, str | None], ...]:
   (('{', 'a b'), ('}: ', 'c'), ('!', None))
   """
   if not isinstance(template, str):
-    raise ValueError(f"template {template!r} must be a text")
+    raise ValueError(f"template {template!r:.200} must be a text")
+  return _parse(template)
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(template):
   pairs, text, end = [], "", 0
   for match in _BRACES.finditer(template):
     text, end = text + template[end : match.start()], match.end()

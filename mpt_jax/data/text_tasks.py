@@ -366,10 +366,15 @@ def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
 def with_vocabulary(
   task: seqio.Task | str, vocabulary: seqio.Vocabulary
 ) -> seqio.Task:
-  """Returns an unregistered copy of a task with another vocabulary."""
+  """Returns an unregistered copy with another vocabulary of its texts.
+
+  It is that of the features `inputs` and `targets`; others keep theirs.
+  """
   task = get_task(task) if isinstance(task, str) else task
   features = {
     name: dataclasses.replace(feature, vocabulary=vocabulary)
+    if name in ("inputs", "targets")
+    else feature
     for name, feature in task.output_features.items()
   }
   return task.replace(output_features=features)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
+from mpt_jax.data.labels import check_labels
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
@@ -111,6 +112,8 @@ class Predictor:
     bank: the prompts.
     config: the `PredictConfig`, with the lengths filled in.
     num_truncated: number of inputs that were cut so far.
+    num_unfinished: number of generated texts so far that reached
+      targets_length without an end.
     num_tokens: tokens read and generated so far, without prompts and padding.
 
   Raises:
@@ -138,6 +141,7 @@ class Predictor:
     mesh = partitioning.make_mesh(num_model_partitions)
     loaded = load(prompts, backbone, dtype)
     self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
+    self.num_unfinished = 0
     self.config = dataclasses.replace(
       config,
       inputs_length=config.inputs_length or loaded.inputs_length,
@@ -146,10 +150,7 @@ class Predictor:
     self._dtype = loaded.backbone.config.dtype
     self._tokenizer = Tokenizer(loaded.backbone.vocabulary_path)
     self._labels = [slot.get("label_names") for slot in self.bank.slots]
-    self._candidates = [
-      [self._with_eos(label) for label in labels or ()]
-      for labels in self._labels
-    ]
+    self._candidates = [self._check_slot(i) for i in range(len(self._labels))]
     self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
@@ -171,6 +172,26 @@ class Predictor:
       "dtype": self._dtype,
       **dataclasses.asdict(self.config),
     }
+
+  def _check_slot(self, slot):
+    """Checks a slot's template and labels; returns the labels' token ids.
+
+    Raises:
+      ValueError: the template is malformed, or labels cannot be told apart.
+    """
+    name = f"prompt {self.bank.names[slot]!r}"
+    labels = self._labels[slot] or ()
+    is_list = isinstance(labels, list | tuple)
+    if not is_list or not all(isinstance(label, str) for label in labels):
+      raise ValueError(f"{name}: label_names must be texts, got {labels!r:.80}")
+    try:
+      templates.fields(self.bank.slots[slot].get("template") or "")
+    except ValueError as error:
+      raise ValueError(f"{name}: {error}") from error
+    candidates = [self._with_eos(label) for label in labels]
+    if self.config.method != "decode":
+      check_labels(name, labels, candidates)
+    return candidates
 
   def _with_eos(self, text):
     return np.array([*self._tokenizer.encode(text), EOS_ID], np.int32)
@@ -225,6 +246,22 @@ class Predictor:
       raise ValueError(_lacks(missing, row, of))
     return templates.fill(template, values)
 
+  def notes(self) -> list[str]:
+    """Says in a line each what was cut so far."""
+    notes = []
+    if count := self.num_truncated:
+      notes.append(
+        f"{count} {'input was' if count == 1 else 'inputs were'} longer than"
+        f" {self.config.inputs_length} tokens and cut"
+      )
+    if count := self.num_unfinished:
+      notes.append(
+        f"{count} generated {'text' if count == 1 else 'texts'} reached"
+        f" {self.config.targets_length} tokens without an end;"
+        " --max-target-length allows more"
+      )
+    return notes
+
   def predict(self, rows) -> list[dict]:
     """Predicts for rows of any of the bank's tasks.
 
@@ -278,6 +315,7 @@ class Predictor:
       [examples[i] for i in free], [first_row + i for i in free], advance
     )
     self.num_tokens += int(np.count_nonzero(tokens))
+    self.num_unfinished += int(np.sum(~np.any(tokens == EOS_ID, axis=1)))
     for i, row in zip(free, tokens, strict=True):
       text = self._tokenizer.decode(row)
       results[i] = {**prepared[i].row, "prediction": text}
