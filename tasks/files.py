@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import seqio
 
 from mpt_jax.data import rows, templates, text_tasks
+from mpt_jax.io.paths import absolute
 from mpt_jax.tasks.forms import AnswersPostprocessor
 
 # The formats of `rows` that have fields.
@@ -97,7 +98,8 @@ def register_file_task(
 
 
 def _data_path(path) -> pathlib.Path:
-  path = pathlib.Path(path).expanduser()
+  # The file is read later, perhaps from another folder.
+  path = pathlib.Path(absolute(path))
   if path.suffix.lower() not in EXTENSIONS:
     raise ValueError(
       f"{path}: unknown extension {path.suffix!r}, expected one of"

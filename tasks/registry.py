@@ -9,6 +9,7 @@ from mpt_jax.data.text_tasks import (  # noqa: F401
   get_task,
   register_classification_task,
   task_names,
+  task_rates,
   with_vocabulary,
 )
 from mpt_jax.tasks.benchmarks import datasets

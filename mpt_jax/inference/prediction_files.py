@@ -13,6 +13,7 @@ import sys
 import time
 
 from mpt_jax.data import rows
+from mpt_jax.io import paths
 from mpt_jax.io.prediction_output import open_output
 from mpt_jax.io.progress import Progress
 
@@ -79,6 +80,7 @@ def predict_file(
     ValueError: a line is malformed or does not fit its task (the message names
       file and line), or the target exists or has other input or settings.
   """
+  source, target = paths.expand(source), paths.expand(target)
   window = WINDOW_BATCHES * predictor.config.batch_size
   total = begun = None
   if target != "-":

@@ -62,7 +62,8 @@ class Assembly:
     for warning in first_look.look(self.tasks, names, *lengths):
       if jax.process_index() == 0:
         print(f"warning: {warning}", file=sys.stderr)
-    return ExampleStream(self.tasks, names, self.experiment.mix)
+    rates = [slot.rate for slot in self.experiment.slots]
+    return ExampleStream(self.tasks, names, self.experiment.mix, rates)
 
   def make_optimizer(self) -> optax.GradientTransformation:
     """Builds the optimizer of the trainable parameters."""
