@@ -1,4 +1,6 @@
-"""The seqio task of each slot of a bank."""
+"""The seqio tasks of a bank's slots, from the names of tasks and mixtures."""
+
+from collections.abc import Sequence
 
 import seqio
 import tensorflow as tf
@@ -66,3 +68,70 @@ def check_features(task: seqio.Task):
         " inputs and targets must end in the end of sequence, which prediction"
         " adds"
       )
+
+
+def task_rates(
+  mixture_or_task_name: str | Sequence[str],
+) -> tuple[str | tuple[str, float], ...]:
+  """Returns the tasks in a task, a mixture, or several of them.
+
+  Args:
+    mixture_or_task_name: a name in seqio's registries, or a sequence of them.
+
+  Returns:
+    The tasks without duplicates, in the order of the names and within a mixture
+    in its own: names, or (name, rate) pairs if the rates of a mixture differ.
+
+  Raises:
+    ValueError: no task or mixture has this name, or a mixture with different
+      rates stands beside other names.
+  """
+  if isinstance(mixture_or_task_name, str):
+    mixture_or_task_name = (mixture_or_task_name,)
+  found = {}
+  for name in mixture_or_task_name:
+    if name not in seqio.MixtureRegistry.names():
+      found[text_tasks.get_task(name).name] = 1.0
+      continue
+    mixture = seqio.MixtureRegistry.get(name)
+    rates = {t.name: mixture.get_rate(t) for t in _in_order(mixture)}
+    if len(set(rates.values())) > 1:
+      if len(mixture_or_task_name) == 1:
+        return tuple(rates.items())
+      shown = ", ".join(f"{task} {rate:g}" for task, rate in rates.items())
+      raise ValueError(
+        f"the mixture {name!r} has rates ({shown}), so it cannot stand beside"
+        f" other names ({', '.join(mixture_or_task_name)}); register one"
+        " mixture of them all, or name the tasks"
+      )
+    found |= dict.fromkeys(rates, 1.0)
+  return tuple(found)
+
+
+def _in_order(mixture: seqio.Mixture) -> list[seqio.Task]:
+  """Returns a mixture's tasks in its own order; `Mixture.tasks` sorts them."""
+  tasks = {task.name: task for task in mixture.tasks}
+  found = []
+  for name in mixture.rate_per_task_name:
+    if name in tasks:
+      found.append(tasks[name])
+    else:
+      found += _in_order(seqio.MixtureRegistry.get(name))
+  return list({task.name: task for task in found}.values())
+
+
+def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
+  """Returns the names of the tasks of `task_rates`.
+
+  Raises:
+    ValueError: see `task_rates`; or the tasks of a mixture have different
+      rates.
+  """
+  found = task_rates(mixture_or_task_name)
+  if not all(isinstance(name, str) for name in found):
+    shown = ", ".join(f"{task} {rate:g}" for task, rate in found)
+    raise ValueError(
+      f"the mixture {mixture_or_task_name!r} has rates ({shown}), which"
+      " task_names cannot return; use task_rates, whose result make_slots takes"
+    )
+  return found

@@ -16,8 +16,7 @@ import re
 from collections.abc import Mapping
 
 # A doubled brace, a field whose name may itself have braces, or a lone brace.
-_NAME = r"\{((?:\{\{[^{}]*\}\}|\{[^{}]*\}|[^{}])+)\}"
-_BRACES = re.compile(r"\{\{|\}\}|" + _NAME + "|[{}]")
+_BRACES = re.compile(r"\{\{|\}\}|\{((?:\{\{[^{}]*}}|\{[^{}]*}|[^{}])+)}|[{}]")
 
 
 def parse(template: str) -> tuple[tuple[str, str | None], ...]:

@@ -29,8 +29,7 @@ import numpy as np
 from jax import export
 
 EOS_ID = 1
-_NAME = r"\{((?:\{\{[^{}]*\}\}|\{[^{}]*\}|[^{}])+)\}"
-_BRACES = re.compile(r"\{\{|\}\}|" + _NAME + "|[{}]")
+_BRACES = re.compile(r"\{\{|\}\}|\{((?:\{\{[^{}]*}}|\{[^{}]*}|[^{}])+)}|[{}]")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jax.numpy.bfloat16)}
 
 

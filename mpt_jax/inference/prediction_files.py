@@ -13,8 +13,8 @@ import sys
 import time
 
 from mpt_jax.data import rows
+from mpt_jax.inference.prediction_output import open_output
 from mpt_jax.io import paths
-from mpt_jax.io.prediction_output import open_output
 from mpt_jax.io.progress import Progress
 
 # Rows of this many batches are sorted by length and written together.

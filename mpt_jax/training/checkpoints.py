@@ -15,7 +15,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from mpt_jax.io import digests
-from mpt_jax.io.literal_paths import literal
+from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
 
