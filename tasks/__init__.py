@@ -24,6 +24,7 @@ __all__ = [
   "register_dataset",
   "register_file_task",
   "task_names",
+  "task_rates",
   "with_vocabulary",
 ]
 

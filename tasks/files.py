@@ -1,14 +1,17 @@
 """Tasks over the user's own JSONL, CSV and TSV files."""
 
-import csv
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import seqio
 
-from mpt_jax.data import text_tasks
+from mpt_jax.data import rows, templates, text_tasks
+from mpt_jax.io.paths import absolute
+from mpt_jax.tasks.forms import AnswersPostprocessor
+
+# The formats of `rows` that have fields.
+EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv")
 
 
 def register_file_task(
@@ -24,20 +27,23 @@ def register_file_task(
 ) -> seqio.Task:
   """Registers a task over files with one example per line or row.
 
-  The extension gives the format: `.jsonl` (a JSON object per line), or `.csv`
-  or `.tsv` (with a header). The files are read when the task is first used.
+  The extension gives the format: `.jsonl` or `.json` (a JSON object per line),
+  or `.csv` or `.tsv` (with a header); see `mpt_jax.data.rows`. The files are
+  read when the task is first used.
 
   Args:
     name: the task's name.
     files: {split: path}, e.g. {"train": "train.jsonl", "test": "test.jsonl"}.
     template: the input text, with the files' fields in braces:
-      "review: {text}".
+      "review: {text}". A field holds a text or a number, which is taken as
+      written: 1.0 stays "1.0". See `mpt_jax.data.templates`.
     target: the field of the label, or a template of the target text, e.g.
-      "{summary}".
+      "{summary}". Without label_names, the field may hold a list of texts:
+      several right answers. Training takes the first, and the metrics get all.
     label_names: for classification, the label words in class order. The field
-      may hold a word or its index. A mapping gives the word of each value, {0:
-      "bad", 1: "good"}; the field may then hold a value or a word. With None
-      any text may be a target.
+      may hold a word, its index, or true and false for 1 and 0. A mapping gives
+      the word of each value, {0: "bad", 1: "good"}; the field may then hold a
+      value or a word. With None any text may be a target.
     metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. The
       default is CLASSIFICATION_METRICS with label_names, exact_match without.
     vocabulary: by default the vocabulary of the embedded model.
@@ -54,35 +60,23 @@ def register_file_task(
   """
   if not files:
     raise ValueError("files must name at least one split, as in {'train': ...}")
-  input_fields = text_tasks.check_template(template)
-  target_template = target if "{" in target else "{" + target + "}"
-  fields = (*input_fields, *text_tasks.check_template(target_template))
-  paths = {split: pathlib.Path(path) for split, path in files.items()}
-  for path in paths.values():
-    if path.suffix not in _READERS:
-      raise ValueError(
-        f"{path}: unknown extension {path.suffix!r}, expected one of"
-        f" {', '.join(_READERS)}"
-      )
+  text_tasks.check_template(template)
   labels = _Labels(label_names)
-
-  def make_example(row, where):
-    label = row.get(target)
-    # True and False are the classes 1 and 0, unless a mapping names them.
-    row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
-    text = target_template.format(**row).strip()
-    if labels.names is not None:
-      text = labels.find(text, str(label), where)
-    inputs = template.format(**row)
-    _check_text(inputs, text, where)
-    return inputs, text
+  targets = _Targets(target, labels)
+  fields = (*templates.fields(template), *templates.fields(targets.template))
+  paths = {split: _data_path(path) for split, path in files.items()}
 
   def load(split):
-    path = paths[split]
-    examples = [make_example(row, where) for where, row in _rows(path, fields)]
-    if not examples:
-      raise ValueError(f"{path} is empty: it has no examples")
-    return examples
+    made = []
+    for where, row in _rows(paths[split], fields):
+      try:
+        inputs, answers = templates.fill(template, row), targets.find(row)
+      except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+      made.append((inputs, answers))
+    if not made:
+      raise ValueError(f"{paths[split]} is empty: it has no examples")
+    return targets.examples(made)
 
   if metric_fns is None:
     metric_fns = ("exact_match",)
@@ -96,10 +90,87 @@ def register_file_task(
     name,
     source,
     label_names=labels.names,
+    postprocess_fn=targets.postprocessor,
     metric_fns=metric_fns,
     vocabulary=vocabulary,
     template=template,
   )
+
+
+def _data_path(path) -> pathlib.Path:
+  # The file is read later, perhaps from another folder.
+  path = pathlib.Path(absolute(path))
+  if path.suffix.lower() not in EXTENSIONS:
+    raise ValueError(
+      f"{path}: unknown extension {path.suffix!r}, expected one of"
+      f" {', '.join(EXTENSIONS)}"
+    )
+  return path
+
+
+class _Targets:
+  """Makes the targets of a task's rows.
+
+  Args:
+    target: see `register_file_task`.
+    labels: the `_Labels`.
+
+  Attributes:
+    template: the template of a target's text.
+    postprocessor: makes all right answers of a target from an example; None if
+      the task has labels.
+  """
+
+  def __init__(self, target, labels):
+    # A field's own name may have braces; then it is doubled as in a template.
+    self.template = target if "{" in target else "{" + target + "}"
+    text_tasks.check_template(self.template)
+    self._labels = labels
+    pairs = templates.parse(self.template)
+    alone = len(pairs) == 2 and pairs[0][0] == pairs[1][0] == ""
+    # The field of a target that is one field and nothing else.
+    self._field = pairs[0][1] if alone else None
+    self.postprocessor = None
+    if labels.names is None:
+      self.postprocessor = AnswersPostprocessor("answers")
+
+  def find(self, row) -> str | list[str]:
+    """Returns the target's text, or the list of right answers.
+
+    Raises:
+      ValueError: a field is no text, or the value is not a label.
+    """
+    value = row.get(self._field, "")
+    if self._labels.names is not None:
+      # True and False are the classes 1 and 0, unless a mapping names them.
+      row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+      text = templates.fill(self.template, row).strip()
+      return self._labels.find(text, str(value))
+    if not isinstance(value, list):
+      return _not_empty(templates.fill(self.template, row))
+    if not value:
+      raise ValueError(f"field {self._field!r} is a list without an answer")
+    texts = [
+      _not_empty(templates.as_text(item, f"{self._field}[{i}]"))
+      for i, item in enumerate(value)
+    ]
+    return list(dict.fromkeys(texts))
+
+  def examples(self, made) -> text_tasks.Examples:
+    """Makes examples of (inputs, target or answers) pairs."""
+    if all(isinstance(target, str) for _, target in made):
+      return made
+    lists = [[t] if isinstance(t, str) else t for _, t in made]
+    return [
+      text_tasks.Example(inputs, answers[0], answers=answers)
+      for (inputs, _), answers in zip(made, lists, strict=True)
+    ]
+
+
+def _not_empty(text) -> str:
+  if not text.strip():
+    raise ValueError("the target text is empty")
+  return text.strip()
 
 
 class _Labels:
@@ -126,13 +197,12 @@ class _Labels:
     else:
       self.names, self._words, self._known = None, {}, {}
 
-  def find(self, text, value, where) -> str:
+  def find(self, text, value) -> str:
     """Returns the label word of an example.
 
     Args:
       text: the filled target template.
       value: the field of the label as it is in the file.
-      where: names file and line in the error.
 
     Raises:
       ValueError: the value is not a label.
@@ -141,7 +211,7 @@ class _Labels:
       if name in self._known:
         return self._known[name]
     raise ValueError(
-      f"{where}: label {text!r} is not one of {', '.join(self.names)}"
+      f"label {text!r} is not one of {', '.join(self.names)}"
       f" (or {', '.join(self._words)})."
       + text_tasks.near_misses(text, self.names)
     )
@@ -149,99 +219,19 @@ class _Labels:
 
 def _rows(path, fields):
   """Yields ("FILE, line N", row) after checking that a row has all fields."""
-  for line, row in _READERS[path.suffix](path):
+  for line, row in rows.read_file(path):
     where = f"{path}, line {line}"
     for field in fields:
       if field not in row:
         has = "the line has"
-        if path.suffix != ".jsonl":
+        if rows.format_of(path) != "json":
           has = "the first line, which names the columns, has"
         raise ValueError(
           f"{where}: no field {field!r} for the template; {has}"
-          f" {', '.join(map(str, row))}." + text_tasks.near_misses(field, row)
+          f" {', '.join(map(str, row))}."
+          + text_tasks.near_misses(field, row)
+          + templates.hint(field)
         )
       if row[field] is None:
         raise ValueError(f"{where}: field {field!r} is null")
     yield where, row
-
-
-def _check_text(inputs, target, where):
-  """Raises a ValueError if an example's texts cannot be encoded."""
-  if not target:
-    raise ValueError(f"{where}: the target text is empty")
-  try:
-    f"{inputs}{target}".encode()
-  except UnicodeEncodeError as error:
-    raise ValueError(
-      f"{where}: half of a surrogate pair is not Unicode text: {error}"
-    ) from error
-
-
-def _open(path):
-  if not path.is_file():
-    raise FileNotFoundError(f"no file {path} (looked from {os.getcwd()})")
-  return open(path, encoding="utf-8-sig", newline="")
-
-
-def _read_jsonl(path):
-  """Yields (line number, row)."""
-  with _open(path) as file:
-    for number, line in _checked(path, enumerate(file, 1)):
-      if not line.strip():
-        continue
-      try:
-        row = json.loads(line)
-      except json.JSONDecodeError as error:
-        raise ValueError(
-          f"{path}, line {number}: not valid JSON: {error.msg} at column"
-          f" {error.colno}"
-        ) from error
-      except ValueError as error:  # An integer of thousands of digits.
-        raise ValueError(f"{path}, line {number}: {error}") from error
-      if not isinstance(row, dict):
-        raise ValueError(
-          f"{path}, line {number}: expected a JSON object like"
-          f' {{"text": ...}}, got {type(row).__name__}'
-        )
-      yield number, row
-
-
-def _read_table(path, delimiter):
-  """Yields (line number, row)."""
-  with _open(path) as file:
-    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-    rows = iter(reader)
-    while True:
-      try:
-        row = next(_checked(path, rows), None)
-      except csv.Error as error:
-        number = reader.reader.line_num
-        raise ValueError(f"{path}, line {number}: {error}") from error
-      if row is None:
-        return
-      if not reader.fieldnames:
-        raise ValueError(
-          f"{path}: the first line, which names the columns, is empty"
-        )
-      if None in row or None in row.values():
-        raise ValueError(
-          f"{path}, line {reader.line_num}: expected"
-          f" {len(reader.fieldnames)} columns ({', '.join(reader.fieldnames)})"
-          ", got another number"
-        )
-      yield reader.line_num, row
-
-
-def _checked(path, lines):
-  """Yields the lines; an error names the file if it is not UTF-8."""
-  try:
-    yield from lines
-  except UnicodeDecodeError as error:
-    raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-
-
-_READERS = {
-  ".jsonl": _read_jsonl,
-  ".csv": lambda path: _read_table(path, ","),
-  ".tsv": lambda path: _read_table(path, "\t"),
-}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mpt_jax.data.templates import fill
 from mpt_jax.data.text_tasks import Example, LabelPostprocessor
 
 
@@ -30,6 +31,8 @@ class GroupedLabelPostprocessor(LabelPostprocessor):
 class AnswersPostprocessor:
   """Turns a target into all texts that are right; strips a prediction.
 
+  A target is itself the right text if its example does not have the feature.
+
   Attributes:
     feature: name of the example's feature that holds the texts.
   """
@@ -37,7 +40,7 @@ class AnswersPostprocessor:
   feature: str
 
   def __call__(self, output, example=None, is_target=False):
-    if is_target:
+    if is_target and example and self.feature in example:
       return [_text(text) for text in example[self.feature]]
     return _text(output).strip()
 
@@ -90,7 +93,7 @@ class Labels:
     words.update(zip(self.classes, self.label_names, strict=True))
     made = []
     for row in rows:
-      inputs, label = template.format(**row), row[self.field]
+      inputs, label = fill(template, row), row[self.field]
       if label not in words:
         raise ValueError(
           f"label {label!r} of {inputs[:60]!r} is none of the classes"
@@ -136,11 +139,11 @@ class Score:
       score = np.float32(row[self.field])
       if not 0 <= score <= 5:
         raise ValueError(
-          f"score {score} of {template.format(**row)[:60]!r} is not in 0..5"
+          f"score {score} of {fill(template, row)[:60]!r} is not in 0..5"
           + (": an unlabelled row" if score == -1 else "")
         )
       rounded = np.round(score * np.float32(5)) / 5
-      made.append(Example(template.format(**row), f"{rounded:.1f}"))
+      made.append(Example(fill(template, row), f"{rounded:.1f}"))
     return made
 
 
@@ -180,14 +183,14 @@ class Answers:
       answers = list(dict.fromkeys(row[self.field]))
       if not answers:
         raise ValueError(
-          f"{template.format(**row)[:60]!r} has no answers: an unlabelled row"
+          f"{fill(template, row)[:60]!r} has no answers: an unlabelled row"
         )
       targets = [answer for answer in answers if answer.strip()]
       if train:
         targets = targets if self.each else targets[:1]
       else:
         targets = (targets or [""])[:1]
-      inputs = template.format(**row)
+      inputs = fill(template, row)
       made += [Example(inputs, text, answers=answers) for text in targets]
     return made
 
@@ -225,7 +228,7 @@ class References:
     made = []
     by_input = {}
     for row in rows:
-      inputs = template.format(**row)
+      inputs = fill(template, row)
       texts = [row[self.target], *(row[self.field] if self.field else ())]
       texts = list(dict.fromkeys(text for text in texts if text.strip()))
       if not texts:

@@ -4,11 +4,11 @@ import functools
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data.shots import few_shot  # noqa: F401
+from mpt_jax.data.slot_tasks import task_names, task_rates  # noqa: F401
 from mpt_jax.data.text_tasks import (  # noqa: F401
   LabelPostprocessor,
   get_task,
   register_classification_task,
-  task_names,
   with_vocabulary,
 )
 from mpt_jax.tasks.benchmarks import datasets

@@ -4,14 +4,13 @@ Each dataset has a folder in `$MPT_DATA_DIR`, or in `mpt_jax` below
 `$XDG_DATA_HOME` (`~/.local/share` if that is not set).
 """
 
-import csv
 import dataclasses
 import gzip
-import json
 import os
 import pathlib
-import zlib
 from collections.abc import Callable, Iterable, Mapping
+
+from mpt_jax.data import rows
 
 
 def data_dir() -> pathlib.Path:
@@ -30,13 +29,14 @@ class UserFiles:
     folder: the dataset's folder, below `data_dir()`.
     names: {the dataset's own split: file name}.
     origin: where to get the files.
-    read_rows: yields the rows of an open text file.
+    read_rows: yields the rows of a file that is open for reading bytes, given
+      its name for errors.
   """
 
   folder: str
   names: Mapping[str, str]
   origin: str
-  read_rows: Callable[[Iterable[str]], Iterable[dict]]
+  read_rows: Callable[[Iterable[bytes], object], Iterable[dict]]
 
   @property
   def path(self) -> pathlib.Path:
@@ -68,39 +68,28 @@ class UserFiles:
       raise FileNotFoundError(f"no file {path}: {self.where()}")
     opened = gzip.open if path.suffix == ".gz" else open
     try:
-      with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        rows = list(self.read_rows(file))
-      if not rows:
+      with opened(path, "rb") as file:
+        made = list(self.read_rows(file, path))
+      if not made:
         raise ValueError("it is empty")
-    except (
-      *(ValueError, KeyError, TypeError, AttributeError, csv.Error),
-      *(gzip.BadGzipFile, EOFError, zlib.error),  # An interrupted download.
-    ) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise ValueError(
         f"{path} is not the file from {self.origin}:"
         f" {type(error).__name__}: {error}"
       ) from error
-    return rows
+    return made
 
 
-def read_scitail(lines: Iterable[str]) -> Iterable[dict]:
+def read_scitail(lines: Iterable[bytes], name) -> Iterable[dict]:
   """Yields SciTail's premise, hypothesis and label (tab-separated)."""
-  rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-  for number, row in enumerate(rows, 1):
-    if not row:
-      continue
-    if len(row) != 3:
-      raise ValueError(f"line {number}: expected 3 columns, got {len(row)}")
-    premise, hypothesis, label = row
-    yield {"premise": premise, "hypothesis": hypothesis, "label": label}
+  header = ("premise", "hypothesis", "label")
+  for _, row in rows.read_rows(lines, name, "tsv", header):
+    yield row
 
 
-def read_mrqa(lines: Iterable[str]) -> Iterable[dict]:
+def read_mrqa(lines: Iterable[bytes], name) -> Iterable[dict]:
   """Yields MRQA's questions: a header, then a JSON object per context."""
-  for number, line in enumerate(lines, 1):
-    if not line.strip():
-      continue
-    passage = json.loads(line)
+  for number, passage in rows.read_rows(lines, name, "json"):
     for row in passage.get("qas", ()):
       answers = row["answers"]
       if not isinstance(answers, list) or any(
@@ -114,12 +103,7 @@ def read_mrqa(lines: Iterable[str]) -> Iterable[dict]:
       }
 
 
-def read_e2e(lines: Iterable[str]) -> Iterable[dict]:
+def read_e2e(lines: Iterable[bytes], name) -> Iterable[dict]:
   """Yields E2E's meaning representations and texts (CSV with mr and ref)."""
-  reader = csv.DictReader(lines, strict=True)
-  for row in reader:
-    if None in row or None in row.values():
-      raise ValueError(
-        f"line {reader.line_num}: expected {len(reader.fieldnames)} columns"
-      )
+  for _, row in rows.read_rows(lines, name, "csv"):
     yield {"meaning_representation": row["mr"], "target": row["ref"]}

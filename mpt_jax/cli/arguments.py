@@ -3,11 +3,18 @@
 import argparse
 import sys
 
+from mpt_jax.io.paths import expand
+
 METHODS = ("auto", "rank", "decode")
 
 
 class Parser(argparse.ArgumentParser):
-  """A parser whose errors are one line."""
+  """A parser whose errors are one line, and whose paths may begin with `~`."""
+
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, **kwargs)
+    # The type of an argument that names none, as all paths do.
+    self.register("type", None, expand)
 
   def error(self, message):
     print(f"error: {message}; see {self.prog} --help", file=sys.stderr)

@@ -181,8 +181,9 @@ def _add_predict(command):
   sub.add_argument(
     "--input",
     metavar="FILE",
-    help='lines of {"text": ..., "task": ...} or of plain text; - is standard'
-    " input (default: -)",
+    help='a .jsonl file with lines of {"text": ..., "task": ...}, a .csv or'
+    " .tsv file with a header, or lines of plain text; - is standard input"
+    " (default: -)",
   )
   sub.add_argument(
     "--output",
@@ -203,6 +204,12 @@ def _add_predict(command):
     help="examples in a batch (default: %(default)s)",
   )
   add_decoding(sub)
+  sub.add_argument(
+    "--max-target-length",
+    type=count,
+    metavar="N",
+    help="longest generated text in tokens (default: the run's, or 64)",
+  )
   add_devices(sub)
   sub.add_argument(
     "--temperature",
@@ -237,6 +244,11 @@ def _predict(arguments):
       f"both {arguments.file} and --input {arguments.input} are given; a call"
       " reads one file"
     )
+  if arguments.max_target_length and arguments.method == "rank":
+    raise ValueError(
+      "--max-target-length belongs to generated texts, and --method rank"
+      " generates none"
+    )
   source = arguments.file or arguments.input or "-"
   target = arguments.output
   if target != "-":
@@ -252,6 +264,7 @@ def _predict(arguments):
     method=arguments.method,
     batch_size=arguments.batch_size,
     raw=arguments.raw,
+    targets_length=arguments.max_target_length,
     num_beams=arguments.num_beams,
     temperature=arguments.temperature,
     top_k=arguments.top_k,
@@ -267,13 +280,8 @@ def _predict(arguments):
     overwrite=arguments.overwrite,
   )
   print(throughput, file=sys.stderr)
-  if predictor.num_truncated:
-    inputs = "input was" if predictor.num_truncated == 1 else "inputs were"
-    print(
-      f"{predictor.num_truncated} {inputs} longer than"
-      f" {predictor.config.inputs_length} tokens and cut",
-      file=sys.stderr,
-    )
+  for note in predictor.notes():
+    print(note, file=sys.stderr)
 
 
 def _add_inspect(command):

@@ -144,7 +144,7 @@ class BatchStats:
     return 1.0 - self.num_tokens / max(1, self.num_positions)
 
 
-def _truncate(ids, length):
+def truncate(ids, length):
   """Returns ids cut to `length`, with their end token, and 1 if it cut."""
   if len(ids) <= length:
     return ids, 0
@@ -185,11 +185,11 @@ def _read_example(index, example, layout, stats) -> _Item:
       f"task_id of example {index} must be in [0,"
       f" num_tasks={layout.num_tasks}), got {task_id}"
     )
-  inputs, cut = _truncate(example["inputs"], layout.inputs_length)
+  inputs, cut = truncate(example["inputs"], layout.inputs_length)
   stats.num_truncated_inputs += cut
   targets = []
   for candidate in _checked_targets(example, index):
-    candidate, cut = _truncate(candidate, layout.targets_length)
+    candidate, cut = truncate(candidate, layout.targets_length)
     stats.num_truncated_targets += cut
     targets.append(np.asarray(candidate))
   size = sum(map(len, targets))

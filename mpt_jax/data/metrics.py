@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 
-def _check_lengths(targets, predictions):
+def _check_lengths(targets, predictions, answers=False):
+  """Checks the arguments of a metric.
+
+  Args:
+    targets: the targets.
+    predictions: the predictions.
+    answers: whether a target may be a list of right answers.
+  """
   if len(targets) != len(predictions):
     raise ValueError(
       f"targets and predictions differ in length: {len(targets)} and"
@@ -20,6 +27,11 @@ def _check_lengths(targets, predictions):
     )
   if not len(targets):
     raise ValueError("metrics need at least one example, got none")
+  if not answers and any(isinstance(target, list) for target in targets):
+    raise ValueError(
+      "a target has several right answers, which only the metrics exact_match,"
+      " squad and bleu can compare"
+    )
 
 
 def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
@@ -166,15 +178,28 @@ def _number(value):
 
 
 def exact_match(
-  targets: Sequence[str], predictions: Sequence[str]
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
 ) -> dict[str, float]:
-  """Returns the share of predictions equal to their target, both stripped."""
-  _check_lengths(targets, predictions)
+  """Returns the share of predictions that equal a right answer, both stripped.
+
+  Args:
+    targets: the answer, or the list of right answers, of each example.
+    predictions: one text per example.
+
+  >>> exact_match(["a", ["b", "c"], "d"], ["a ", "c", "e"])["exact_match"]
+  0.6666666666666666
+  """
+  _check_lengths(targets, predictions, answers=True)
   hits = [
-    str(target).strip() == str(prediction).strip()
+    str(prediction).strip() in [str(text).strip() for text in _answers(target)]
     for target, prediction in zip(targets, predictions, strict=True)
   ]
   return {"exact_match": float(np.mean(hits))}
+
+
+def _answers(target) -> list:
+  """Returns all right answers of a target."""
+  return list(target) if isinstance(target, list | tuple) else [target]
 
 
 def squad(
@@ -191,10 +216,10 @@ def squad(
       word left, they match but the F1 is 0, as in the scripts of SQuAD 1.1,
       MRQA and ReCoRD. (It is 1 in SQuAD 2.0.)
   """
-  _check_lengths(targets, predictions)
+  _check_lengths(targets, predictions, answers=True)
   matches, f1s = [], []
   for answers, prediction in zip(targets, predictions, strict=True):
-    answers = [answers] if isinstance(answers, str) else list(answers)
+    answers = _answers(answers)
     words = _answer_words(prediction)
     gold = [_answer_words(answer) for answer in answers] or [[]]
     matches.append(max(words == answer for answer in gold))
@@ -226,10 +251,8 @@ def bleu(
   """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
   import sacrebleu
 
-  _check_lengths(targets, predictions)
-  references = [
-    [target] if isinstance(target, str) else list(target) for target in targets
-  ]
+  _check_lengths(targets, predictions, answers=True)
+  references = [_answers(target) for target in targets]
   most = max(len(group) for group in references)
   # sacrebleu takes one stream per reference; None stands for a missing one.
   streams = [

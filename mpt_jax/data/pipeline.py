@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import tempfile
 import zlib
 
 import numpy as np
@@ -37,13 +38,15 @@ class MixConfig:
     mixing: how a batch is divided among the tasks. "sampled" puts K tasks into
       each batch, K ~ U[min_tasks, max_tasks], as in the paper. "all" puts
       equally many examples of all tasks into each batch, for independent slots
-      of a bank. The others draw the task of each example: "rates" with the
+      of a bank; if the slots have different rates, from a seqio mixture, it
+      draws the task of each example with these rates. The others draw the task of each example: "rates" with the
       given rates, "proportional" in proportion to the tasks' sizes (capped at
       max_examples), and "temperature" in proportion to these sizes to the
       power of 1 / temperature.
     min_tasks: smallest K.
     max_tasks: κ, the largest K; all tasks by default.
-    rates: a rate for each task, for "rates" mixing; None for equal rates.
+    rates: a rate for each task, for "rates" mixing; None for the slots' own,
+      which are equal unless a seqio mixture gave them.
     max_examples: the cap of "proportional" and "temperature" mixing.
     temperature: the temperature of "temperature" mixing.
     seed: seed of the order of tasks and examples.
@@ -80,9 +83,9 @@ class MixConfig:
         )
 
 
-def _mixing_rates(tasks, config):
-  if config.mixing == "rates":
-    rates = config.rates or [1.0] * len(tasks)
+def _mixing_rates(tasks, own_rates, config):
+  if config.mixing in ("all", "rates"):
+    rates = config.rates or own_rates
     if len(rates) != len(tasks):
       raise ValueError(
         f"MixConfig.rates needs one rate per task ({len(tasks)}), got"
@@ -102,7 +105,12 @@ def stream_seed(seed, name):
   return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
 
 
-def _batches(tasks, names, config):
+def _is_equal(rates) -> bool:
+  """Whether all slots have the same rate."""
+  return len(set(rates)) <= 1
+
+
+def _batches(tasks, names, rates, config):
   """Makes the dataset of padded batches of a bank's slots."""
   datasets = []
   for task, name in zip(tasks, names, strict=True):
@@ -116,7 +124,8 @@ def _batches(tasks, names, config):
     datasets.append(
       ds.map(lambda ex: {k: ex[k] for k in ("inputs", "targets")})
     )
-  if config.mixing in ("sampled", "all"):
+  by_rate = config.mixing == "all" and not _is_equal(rates)
+  if config.mixing in ("sampled", "all") and not by_rate:
     num = len(tasks)
     ds = sampling.sample_tasks(
       datasets,
@@ -126,7 +135,7 @@ def _batches(tasks, names, config):
       max_tasks=num if config.mixing == "all" else config.max_tasks,
     )
   else:
-    rates = _mixing_rates(tasks, config)
+    rates = _mixing_rates(tasks, rates, config)
     ds = sampling.sample_by_rate(datasets, rates, config.seed)
   return ds.padded_batch(config.batch_size).prefetch(2)
 
@@ -141,14 +150,17 @@ class ExampleStream:
     tasks: the seqio task of each slot of the bank, in the bank's order.
     names: the slots' names, which seed the order of their examples.
     config: batch size, mixing and seed.
+    rates: the rate of each slot; equal by default.
 
   Raises:
-    ValueError: mixing is "all" and the number of tasks does not divide
-      batch_size, or the mixing settings do not fit the tasks.
+    ValueError: mixing is "all", the rates are equal and the number of tasks
+      does not divide batch_size; or the mixing settings do not fit the tasks.
   """
 
-  def __init__(self, tasks, names, config: MixConfig):
-    if config.mixing == "all" and config.batch_size % len(tasks):
+  def __init__(self, tasks, names, config: MixConfig, rates=None):
+    self._rates = list(rates or [1.0] * len(tasks))
+    shared = config.mixing == "all" and _is_equal(self._rates)
+    if shared and config.batch_size % len(tasks):
       below = config.batch_size // len(tasks) * len(tasks)
       fitting = " or ".join(str(n) for n in (below, below + len(tasks)) if n)
       raise ValueError(
@@ -162,7 +174,7 @@ class ExampleStream:
     """Starts after this many batches, by skipping them."""
     self._num_batches, self._peeked = num_batches, None
     # Make a new dataset: a second iteration of one has another order.
-    ds = _batches(self._tasks, self._names, self._config)
+    ds = _batches(self._tasks, self._names, self._rates, self._config)
     self._iterator = iter(ds.skip(num_batches))
     self._checkpoint = tf.train.Checkpoint(iterator=self._iterator)
 
@@ -209,7 +221,7 @@ class ExampleStream:
     assert self._peeked is None, "the batch that was peeked at is not taken"
     if self._checkpoint is not None:
       try:
-        self._checkpoint.write(str(path))
+        self._write(epath.Path(path))
         return
       except tf.errors.FailedPreconditionError:
         # tf.data cannot save the position of a Python generator. Do not try
@@ -226,4 +238,19 @@ class ExampleStream:
     if count.is_file():
       self._start(int(count.read_text()))
     else:
-      self._checkpoint.read(str(path)).assert_consumed()
+      self._read(epath.Path(path))
+
+  def _write(self, path):
+    # TensorFlow takes a path for a pattern when it reads, so that it does not
+    # find "exp[1]". It gets a folder whose name has no special characters.
+    with tempfile.TemporaryDirectory() as folder:
+      self._checkpoint.write(f"{folder}/{path.name}")
+      for file in epath.Path(folder).iterdir():
+        file.copy(path.parent / file.name, overwrite=True)
+
+  def _read(self, path):
+    with tempfile.TemporaryDirectory() as folder:
+      for file in path.parent.iterdir():
+        if file.name.startswith(f"{path.name}."):
+          file.copy(epath.Path(folder) / file.name)
+      self._checkpoint.read(f"{folder}/{path.name}").assert_consumed()

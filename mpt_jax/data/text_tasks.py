@@ -7,14 +7,13 @@ token features end with the end of sequence.
 
 import dataclasses
 import difflib
-import string
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mpt_jax.data import metrics, vocabularies
+from mpt_jax.data import metrics, templates, vocabularies
 
 SPLITS = ("train", "validation", "test")
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -185,20 +184,13 @@ class TextTask(seqio.Task):
 
 
 def check_template(template: str) -> tuple[str, ...]:
-  """Returns the names of a template's fields.
+  """Returns the names of a template's fields, see `templates`.
 
   Raises:
     ValueError: the template is malformed or has no fields.
   """
-  try:
-    fields = [field for _, field, _, _ in string.Formatter().parse(template)]
-  except ValueError as error:
-    raise ValueError(
-      f"template {template!r} is malformed: {error}. Fields stand in braces,"
-      " as in 'review: {text}'; a literal brace is doubled."
-    ) from error
-  names = tuple(field for field in fields if field is not None)
-  if not names or not all(name.isidentifier() for name in names):
+  names = templates.fields(template)
+  if not names:
     raise ValueError(
       f"template {template!r} must name at least one field in braces, as in"
       " 'review: {text}'"
@@ -318,7 +310,7 @@ def register_classification_task(
           f"task {name!r}: label {row[label_field]!r} is not one of"
           f" {tuple(label_names)}"
         )
-      examples.append((template.format(**row), row[label_field]))
+      examples.append((templates.fill(template, row), row[label_field]))
     return examples
 
   return register_text_task(
@@ -347,37 +339,18 @@ def get_task(name: str) -> seqio.Task:
   return seqio.TaskRegistry.get(name)
 
 
-def task_names(mixture_or_task_name: str | Sequence[str]) -> tuple[str, ...]:
-  """Returns the names of the tasks in a task, a mixture, or several of them.
-
-  Args:
-    mixture_or_task_name: a name in seqio's registries, or a sequence of them.
-
-  Returns:
-    The tasks' names without duplicates, in order.
-
-  Raises:
-    ValueError: no task or mixture has this name.
-  """
-  if isinstance(mixture_or_task_name, str):
-    mixture_or_task_name = (mixture_or_task_name,)
-  found = []
-  for name in mixture_or_task_name:
-    if name in seqio.MixtureRegistry.names():
-      subtasks = seqio.get_subtasks(seqio.MixtureRegistry.get(name))
-      found += [task.name for task in subtasks]
-    else:
-      found.append(get_task(name).name)
-  return tuple(dict.fromkeys(found))
-
-
 def with_vocabulary(
   task: seqio.Task | str, vocabulary: seqio.Vocabulary
 ) -> seqio.Task:
-  """Returns an unregistered copy of a task with another vocabulary."""
+  """Returns an unregistered copy with another vocabulary of its texts.
+
+  It is that of the features `inputs` and `targets`; others keep theirs.
+  """
   task = get_task(task) if isinstance(task, str) else task
   features = {
     name: dataclasses.replace(feature, vocabulary=vocabulary)
+    if name in ("inputs", "targets")
+    else feature
     for name, feature in task.output_features.items()
   }
   return task.replace(output_features=features)

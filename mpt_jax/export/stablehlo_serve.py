@@ -20,7 +20,7 @@ D emb_dim, T tokens of an output, C tokens of the labels of a row.
 import hashlib
 import json
 import pathlib
-import string
+import re
 import sys
 import urllib.parse
 
@@ -29,6 +29,7 @@ import numpy as np
 from jax import export
 
 EOS_ID = 1
+_BRACES = re.compile(r"\{\{|\}\}|\{((?:\{\{[^{}]*}}|\{[^{}]*}|[^{}])+)}|[{}]")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jax.numpy.bfloat16)}
 
 
@@ -269,10 +270,7 @@ class Server:
         'text needs sentencepiece (pip install sentencepiece); or give "ids"'
       )
     text = _fill(task.get("template"), row)
-    try:
-      text.encode()
-    except UnicodeEncodeError as error:
-      raise ValueError(f"{text!r:.60} is not Unicode text: {error}") from error
+    text.encode()  # Raises a ValueError at half of a surrogate pair.
     return [*vocabulary.encode(text), EOS_ID]
 
   def _load_vocabulary(self):
@@ -314,20 +312,23 @@ class Bytes:
 
 
 def _fill(template, row):
-  """The input text: the template with the row's fields filled in."""
-  # As in training, True and False are the classes 1 and 0.
-  row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
-  template = template or "{text}"
-  fields = [f for _, f, _, _ in string.Formatter().parse(template) if f]
-  if len(set(fields)) == 1 and "text" in row:
-    row.setdefault(fields[0], row["text"])
-  missing = [f for f in fields if row.get(f) is None]
-  if missing:
-    raise ValueError(
-      f"no field {missing[0]!r} for the template {template!r}; the row has"
-      f" {', '.join(row)}"
-    )
-  return template.format(**row)
+  """Fills a template by the rules of `mpt_jax.data.templates`."""
+  template, text, end = template or "{text}", "", 0
+  found = list(_BRACES.finditer(template))
+  names = [(m[1] or "").replace("{{", "{").replace("}}", "}") for m in found]
+  if len({*names} - {""}) == 1 and "text" in row:
+    row = dict.fromkeys(names, row["text"]) | row
+  for match, name in zip(found, names, strict=True):
+    text, end = text + template[end : match.start()], match.end()
+    value = row.get(name) if name else match[0][0]
+    number = type(value) in (int, float) and np.isfinite(value)
+    if not number and not isinstance(value, str):
+      raise ValueError(
+        f"no text or number in field {name!r} for the template"
+        f" {template!r:.200}: {value!r:.60}; the row has {', '.join(row)}"
+      )
+    text += str(value)
+  return text + template[end:]
 
 
 def read_manifest(folder):

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from mpt_jax.data import batches
+from mpt_jax.data.labels import check_labels
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
@@ -87,6 +88,15 @@ class EvalTask:
     self.inputs = [x["inputs"] for x in examples]
     self.examples = examples
     self.vocabulary = vocabulary
+    if self.labels:
+      check_labels(f"task {self.name!r}", self.labels, self.candidates())
+    if task.predict_with_aux_metric_fns:
+      raise ValueError(
+        f"task {self.name!r}: the metric function"
+        f" {task.predict_with_aux_metric_fns[0].__name__} takes aux_values,"
+        " which only t5x computes; take (targets, predictions) or"
+        " (targets, scores)"
+      )
     self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
 
   def _text(self, example):
@@ -105,11 +115,18 @@ class EvalTask:
       for name in self.labels
     ]
 
-  def metrics(self, predictions) -> dict[str, float]:
-    """Returns the task's metrics and the number of examples."""
+  def metrics(self, predictions, scores=None) -> dict[str, float]:
+    """Returns the task's metrics and the number of examples.
+
+    Args:
+      predictions: the postprocessed predictions.
+      scores: the log-probability of each target, for `score_metric_fns`.
+    """
     result = {}
-    for metric_fn in self.task.metric_fns:
-      result.update(metric_fn(self.targets, predictions))
+    for metric_fn in self.task.predict_metric_fns:
+      result.update(metric_fn(targets=self.targets, predictions=predictions))
+    for metric_fn in self.task.score_metric_fns:
+      result.update(metric_fn(targets=self.targets, scores=scores))
     result = {k: float(getattr(v, "value", v)) for k, v in result.items()}
     return {**result, "num_examples": len(self.inputs)}
 
@@ -128,7 +145,8 @@ class EvalTask:
     """
     # Only a call shows what a metric function returns; use right predictions.
     right = [self.postprocess(self._text(x), x, False) for x in self.examples]
-    known = list(self.metrics(right))[:-1]  # The last is num_examples.
+    certain = [0.0] * len(right)
+    known = list(self.metrics(right, certain))[:-1]  # num_examples is the last.
     if not known:
       raise ValueError(
         f"task {self.name!r} has no metric_fns, so there is no best step of it;"
@@ -187,7 +205,12 @@ class Evaluator:
     Returns:
       A dict for each task, with its metrics and "num_examples".
     """
-    done, total = 0, sum(len(task.inputs) for task in self._tasks)
+    done = 0
+    # Scores are computed apart from the predictions.
+    total = sum(
+      len(task.inputs) * (2 if task.task.score_metric_fns else 1)
+      for task in self._tasks
+    )
 
     def advance(count):
       nonlocal done
@@ -196,6 +219,7 @@ class Evaluator:
         progress(done, total)
 
     predictions = [[None] * len(task.inputs) for task in self._tasks]
+    scores = [[None] * len(task.inputs) for task in self._tasks]
     for name in dict.fromkeys(task.name for task in self._tasks):
       slots = [i for i, t in enumerate(self._tasks) if t.name == name]
       task = self._tasks[slots[0]]
@@ -204,10 +228,27 @@ class Evaluator:
       for (slot, i), text in zip(work, texts, strict=True):
         made = task.postprocess(text, task.examples[i], False)
         predictions[slot][i] = made
-    return [
-      task.metrics(made)
-      for task, made in zip(self._tasks, predictions, strict=True)
+      if task.task.score_metric_fns:
+        made = self._score_targets(engine, task, work, advance)
+        for (slot, i), score in zip(work, made, strict=True):
+          scores[slot][i] = score
+    made = zip(self._tasks, predictions, scores, strict=True)
+    return [task.metrics(texts, own) for task, texts, own in made]
+
+  def _score_targets(self, engine, task, work, advance):
+    """Returns the log-probability of the target of each (prompt, index).
+
+    As in t5x, a target is cut to the longest length.
+    """
+    targets = [
+      batches.truncate(example["targets"], engine.targets_length)[0]
+      for example in task.examples
     ]
+    examples = [
+      Example(task.inputs[i], slot if engine.num_prompts else 0, (targets[i],))
+      for slot, i in work
+    ]
+    return [float(own[0]) for own in engine.rank(examples, advance)]
 
   def _answer(self, engine, task, work, advance):
     """Returns the predicted text of each (prompt, index of the example)."""

@@ -8,7 +8,7 @@ from mpt_jax.backbones.backbone import (
   check_vocabulary,
   load_backbone,
 )
-from mpt_jax.io import run_settings
+from mpt_jax.io import paths, run_settings
 from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 
 
@@ -43,6 +43,8 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
     FileNotFoundError: a file is missing.
     ValueError: the files do not fit each other.
   """
+  if backbone is not None:
+    backbone = paths.expand(backbone)
   settings, bank = {}, prompts
   if prompts is None:
     # A run that trains everything saves its T5 in its folder.

@@ -1,4 +1,4 @@
-"""Predicts for files of JSON lines or of plain lines of text."""
+"""Predicts for files of JSON lines, tables, or plain lines of text."""
 
 import collections
 import contextlib
@@ -12,7 +12,9 @@ import select
 import sys
 import time
 
-from mpt_jax.io.prediction_output import open_output
+from mpt_jax.data import rows
+from mpt_jax.inference.prediction_output import open_output
+from mpt_jax.io import paths
 from mpt_jax.io.progress import Progress
 
 # Rows of this many batches are sorted by length and written together.
@@ -50,10 +52,12 @@ def predict_file(
 ) -> Throughput:
   """Reads rows, predicts, and writes them as JSON lines in the same order.
 
-  A `.jsonl` file holds a JSON object per line, and a `.txt` file a text per
-  line. Any other file is JSON if its first line starts with a brace. A file is
-  checked completely before the first prediction. Lines of standard input are
-  predicted and written as they arrive.
+  The extension gives the format: `.jsonl` and `.json`, `.csv` and `.tsv` with a
+  header, or `.txt`; see `mpt_jax.data.rows`. Any other file, and standard
+  input, is JSON if its first line starts with a brace, and plain text if not.
+  The columns of a table are the fields of its rows. A file is checked
+  completely before the first prediction. Lines of standard input are predicted
+  and written as they arrive.
 
   The output file appears when it is complete. Until then its lines are in
   `TARGET.partial`, and `TARGET.partial.json` describes their input and
@@ -76,6 +80,7 @@ def predict_file(
     ValueError: a line is malformed or does not fit its task (the message names
       file and line), or the target exists or has other input or settings.
   """
+  source, target = paths.expand(source), paths.expand(target)
   window = WINDOW_BATCHES * predictor.config.batch_size
   total = begun = None
   if target != "-":
@@ -90,8 +95,8 @@ def predict_file(
     source = _StandardInput()
   else:
     digest = hashlib.sha256()
-    rows = _prepared(predictor, read_rows(source, task, digest), source)
-    total = sum(1 for _ in rows)
+    prepared = _prepared(predictor, read_rows(source, task, digest), source)
+    total = sum(1 for _ in prepared)
     if not total:
       raise ValueError(f"{source} is empty: it has no rows")
     begun = {
@@ -112,9 +117,9 @@ def predict_file(
         file=sys.stderr,
       )
       bar.advance(min(first, total))
-    rows = _prepared(predictor, read_rows(source, task), source)
+    prepared = _prepared(predictor, read_rows(source, task), source)
     start = time.perf_counter()
-    for part in _windows(rows, window, source, first):
+    for part in _windows(prepared, window, source, first):
       if first + len(part) > written:
         results = predictor.run(part, first, bar.advance)
         for result in results[max(0, written - first) :]:
@@ -146,38 +151,31 @@ def read_rows(source, task=None, digest=None):
 
   Raises:
     FileNotFoundError: the file does not exist.
-    ValueError: a line is not UTF-8 text or not a JSON object.
+    ValueError: see `rows.read_rows`; or the output could not repeat a row.
   """
-  name = str(source)
   with contextlib.ExitStack() as stack:
     if isinstance(source, _StandardInput):
-      file = source
+      lines, kind = source, None
       if sys.stdin.isatty():
         print("reading rows from the terminal; Ctrl-D ends", file=sys.stderr)
     else:
       if not pathlib.Path(source).is_file():
         raise FileNotFoundError(f"no file {source} to predict for")
-      file = stack.enter_context(open(source, "rb"))
-    is_json = {".jsonl": True, ".txt": False}.get(pathlib.Path(name).suffix)
-    for number, data in enumerate(file, 1):
-      if digest is not None:
-        digest.update(data)
-      try:
-        line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-      except UnicodeDecodeError as error:
-        raise ValueError(
-          f"{name}, line {number}: not UTF-8 text: {error}"
-        ) from error
-      if is_json is None and line:
-        is_json = line.startswith("{")
-      if not line and is_json is not False:
-        continue
-      row = (
-        _parse(line, f"{name}, line {number}") if is_json else {"text": line}
-      )
+      lines = stack.enter_context(open(source, "rb"))
+      kind = rows.format_of(source)
+    for number, row in rows.read_rows(_digested(lines, digest), source, kind):
+      _check_writable(row, f"{source}, line {number}")
       if task is not None:
         row.setdefault("task", task)
       yield number, row
+
+
+def _digested(lines, digest):
+  """Yields the lines and updates a hashlib object, if any, with them."""
+  for line in lines:
+    if digest is not None:
+      digest.update(line)
+    yield line
 
 
 class _StandardInput:
@@ -213,20 +211,13 @@ class _StandardInput:
     return True
 
 
-def _parse(line, where):
+def _check_writable(row, where):
+  """Raises ValueError if the output cannot repeat a row.
+
+  JSON may contain half of a surrogate pair, and Python reads numbers that do
+  not exist in JSON.
+  """
   try:
-    row = json.loads(line)
-  except json.JSONDecodeError as error:
-    raise ValueError(
-      f"{where}: not valid JSON: {error.msg} at column {error.colno}. Lines of"
-      " plain text belong in a .txt file"
-    ) from error
-  except (ValueError, RecursionError) as error:
-    # The line has a number of thousands of digits, or too many brackets.
-    raise ValueError(f"{where}: {error}") from error
-  try:
-    # The row must be writable: JSON may contain half of a surrogate pair, and
-    # Python reads numbers that do not exist in JSON.
     json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
   except UnicodeEncodeError as error:
     raise ValueError(
@@ -238,33 +229,27 @@ def _parse(line, where):
       f"{where}: NaN or an infinite number, which JSON cannot hold; put null"
       " in its place"
     ) from error
-  if not isinstance(row, dict):
-    raise ValueError(
-      f'{where}: expected a JSON object like {{"text": ...}}, got'
-      f" {type(row).__name__}"
-    )
-  return row
 
 
-def _prepared(predictor, rows, source):
-  for number, row in rows:
+def _prepared(predictor, numbered, source):
+  for number, row in numbered:
     try:
       yield predictor.prepare(row)
     except ValueError as error:
       raise ValueError(f"{source}, line {number}: {error}") from error
 
 
-def _windows(rows, size, source, first):
+def _windows(prepared, size, source, first):
   """Yields lists of `size` rows from row `first` on; stdin: see `_stream`."""
   if isinstance(source, _StandardInput):
-    yield from _stream(rows, size, source)
+    yield from _stream(prepared, size, source)
     return
-  rows = itertools.islice(rows, first, None)
-  while part := list(itertools.islice(rows, size)):
+  prepared = itertools.islice(prepared, first, None)
+  while part := list(itertools.islice(prepared, size)):
     yield part
 
 
-def _stream(rows, size, source):
+def _stream(prepared, size, source):
   """Yields lists of up to `size` rows; a pause in the input ends a list.
 
   If a row is invalid, the rows before it are yielded before the error.
@@ -274,7 +259,7 @@ def _stream(rows, size, source):
     part = []
     try:
       while len(part) < size and (not part or source.has_line(STALL_SECONDS)):
-        part.append(next(rows))
+        part.append(next(prepared))
     except (StopIteration, ValueError) as error:
       end = error
     if part:

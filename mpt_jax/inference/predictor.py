@@ -7,11 +7,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import string
 
 import numpy as np
 
+from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
+from mpt_jax.data.labels import check_labels
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
@@ -111,6 +112,8 @@ class Predictor:
     bank: the prompts.
     config: the `PredictConfig`, with the lengths filled in.
     num_truncated: number of inputs that were cut so far.
+    num_unfinished: number of generated texts so far that reached
+      targets_length without an end.
     num_tokens: tokens read and generated so far, without prompts and padding.
 
   Raises:
@@ -138,6 +141,7 @@ class Predictor:
     mesh = partitioning.make_mesh(num_model_partitions)
     loaded = load(prompts, backbone, dtype)
     self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
+    self.num_unfinished = 0
     self.config = dataclasses.replace(
       config,
       inputs_length=config.inputs_length or loaded.inputs_length,
@@ -146,10 +150,7 @@ class Predictor:
     self._dtype = loaded.backbone.config.dtype
     self._tokenizer = Tokenizer(loaded.backbone.vocabulary_path)
     self._labels = [slot.get("label_names") for slot in self.bank.slots]
-    self._candidates = [
-      [self._with_eos(label) for label in labels or ()]
-      for labels in self._labels
-    ]
+    self._candidates = [self._check_slot(i) for i in range(len(self._labels))]
     self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
@@ -172,6 +173,26 @@ class Predictor:
       **dataclasses.asdict(self.config),
     }
 
+  def _check_slot(self, slot):
+    """Checks a slot's template and labels; returns the labels' token ids.
+
+    Raises:
+      ValueError: the template is malformed, or labels cannot be told apart.
+    """
+    name = f"prompt {self.bank.names[slot]!r}"
+    labels = self._labels[slot] or ()
+    is_list = isinstance(labels, list | tuple)
+    if not is_list or not all(isinstance(label, str) for label in labels):
+      raise ValueError(f"{name}: label_names must be texts, got {labels!r:.80}")
+    try:
+      templates.fields(self.bank.slots[slot].get("template") or "")
+    except ValueError as error:
+      raise ValueError(f"{name}: {error}") from error
+    candidates = [self._with_eos(label) for label in labels]
+    if self.config.method != "decode":
+      check_labels(name, labels, candidates)
+    return candidates
+
   def _with_eos(self, text):
     return np.array([*self._tokenizer.encode(text), EOS_ID], np.int32)
 
@@ -180,7 +201,8 @@ class Predictor:
 
     Raises:
       TypeError: the row is not a dict.
-      ValueError: the task is unknown, or a field of the template is missing.
+      ValueError: the task is unknown, or a field of the template is missing
+        or neither a text nor a number.
     """
     if not isinstance(row, dict):
       raise TypeError(
@@ -196,7 +218,7 @@ class Predictor:
     return Prepared(row, slot, self._with_eos(self._input_text(row, slot)))
 
   def _slot(self, name):
-    fields = _fields(self.bank.slots[0].get("template") or "")
+    fields = templates.fields(self.bank.slots[0].get("template") or "")
     if len(self.bank.names) == 1 and "task" in fields and not self.config.raw:
       return 0  # "task" is a field of the template.
     if name is not None:
@@ -213,17 +235,32 @@ class Predictor:
     if self.config.raw or not template:
       if row.get("text") is None:
         raise ValueError(_lacks(["text"], row))
-      return str(row["text"])
-    fields = _fields(template)
-    # The tasks write True and False as the classes 1 and 0, too.
-    values = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
+      return templates.as_text(row["text"], "text")
+    fields = templates.fields(template)
+    values = dict(row)
     if len(set(fields)) == 1 and "text" in row:
       values.setdefault(fields[0], row["text"])
     missing = [f for f in dict.fromkeys(fields) if values.get(f) is None]
     if missing:
       of = f" for the template {template!r} of {self.bank.names[slot]!r}"
       raise ValueError(_lacks(missing, row, of))
-    return template.format(**values)
+    return templates.fill(template, values)
+
+  def notes(self) -> list[str]:
+    """Says in a line each what was cut so far."""
+    notes = []
+    if count := self.num_truncated:
+      notes.append(
+        f"{count} {'input was' if count == 1 else 'inputs were'} longer than"
+        f" {self.config.inputs_length} tokens and cut"
+      )
+    if count := self.num_unfinished:
+      notes.append(
+        f"{count} generated {'text' if count == 1 else 'texts'} reached"
+        f" {self.config.targets_length} tokens without an end;"
+        " --max-target-length allows more"
+      )
+    return notes
 
   def predict(self, rows) -> list[dict]:
     """Predicts for rows of any of the bank's tasks.
@@ -278,6 +315,7 @@ class Predictor:
       [examples[i] for i in free], [first_row + i for i in free], advance
     )
     self.num_tokens += int(np.count_nonzero(tokens))
+    self.num_unfinished += int(np.sum(~np.any(tokens == EOS_ID, axis=1)))
     for i, row in zip(free, tokens, strict=True):
       text = self._tokenizer.decode(row)
       results[i] = {**prepared[i].row, "prediction": text}
@@ -288,11 +326,6 @@ class Predictor:
     return () if self.config.method == "decode" else self._candidates[slot]
 
 
-def _fields(template: str) -> list[str]:
-  """Returns the names of a template's fields."""
-  return [f for _, f, _, _ in string.Formatter().parse(template) if f]
-
-
 def _lacks(missing, row, of="") -> str:
   """Returns the error for a row in which these fields are missing or null."""
   null = [name for name, value in row.items() if value is None]
@@ -300,4 +333,5 @@ def _lacks(missing, row, of="") -> str:
     f"no field {', '.join(map(repr, missing))}{of}; the row has"
     f" {', '.join(row) or 'none'}"
     + (f", of which {', '.join(null)} null" if null else "")
+    + templates.hint(missing[0])
   )

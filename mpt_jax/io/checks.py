@@ -13,6 +13,8 @@ import operator
 import os
 from collections.abc import Iterable, Mapping, Set
 
+from mpt_jax.io import paths
+
 
 def check_fields(settings, check, *names, optional=False, **options):
   """Checks fields of a frozen dataclass and stores what the check returns.
@@ -81,12 +83,12 @@ def text(name, value, *, empty=False) -> str:
 
 
 def path(name, value) -> str:
-  """A path as a string."""
+  """A path as a string, with `~` as the user's home folder."""
   if isinstance(value, os.PathLike):
     value = os.fspath(value)
   if not isinstance(value, str) or not value:
     _refuse(name, "a path", value)
-  return value
+  return paths.expand(value)
 
 
 def choice(name, value, *, choices) -> str:

@@ -1,11 +1,14 @@
 """Files and folders that take their name once they are complete."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
 
 from etils import epath
+
+from mpt_jax.io import paths
 
 
 def check_free(path, folder=True) -> pathlib.Path:
@@ -121,3 +124,25 @@ def is_temporary(path, name: str) -> bool:
 
 def _temporary_name(path):
   return f"{path.name}.{os.getpid()}.partial"
+
+
+@epath.register_path_cls
+class _LiteralPath(type(epath.Path())):
+  """A local path whose `glob` takes only its argument for a pattern.
+
+  That of etils joins both, so that orbax would find nothing in `exp[1]`.
+  """
+
+  def glob(self, pattern):
+    for found in glob.glob(os.path.join(glob.escape(str(self)), pattern)):
+      yield self._new(found)
+
+
+def literal(path) -> epath.Path:
+  """Returns a path for libraries that list its files by a pattern.
+
+  Args:
+    path: a local path, which becomes absolute, or an address such as gs://...
+  """
+  name = paths.absolute(path)
+  return epath.Path(name) if "://" in name else _LiteralPath(name)

@@ -1,4 +1,7 @@
-"""Folders of runs, which may lie on gs://."""
+"""Paths that users give: local ones, or addresses such as gs://...
+
+A path is never a pattern: `runs/exp[1]` is a folder of this name.
+"""
 
 import os
 import pathlib
@@ -15,6 +18,15 @@ GIN = next(
 GIN_SEARCH_PATHS = (str(GIN.parent), str(PACKAGE.parent))
 
 
+def expand(path) -> str:
+  """Replaces a leading `~` by the user's home folder.
+
+  >>> expand("gs://bucket/~")
+  'gs://bucket/~'
+  """
+  return os.path.expanduser(os.fspath(path))
+
+
 def absolute(path) -> str:
   """The absolute path of a local one; an address such as gs://... stays.
 
@@ -23,7 +35,7 @@ def absolute(path) -> str:
   >>> absolute("gs://bucket/run/")
   'gs://bucket/run'
   """
-  name = os.fspath(path)
+  name = expand(path)
   return name.rstrip("/") if "://" in name else os.path.abspath(name)
 
 

@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
-from mpt_jax.io import digests, files
+from mpt_jax.io import digests, files, paths
 from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts import bank_fields
 from mpt_jax.prompts.config import PromptConfig
@@ -196,7 +196,7 @@ def find_prompt_file(path) -> epath.Path:
   Raises:
     FileNotFoundError: there is none.
   """
-  path = epath.Path(path)
+  path = epath.Path(paths.expand(path))
   if path.is_dir():
     if not (path / "prompts").is_dir():
       raise FileNotFoundError(

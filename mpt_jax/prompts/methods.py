@@ -94,7 +94,7 @@ def method_slots(
   Args:
     methods: names of the methods to use.
     known: all methods.
-    tasks: task names.
+    tasks: task names; see `slots.make_slots`.
     shots: numbers of examples per class, None for all.
     seeds: seeds of the draws.
 

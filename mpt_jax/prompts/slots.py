@@ -34,6 +34,8 @@ class Slot:
     source: prompt file or run folder that `init` reads.
     train_factors: False keeps the factors at their start.
     learning_rate_scale: factor on the slot's learning rates.
+    rate: the slot's share of the examples, relative to other slots; from the
+      rates of a seqio mixture.
   """
 
   task: str
@@ -45,6 +47,7 @@ class Slot:
   source: str | None = None
   train_factors: bool = True
   learning_rate_scale: float = 1.0
+  rate: float = 1.0
 
   def __post_init__(self):
     check = functools.partial(checks.check_fields, self)
@@ -56,6 +59,7 @@ class Slot:
     check(checks.seed, "seed")
     check(checks.flag, "train_factors")
     check(checks.number, "learning_rate_scale", low=0)
+    check(checks.number, "rate", above=0)
 
   @property
   def data_name(self) -> str:
@@ -82,7 +86,7 @@ def make_slots(
   """Makes a slot for each combination of task, shots and seed.
 
   Args:
-    tasks: task names.
+    tasks: task names, or (name, rate) pairs as in a seqio mixture.
     shots: numbers of examples per class, None for all.
     seeds: draws of each.
     share: "none": each slot has its own P*; "all": one P* for all; "tasks":
@@ -102,7 +106,7 @@ def make_slots(
   tasks = checks.sequence(
     "make_slots.tasks",
     (tasks,) if isinstance(tasks, str) else tasks,
-    of=checks.text,
+    of=_task_and_rate,
     what="names of tasks",
   )
   shots = checks.sequence(
@@ -115,6 +119,7 @@ def make_slots(
   return tuple(
     Slot(
       task=t,
+      rate=rate,
       shots=k,
       seed=s,
       group=_group_name(share, k, s),
@@ -124,7 +129,21 @@ def make_slots(
     )
     for k in shots
     for s in seeds
-    for t in tasks
+    for t, rate in tasks
+  )
+
+
+def _task_and_rate(name, value) -> tuple[str, float]:
+  """Checks a task's name, or a pair of it and its rate."""
+  if not isinstance(value, list | tuple):
+    return checks.text(name, value), 1.0
+  if len(value) != 2:
+    raise ValueError(
+      f"{name} must be the name of a task or (name, rate), got {value!r}"
+    )
+  task = checks.text(name, value[0])
+  return task, checks.number(
+    f"{name}, the rate of {task!r},", value[1], above=0
   )
 
 

@@ -120,7 +120,7 @@ def plan(
       it, or model_dir is on gs://.
   """
   check_local(model_dir, "a table's runs")
-  model_dir = pathlib.Path(model_dir)
+  model_dir = pathlib.Path(folders.expand(model_dir))
   bindings = [b for b in bindings if b.partition(" = ")[0] != "MODEL_DIR"]
   planned = []
   for variant, values in table.variants.items():

@@ -13,6 +13,7 @@ import rich.console
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import files
+from mpt_jax.io.paths import expand
 from mpt_jax.sweeps import report, results
 from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
 from mpt_jax.sweeps.tables import Table
@@ -50,6 +51,7 @@ def sweep(
   say = functools.partial(
     console.print, highlight=False, markup=False, soft_wrap=True
   )
+  model_dir = expand(model_dir)
   planned = plan(table, model_dir, bindings, paths)
   for name in table.missing_variants:
     say(table.left_out(name))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import optax
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
+from mpt_jax.data import first_look
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.data.slot_tasks import slot_tasks
@@ -48,9 +50,20 @@ class Assembly:
   layout: BatchLayout
 
   def make_stream(self) -> ExampleStream:
-    """Returns the training examples, starting at the first batch."""
+    """Returns the training examples, starting at the first batch.
+
+    Prints a warning for each slot that has many cut inputs or targets.
+
+    Raises:
+      ValueError: see `first_look.look` and `ExampleStream`.
+    """
     names = [slot.data_name for slot in self.experiment.slots]
-    return ExampleStream(self.tasks, names, self.experiment.mix)
+    lengths = self.layout.inputs_length, self.layout.targets_length
+    for warning in first_look.look(self.tasks, names, *lengths):
+      if jax.process_index() == 0:
+        print(f"warning: {warning}", file=sys.stderr)
+    rates = [slot.rate for slot in self.experiment.slots]
+    return ExampleStream(self.tasks, names, self.experiment.mix, rates)
 
   def make_optimizer(self) -> optax.GradientTransformation:
     """Builds the optimizer of the trainable parameters."""

@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import digests, paths
+from mpt_jax.io import digests
+from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
 
@@ -82,7 +83,7 @@ class Checkpoints:
   """
 
   def __init__(self, model_dir, keep: int = 2):
-    self._model_dir = epath.Path(paths.absolute(model_dir))
+    self._model_dir = literal(model_dir)
     self._manager = ocp.CheckpointManager(
       self._model_dir / checkpoint_files.FOLDER,
       options=ocp.CheckpointManagerOptions(

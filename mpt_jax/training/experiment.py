@@ -110,6 +110,15 @@ class Experiment:
         f"OptimizerConfig.name={self.optimizer.name!r} mixes the prompts of a"
         " bank in its statistics; prompts train with adamw"
       )
+    rates = {slot.task: slot.rate for slot in self.slots}
+    if self.mix.mixing == "sampled" and len(set(rates.values())) > 1:
+      shown = ", ".join(f"{task} {rate:g}" for task, rate in rates.items())
+      raise ValueError(
+        f"the slots have the rates of a mixture ({shown}), which"
+        " MixConfig.mixing='sampled' cannot obey, because it draws all tasks"
+        " equally often. Set MixConfig.mixing to 'rates', or give the names of"
+        " the tasks in place of the mixture's"
+      )
     # A row must hold an example and its prompt.
     self.batch.layout(prompt_length=self.prompt_length)
 

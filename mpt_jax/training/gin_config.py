@@ -63,9 +63,9 @@ def parse_args(argv):
         raise ValueError(f"{name} needs a value")
       value = argv.pop(0)
     if name == "--gin_file":
-      files.append(value)
+      files.append(folders.expand(value))
     elif name == "--gin_search_paths":
-      paths += value.split(",")
+      paths += map(folders.expand, value.split(","))
     elif name.startswith("--gin.") and equals:
       bindings.append(f"{name.removeprefix('--gin.')} = {value}")
     elif name == "--traceback":

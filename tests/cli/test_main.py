@@ -13,6 +13,7 @@ import pytest
 from commands import fails, run
 from train_fixtures import LABELS, write_rows
 
+from mpt_jax.cli import main
 from mpt_jax.inference import prediction_files
 
 
@@ -257,3 +258,18 @@ def test_eval(capsys, tmp_path, prompts, backbone, monkeypatch):
   assert "accuracy" in capsys.readouterr().out
   fails(capsys, "no split 'dev'", *alone, "--split", "dev")
   fails(capsys, "has no prompt 'cli_c'", *command, "--task", "cli_c")
+
+
+def test_paths_of_all_commands_may_begin_with_the_home_folder(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/ann")
+  parse = main.make_parser().parse_args
+  made = parse(["predict", "~/in", "--prompts", "~/p", "--out", "~/o"])
+  assert (made.file, made.prompts, made.output) == (
+    *("/home/ann/in", "/home/ann/p"),
+    "/home/ann/o",
+  )
+  made = parse(["eval", "--run", "~/r", "--backbone", "~/t", "--out", "~/o"])
+  assert (made.run, made.backbone) == ("/home/ann/r", "/home/ann/t")
+  made = parse(["export", "~/p", "--to", "npz", "--out", "~/o"])
+  assert (made.prompts, made.out) == ("/home/ann/p", "/home/ann/o")
+  assert parse(["quickstart", "--out", "~/q"]).out == "/home/ann/q"

@@ -150,3 +150,35 @@ def test_batch_sizes_that_do_not_fit(three_tasks, batch_size, message):
 def test_config_errors(settings, message):
   with pytest.raises(ValueError, match=message):
     MixConfig(**settings)
+
+
+@pytest.mark.parametrize("name", ["exp[1]", "a*b", "?", "a b ü", "{x,y}"])
+def test_a_path_is_no_pattern(three_tasks, tmp_path, name):
+  folder = tmp_path / name
+  folder.mkdir()
+  first = stream(three_tasks)
+  take(first, 2)
+  first.save(folder / "position")
+  expected = take(first, 2)
+  second = stream(three_tasks)
+  second.restore(folder / "position")
+  assert take(second, 2) == expected
+
+
+def test_rates_of_a_mixture_are_obeyed(three_tasks):
+  rates = [7.0, 2.0, 1.0]
+  names = [task.name for task in three_tasks]
+  # 7 does not have to be divided by the number of slots.
+  config = MixConfig(batch_size=250, seed=5)
+  seen = [
+    example["task_id"]
+    for _, batch in zip(
+      range(4), ExampleStream(three_tasks, names, config, rates), strict=False
+    )
+    for example in batch
+  ]
+  # 1,000 draws: the standard deviation of a share is at most 1.6 %.
+  for task_id, rate in enumerate(rates):
+    assert seen.count(task_id) / len(seen) == pytest.approx(rate / 10, abs=0.05)
+  same = ExampleStream(three_tasks, names, MixConfig(batch_size=6), [3.0] * 3)
+  assert sorted(x["task_id"] for x in next(same)) == [0, 0, 1, 1, 2, 2]

@@ -2,8 +2,10 @@
 
 import pytest
 import seqio
+from row_tasks import register
 from train_fixtures import register_tiny_task
 
+from mpt_jax import tasks
 from mpt_jax.data import vocabularies
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.prompts.slots import make_slots
@@ -38,3 +40,27 @@ def test_an_unknown_task_is_reported_with_its_neighbours(tmp_path):
   name = register_tiny_task(tmp_path, name="slot_tasks_reviews")
   with pytest.raises(ValueError, match=f"unknown task.*{name}"):
     slot_tasks(make_slots([name + "x"]), None)
+
+
+def mixture(name, parts, **options):
+  return seqio.MixtureRegistry.add(name, parts, **options).name
+
+
+def test_a_mixture_keeps_its_order_and_rates():
+  b, a, c = (register(f"mix_{letter}").name for letter in "bac")
+  equal = mixture("mix_equal", [b, a, c], default_rate=3.0)
+  assert tasks.task_rates(equal) == tasks.task_names(equal) == (b, a, c)
+  assert tasks.task_rates((c, equal)) == (c, b, a)
+  unequal = mixture("mix_unequal", [(b, 9.0), (a, 1)])
+  assert tasks.task_rates(unequal) == ((b, 9.0), (a, 1.0))
+  by_size = mixture(
+    "mix_by_size", [(b, lambda task: 4.0), (c, lambda task: 2.0)]
+  )
+  assert tasks.task_rates(by_size) == ((b, 4.0), (c, 2.0))
+  # A mixture of mixtures: 10 is shared 9 to 1.
+  nested = mixture("mix_nested", [(c, 5.0), (unequal, 10.0)])
+  assert tasks.task_rates(nested) == ((c, 5.0), (b, 9.0), (a, 1.0))
+  with pytest.raises(ValueError, match=r"'mix_unequal' has rates \(mix_b 9, m"):
+    tasks.task_rates((unequal, c))
+  with pytest.raises(ValueError, match="has rates .*use task_rates"):
+    tasks.task_names(unequal)

@@ -36,7 +36,7 @@ TARGETS_LENGTH = 5
 ROWS = [
   {"task": "mood", "text": "a good house " * 16},
   {"task": "free", "text": "say <extra_id_0> more, ünïcode ☃ " * 5},
-  {"task": "colour/2", "text": "bad " * 50, "label": True},
+  {"task": "colour/2", "text": "bad " * 50, "label": 1},
   {"task": "mood", "text": "green water " * 24},
   {"task": "free", "text": "tree " * 52},
 ]
@@ -454,9 +454,9 @@ def test_prompts_that_do_not_fit(copy, array, message):
     ({"task": "colour", "text": "a"}, "no task 'colour'.*colour/2, free, mood"),
     ({"task": "../weights", "text": "a"}, "no task '../weights'"),
     ({"text": "a"}, "a row must be like"),
-    ({"task": "colour/2", "text": "a"}, "no field 'label' for the template"),
+    ({"task": "colour/2", "text": "a"}, "field 'label' for the template"),
     ({"task": ["free"], "text": "a"}, r"task must be a name, got \['free'\]"),
-    ({"task": "free", "text": "\ud800"}, "is not Unicode text"),
+    ({"task": "free", "text": "\ud800"}, "surrogates not allowed"),
     ({"task": "free", "ids": []}, "at least one, got"),
     ({"task": "free", "ids": [5, 8000]}, r"in \[0, vocab_size=8000\)"),
     ({"task": "free", "ids": "5 1"}, "ids must be a list of integers"),

@@ -1,5 +1,6 @@
 """The metric that chooses the best step of a task."""
 
+import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
@@ -7,7 +8,7 @@ import tfds_rows
 
 from mpt_jax import tasks
 from mpt_jax.data import vocabularies
-from mpt_jax.inference.evaluator import EvalTask
+from mpt_jax.inference.evaluator import EvalConfig, EvalTask, Evaluator
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,3 +86,55 @@ def test_without_metric_functions_there_is_no_best_step():
   task = EvalTask(seqio_task("bare", []), "validation")
   with pytest.raises(ValueError, match="'bare' has no metric_fns"):
     task.main_metric()
+
+
+class KnownScores:
+  """An engine that scores a target by its number of tokens."""
+
+  num_prompts, targets_length = 2, 3
+
+  def __init__(self, task):
+    self.seen, self._task = [], task
+
+  def rank(self, examples, advance):
+    self.seen += examples
+    advance(len(examples))
+    return [np.array([-float(len(e.candidates[0]))]) for e in examples]
+
+  def generate(self, examples, advance):
+    advance(len(examples))
+    return [self._task.vocabulary.encode("yes") for _ in examples]
+
+
+def surprise(targets, scores):
+  assert targets == ["yes"]
+  return {"surprise": -sum(scores) / len(scores)}
+
+
+def test_metric_functions_get_scores_as_seqio_gives_them():
+  task = seqio_task("scored", [surprise, first])
+  made = Evaluator([task, task], EvalConfig())
+  # seqio puts the functions of predictions first.
+  assert made.main_metrics() == ["b", "b"]
+  engine = KnownScores(EvalTask(task, "validation"))
+  progress = []
+  rows = made(engine, lambda done, total: progress.append((done, total)))
+  target = engine.seen[0].candidates[0]
+  assert [example.prompt for example in engine.seen] == [0, 1]
+  assert rows[0] == {
+    "b": 1.0,
+    "a": 2.0,
+    "surprise": len(target),
+    "num_examples": 1,
+  }
+  assert progress[-1] == (4, 4)
+
+
+def test_metric_functions_that_only_t5x_can_call():
+  def with_aux(targets, predictions, aux_values):
+    return {}
+
+  with pytest.raises(ValueError, match="'aux'.*with_aux takes aux_values"):
+    EvalTask(seqio_task("aux", [with_aux]), "validation")
+  with pytest.raises(ValueError, match="must have positional arguments"):
+    EvalTask(seqio_task("odd", [lambda a, b: {}]), "validation")

@@ -276,8 +276,59 @@ def test_half_of_a_surrogate_pair(predictor, tmp_path, field):
     prediction_files.predict_file(predictor, source, target)
   assert not target.exists() and not _partial(target).exists()
   if field == "text":
-    with pytest.raises(ValueError, match="row 1: not Unicode.*character 4"):
+    with pytest.raises(ValueError, match="row 1: half of a surr.*character 4"):
       predictor.predict(rows)
+
+
+TABLE = (
+  "id,text,label,task\n"
+  '1,"red, or ""blue""",yes,files_a\n'
+  "\n"
+  '2,"two\nlines",no,files_b\n'
+)
+
+
+def test_tables(predictor, tmp_path):
+  (tmp_path / "in.csv").write_text(TABLE)
+  rows = [
+    {"id": "1", "text": 'red, or "blue"', "label": "yes", "task": "files_a"},
+    {"id": "2", "text": "two\nlines", "label": "no", "task": "files_b"},
+  ]
+  (tmp_path / "in.tsv").write_text('id\ttext\ttask\n1\t"red\tfiles_a\n')
+  for name, wanted in (
+    ("in.csv", rows),
+    ("in.tsv", [{"id": "1", "text": '"red', "task": "files_a"}]),
+  ):
+    target = tmp_path / f"{name}.out"
+    prediction_files.predict_file(predictor, tmp_path / name, target)
+    made = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [{k: m[k] for k in wanted[0]} for m in made] == wanted
+    expected = predictor.predict(wanted)
+    assert [m["prediction"] for m in made] == [
+      row["prediction"] for row in expected
+    ]
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    ("in.csv", "review,label\nfine,yes\n", "line 2: no field 'text'"),
+    ("in.csv", "text,text\na,b\n", "line 1: the column 'text' occurs twice"),
+    ("in.csv", "text,label\na\n", "line 2: expected 2 columns"),
+    ("in.csv", "text,label\n", "is empty: it has no rows"),
+    ("in.json", '[\n{"text": "a"}\n]\n', "line 1: not valid JSON"),
+    ("in.jsonl", '{"text": ["a"]}\n', "line 1: field 'text' is a list"),
+    ("in.jsonl", '{"text": {"a": 1}}\n', "line 1: field 'text' is an object"),
+    ("in.jsonl", '{"text": false}\n', "line 1: field 'text' is false"),
+  ],
+)
+def test_rows_that_are_refused(predictor, tmp_path, name, content, message):
+  (tmp_path / name).write_text(content)
+  with pytest.raises(ValueError, match=f"{name}.*{message}"):
+    prediction_files.predict_file(
+      predictor, tmp_path / name, tmp_path / "out", task=NAMES[0]
+    )
+  assert not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------ streams

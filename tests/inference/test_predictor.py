@@ -1,5 +1,6 @@
 """Prediction: equal to evaluation, in any mix and order, without seqio."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -372,7 +373,7 @@ def test_template_and_raw(bank, backbone):
   raw = predict.Predictor(bank, backbone, raw=True)
   a = {"text": "text: fine", "task": "predict_a"}
   assert ids(filled, {**a, "text": "fine"}) == ids(raw, a)
-  b = {"task": "predict_b", "text": "fine", "label": True}
+  b = {"task": "predict_b", "text": "fine", "label": 1}
   assert ids(filled, b) == ids(raw, {**b, "text": "fine and 1?"})
   assert ids(raw, a)[-1] == batches.EOS_ID
 
@@ -381,6 +382,47 @@ def test_long_inputs_are_counted(bank, backbone):
   short = predict.Predictor(bank, backbone, inputs_length=4)
   short.predict([{"text": "a b c d e f g h", "task": "predict_a"}])
   assert short.num_truncated == 1
+  assert short.notes() == ["1 input was longer than 4 tokens and cut"]
+
+
+def test_texts_without_an_end_are_counted(bank, backbone):
+  short = predict.Predictor(bank, backbone, targets_length=1, method="decode")
+  rows = [
+    {"text": "a", "task": "predict_c"},
+    {"text": "b", "task": "predict_c"},
+  ]
+  made = short.predict(rows)
+  # One token is an end or the beginning of a text, and texts are not empty.
+  open_ends = sum(bool(row["prediction"]) for row in made)
+  assert short.num_unfinished == open_ends > 0
+  (note,) = short.notes()
+  assert "reached 1 tokens without an end; --max-target-length" in note
+
+
+@pytest.mark.parametrize(
+  ("slot", "message"),
+  [
+    ({"label_names": ["猫", "犬"]}, "'猫' and '犬' have the same token ids"),
+    ({"label_names": ["a", ""]}, "label '' has no tokens"),
+    ({"label_names": "yes"}, "label_names must be texts, got 'yes'"),
+    ({"label_names": [1, 2]}, "label_names must be texts"),
+    ({"template": "{text"}, "template '{text' is malformed"),
+    ({"template": ["{text}"]}, "must be a text"),
+  ],
+)
+def test_prompts_that_cannot_be_used(bank, backbone, slot, message):
+  slots = ({**bank.slots[0], **slot}, *bank.slots[1:])
+  damaged = dataclasses.replace(bank, slots=slots)
+  with pytest.raises(ValueError, match="prompt 'predict_a': .*" + message):
+    predict.Predictor(damaged, backbone)
+
+
+def test_a_template_is_never_formatted(bank, backbone):
+  slots = ({**bank.slots[0], "template": "{text:300000000}"}, *bank.slots[1:])
+  made = predict.Predictor(dataclasses.replace(bank, slots=slots), backbone)
+  row = {"title": "a", "task": "predict_a"}
+  with pytest.raises(ValueError, match="no field 'text:300000000'.*nothing is"):
+    made.prepare(row)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ REFUSED += [
   (slot, "Slot.source", ["", 3]),
   (slot, "Slot.train_factors", [1, None]),
   (slot, "Slot.learning_rate_scale", [-1, nan, "1"]),
+  (slot, "Slot.rate", [0, -1.0, nan, "1"]),
   (PromptConfig, "PromptConfig.num_tasks", [0, 1.0, None]),
   (
     functools.partial(PromptConfig, num_tasks=2),

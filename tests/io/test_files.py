@@ -4,6 +4,7 @@ import os
 import stat
 
 import pytest
+from etils import epath
 
 from mpt_jax.io import files
 
@@ -122,3 +123,18 @@ def test_check_free(tmp_path):
   for folder in (True, False):
     with pytest.raises(ValueError, match="exists; remove it, or name another"):
       files.check_free(tmp_path / "a", folder=folder)
+
+
+@pytest.mark.parametrize("name", ["exp[1]", "a*b", "c?", "d e"])
+def test_a_folder_lists_its_own_files(tmp_path, name):
+  for other in (name, "exp1", "axb", "cc"):
+    (tmp_path / other / "in").mkdir(parents=True, exist_ok=True)
+    (tmp_path / other / "in" / "file.1").write_text("")
+  folder = epath.Path(files.literal(tmp_path / name)) / "in"
+  assert [str(p) for p in folder.glob("file.*")] == [
+    str(tmp_path / name / "in" / "file.1")
+  ]
+
+
+def test_addresses_stay():
+  assert str(files.literal("gs://bucket/a[1]/")) == "gs://bucket/a[1]"

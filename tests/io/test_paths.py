@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mpt_jax.io import paths
+from mpt_jax.io import checks, paths
 
 
 def test_addresses_stay_and_local_paths_become_absolute(tmp_path, monkeypatch):
@@ -12,6 +12,18 @@ def test_addresses_stay_and_local_paths_become_absolute(tmp_path, monkeypatch):
   assert paths.absolute("gs://bucket/runs/") == "gs://bucket/runs"
   assert paths.absolute("runs") == str(tmp_path / "runs")
   assert paths.absolute(tmp_path / "a" / ".." / "b") == str(tmp_path / "b")
+
+
+def test_the_home_folder_is_expanded(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/ann")
+  assert (
+    paths.expand("~/runs/a")
+    == paths.absolute("~/runs/a/")
+    == ("/home/ann/runs/a")
+  )
+  assert paths.expand("a/~b") == "a/~b"
+  # Settings, too.
+  assert checks.path("train.model_dir", "~/a") == "/home/ann/a"
 
 
 def test_an_address_is_refused_where_a_local_folder_is_needed(tmp_path):

@@ -100,7 +100,7 @@ def test_generation_target_template(tmp_path):
   path = write(tmp_path, '{"text": "long", "summary": "short"}')
   task = register(path, target="so: {summary}", label_names=None)
   assert task.source.examples("train") == [("review: long", "so: short")]
-  assert task.postprocessor is None
+  assert task.postprocess_fn(" a ") == "a"
   assert task.metric_fns[0].__name__ == "exact_match"
 
 
@@ -120,6 +120,13 @@ def test_generation_target_template(tmp_path):
     ('{"text": "\\ud83d", "label": "bad"}', "line 1: half of a surrogate"),
     ('{"text": %s, "label": 0}' % ("1" * 5000), "line 1: Exceeds the limit"),
     ("\n", "is empty"),
+    ('{"text": ["a"], "label": "bad"}', "line 1: field 'text' is a list, not"),
+    ('{"text": {"a": 1}, "label": "bad"}', "line 1: field 'text' is an object"),
+    ('{"text": true, "label": "bad"}', "line 1: field 'text' is true, not"),
+    ('{"text": NaN, "label": "bad"}', "line 1: field 'text' is NaN, not"),
+    ('{"text": 1e999, "label": "bad"}', "line 1: field 'text' is infinite"),
+    ('{"text": "a", "label": ["bad"]}', "line 1: field 'label' is a list"),
+    ('{"text": "a", "text": "b", "label": 0}', "line 1: the field 'text' occ"),
   ],
 )
 def test_bad_jsonl_names_file_and_line(tmp_path, text, message):
@@ -141,14 +148,77 @@ def test_bad_table_rows(tmp_path):
   with pytest.raises(ValueError, match="names the columns, is empty"):
     task.source.examples("train")
   # The row that is broken, not the one before.
-  text = "text\tlabel\n" + "a\tbad\n" * 5 + '"b" c\tbad\n'
-  task = register(write(tmp_path, text, "quote.tsv"))
-  with pytest.raises(ValueError, match="quote.tsv, line 7: "):
+  text = "text,label\n" + "a,bad\n" * 5 + '"b" c,bad\n'
+  task = register(write(tmp_path, text, "quote.csv"))
+  with pytest.raises(ValueError, match="quote.csv, line 7: "):
     task.source.examples("train")
   path = tmp_path / "latin.csv"
   path.write_bytes("text,label\né,bad\n".encode("latin-1"))
   with pytest.raises(ValueError, match="not UTF-8"):
     register(path).source.examples("train")
+
+
+@pytest.mark.parametrize(
+  ("targets", "message"),
+  [
+    ([], "field 'label' is a list without an answer"),
+    (["a", None], r"field 'label\[1\]' is null"),
+    (["a", ["b"]], r"field 'label\[1\]' is a list"),
+    ([" "], "the target text is empty"),
+    ({"text": ["a"]}, "field 'label' is an object"),
+    (True, "field 'label' is true"),
+  ],
+)
+def test_targets_that_are_no_answers(tmp_path, targets, message):
+  path = write(tmp_path, json.dumps({"text": "a", "label": targets}))
+  with pytest.raises(ValueError, match="line 1: " + message):
+    register(path, label_names=None).source.examples("train")
+
+
+def test_a_list_is_several_right_answers(tmp_path):
+  rows = [
+    {"text": "who", "label": ["ann", "Ann Lee", "ann"]},
+    {"text": "what", "label": "tea"},
+    {"text": "year", "label": [1990.0, "90"]},
+  ]
+  path = write(tmp_path, "\n".join(map(json.dumps, rows)))
+  task = register(path, label_names=None, metric_fns=("exact_match", "squad"))
+  # The first answer is the target; a number is as the file has it.
+  assert [y for _, y in task.source.examples("train")] == [
+    "ann",
+    "tea",
+    "1990.0",
+  ]
+  examples = task.get_dataset(None, "train", shuffle=False).as_numpy_iterator()
+  targets = [
+    task.postprocess_fn("", example=x, is_target=True) for x in examples
+  ]
+  assert targets == [["ann", "Ann Lee"], ["tea"], ["1990.0", "90"]]
+  exact, squad = task.metric_fns
+  # Right by the second answer, right, wrong: 2 of 3.
+  predictions = ["Ann Lee", "tea", "1991"]
+  assert exact(targets, predictions)["exact_match"] == pytest.approx(2 / 3)
+  assert squad(targets, predictions)["em"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+  "header",
+  ["#1 String", "First name", "a:b", "naïve 名", "a {x}", "a.b", "x[0]"],
+)
+def test_ordinary_headers(tmp_path, header):
+  escaped = header.replace("{", "{{").replace("}", "}}")
+  path = write(tmp_path, f"{header},label\nfine,good\n", "rows.csv")
+  task = register(path, template="review: {" + escaped + "}")
+  assert task.source.examples("train") == [("review: fine", "good")]
+
+
+def test_nothing_is_formatted(tmp_path):
+  path = write(tmp_path, "text,label\nfine,good\n", "rows.csv")
+  for field in ("text:300000000", "text!r", "text.upper", "text[0]"):
+    with pytest.raises(
+      ValueError, match="no field 'text.*nothing is formatted"
+    ):
+      register(path, template="{" + field + "}").source.examples("train")
 
 
 def test_empty_target_is_an_error(tmp_path):

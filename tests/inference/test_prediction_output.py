@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mpt_jax.io.prediction_output import open_output
+from mpt_jax.inference.prediction_output import open_output
 
 BEGUN = {"prompts": "a", "sizes": (1, 2)}
 

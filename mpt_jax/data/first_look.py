@@ -1,0 +1,123 @@
+"""A look at some training examples of each slot, before the first step.
+
+It finds what would otherwise train in silence: tasks without examples, token
+ids that no T5 has, and inputs and targets that are cut.
+"""
+
+import itertools
+
+import numpy as np
+
+from mpt_jax.data import labels
+from mpt_jax.data.batches import EOS_ID
+from mpt_jax.data.text_tasks import ExamplesSource
+
+# Most examples of a slot to look at.
+SAMPLE = 128
+# A larger share of cut inputs or targets is a warning.
+SHARE = 0.05
+
+
+def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
+  """Checks a sample of the training split of each task.
+
+  Args:
+    tasks: the seqio task of each slot, with the T5's vocabulary.
+    names: the slots' names. Tasks of one name have the same examples.
+    inputs_length: longest input in tokens.
+    targets_length: longest target in tokens.
+
+  Returns:
+    A warning for each slot that has many cut inputs or targets.
+
+  Raises:
+    ValueError: a task has no training examples, its examples are no token ids
+      of the T5's vocabulary, all its targets are cut, or two of its labels are
+      equal after cutting.
+  """
+  warnings = []
+  for name, task in dict(zip(names, tasks, strict=True)).items():
+    where = f"slot {name!r}"
+    examples = _sample(task, where)
+    words = getattr(task.postprocessor, "label_names", None)
+    if words:
+      encode = task.output_features["targets"].vocabulary.encode
+      ids = [[*encode(word), EOS_ID] for word in words]
+      labels.check_labels(where, words, ids, targets_length)
+    for feature, length in (
+      ("inputs", inputs_length),
+      ("targets", targets_length),
+    ):
+      size = task.output_features[feature].vocabulary.vocab_size
+      for example in examples:
+        _check_ids(example[feature], size, f"{where}: {feature} of its task")
+      share = np.mean([len(example[feature]) > length for example in examples])
+      setting = (
+        f"{feature}_length={length} (in gin: TASK_FEATURE_LENGTHS[{feature!r}])"
+      )
+      if feature == "targets" and share == 1:
+        raise ValueError(
+          f"{where}: all targets of {len(examples)} examples are longer than"
+          f" BatchConfig.{setting}, so none would be learnt whole; raise it"
+        )
+      if share > SHARE:
+        warnings.append(
+          f"{where}: {share:.0%} of the {feature} are longer than"
+          f" BatchConfig.{setting} and are cut ({len(examples)} examples seen)"
+        )
+  return warnings
+
+
+def _sample(task, where) -> list[dict]:
+  """Returns token ids of up to SAMPLE training examples."""
+  if "train" not in task.splits:
+    raise ValueError(
+      f"{where}: its task {task.name!r} has no split 'train'; it has"
+      f" {', '.join(task.splits)}"
+    )
+  # Rows in memory may be sorted, so take them from everywhere. Other sources
+  # would have to read all their files for that.
+  in_memory = isinstance(task.source, ExamplesSource)
+  try:
+    ds = task.get_dataset(
+      sequence_length=None,
+      split="train",
+      shuffle=in_memory,
+      seed=0,
+      num_epochs=1,
+    )
+    ds = ds.map(lambda example: {k: example[k] for k in ("inputs", "targets")})
+    examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
+  except (OSError, ValueError) as error:
+    raise type(error)(f"{where}: {error}") from error
+  except Exception as error:  # Whatever a task's own functions raise.
+    text = " ".join(str(error).split())[:400]
+    raise ValueError(
+      f"{where}: its task {task.name!r} gives no examples:"
+      f" {type(error).__name__}: {text}"
+    ) from error
+  if not examples:
+    raise ValueError(
+      f"{where}: the split 'train' of its task {task.name!r} is empty"
+    )
+  return examples
+
+
+def _check_ids(ids, vocab_size, what):
+  """Raises ValueError if an example's feature is no list of token ids."""
+  ids = np.asarray(ids)
+  if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(
+      f"{what} must be token ids, a vector of whole numbers, got"
+      f" {ids.dtype} of the shape {ids.shape}"
+    )
+  if len(ids) and not 0 < ids.min() <= ids.max() < vocab_size:
+    raise ValueError(
+      f"{what} have token ids from {ids.min()} to {ids.max()}; those of the"
+      f" T5's vocabulary are 1 to {vocab_size - 1}, and 0 is padding"
+    )
+  if not len(ids) or ids[-1] != EOS_ID:
+    raise ValueError(
+      f"{what} do not end in the end of sequence ({EOS_ID}), which prediction"
+      " adds; give the task seqio.preprocessors.append_eos"
+    )

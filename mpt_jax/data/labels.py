@@ -1,0 +1,54 @@
+"""Checks of label words after tokenising; the token ids decide, not the words.
+
+Nothing here imports TensorFlow.
+"""
+
+from collections.abc import Sequence
+
+from mpt_jax.data.batches import EOS_ID, truncate
+
+
+def check_labels(
+  name: str,
+  labels: Sequence[str],
+  ids: Sequence[Sequence[int]],
+  targets_length: int | None = None,
+):
+  """Refuses labels that no model can tell apart.
+
+  Args:
+    name: the task or prompt, for the error.
+    labels: the label words.
+    ids: the token ids of each, with the end of sequence.
+    targets_length: the length that targets are cut to in training; None if they
+      are not cut.
+
+  Raises:
+    ValueError: a label has no tokens, or two labels have the same ids.
+  """
+  found, cut = {}, {}
+  for label, label_ids in zip(labels, ids, strict=True):
+    label_ids = tuple(int(i) for i in label_ids)
+    if not set(label_ids) - {EOS_ID}:
+      raise ValueError(
+        f"{name}: the label {label!r} has no tokens in the T5's vocabulary;"
+        " choose another word"
+      )
+    other = found.setdefault(label_ids, label)
+    if other != label:
+      raise ValueError(
+        f"{name}: the labels {other!r} and {label!r} have the same token ids"
+        f" {list(label_ids)} in the T5's vocabulary, so the first would always"
+        " win; choose other words"
+      )
+    if targets_length is None:
+      continue
+    kept = tuple(int(i) for i in truncate(label_ids, targets_length)[0])
+    other = cut.setdefault(kept, label)
+    if other != label:
+      raise ValueError(
+        f"{name}: the labels {other!r} and {label!r} have the same token ids"
+        f" when they are cut to BatchConfig.targets_length={targets_length};"
+        f" raise it to {max(map(len, ids))} (in gin:"
+        " TASK_FEATURE_LENGTHS['targets'])"
+      )

@@ -1,0 +1,54 @@
+"""Labels that no model can tell apart are refused by name."""
+
+import pytest
+
+from mpt_jax.data import vocabularies
+from mpt_jax.data.labels import check_labels
+
+TOKENIZER = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
+
+
+def check(*labels, length=None):
+  ids = [[*TOKENIZER.encode(label), 1] for label in labels]
+  check_labels("task 'x'", labels, ids, length)
+
+
+def test_labels_that_differ():
+  check("good", "bad", "not good")
+  check("good", "bad", length=2)
+
+
+@pytest.mark.parametrize(
+  "labels",
+  [
+    ("猫", "犬"),  # Two pieces that the vocabulary does not know.
+    ("good", " good"),
+    ("not good", "not  good"),
+    ("a\u200b", "a"),
+  ],
+)
+def test_labels_of_the_same_ids(labels):
+  with pytest.raises(ValueError, match="have the same token ids") as error:
+    check("other", *labels)
+  assert all(repr(label) in str(error.value) for label in labels)
+
+
+def test_a_label_without_tokens():
+  with pytest.raises(ValueError, match=r"label '\\u200b' has no tokens"):
+    check("good", "\u200b")
+
+
+def test_labels_that_are_equal_after_cutting():
+  labels = ("a good film", "a good book")
+  needed = max(len(TOKENIZER.encode(label)) for label in labels) + 1
+  check(*labels, length=needed)
+  with pytest.raises(
+    ValueError, match=f"targets_length=3; raise it to {needed}"
+  ):
+    check(*labels, length=3)
+
+
+def test_a_cut_label_may_equal_a_whole_one():
+  # [a, b, EOS] is cut to [a, EOS].
+  with pytest.raises(ValueError, match="'x' and 'x y' .* when they are cut"):
+    check_labels("task", ("x", "x y"), [[5, 1], [5, 6, 1]], 2)

@@ -1,0 +1,126 @@
+"""The one reader of rows: formats, encodings, and every bad line."""
+
+import json
+import pickle
+
+import pytest
+
+from mpt_jax.data import rows, templates
+
+
+def read(data, format):
+  lines = data.splitlines(keepends=True) if b"\r" not in data else [data]
+  return list(rows.read_rows(lines, "rows.file", format))
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+  ("format", "lines"),
+  [
+    ("json", [b'{"a": "1", "b": "x y"}', b"", b'{"a": "2", "b": "z"}']),
+    ("csv", [b"a,b", b'1,"x y"', b"", b"2,z"]),
+    ("tsv", [b"a\tb", b"1\tx y", b"", b"2\tz"]),
+  ],
+)
+def test_line_ends_and_byte_order_marks(format, lines, mark, end):
+  first = 1 if format == "json" else 2
+  assert read(mark + end.join(lines) + end, format) == [
+    (first, {"a": "1", "b": "x y"}),
+    (first + 2, {"a": "2", "b": "z"}),
+  ]
+
+
+def test_csv_follows_rfc_4180():
+  data = b'a,b\n"1, 2","x ""y"""\n"two\nlines",\n3,4\n'
+  assert read(data, "csv") == [
+    (2, {"a": "1, 2", "b": 'x "y"'}),
+    (3, {"a": "two\nlines", "b": ""}),
+    (5, {"a": "3", "b": "4"}),
+  ]
+
+
+def test_everything_but_tabs_is_literal_in_tsv():
+  data = b'a\tb\n"x\ty"\n\\t\t"z"\n'
+  assert read(data, "tsv") == [
+    (2, {"a": '"x', "b": 'y"'}),
+    (3, {"a": "\\t", "b": '"z"'}),
+  ]
+
+
+def test_plain_text_keeps_blank_lines():
+  assert [row["text"] for _, row in read(b"a\n\nb\n", "text")] == ["a", "", "b"]
+
+
+def test_the_first_line_shows_the_format():
+  assert read(b'\n{"a": 1}\n', None) == [(2, {"a": 1})]
+  assert read(b"[1]\n{}\n", None)[1] == (2, {"text": "{}"})
+  assert read(b"", None) == []
+
+
+def test_numbers_keep_their_spelling():
+  data = b'{"a": 1.0, "b": 1e5, "c": -0, "d": 10, "e": 0.10, "f": "1.0"}'
+  ((_, row),) = read(data, "json")
+  row = pickle.loads(pickle.dumps(row))
+  assert templates.fill("{a} {b} {c} {d} {e} {f}", row) == (
+    "1.0 1e5 -0 10 0.10 1.0"
+  )
+  # They are numbers where a row is written again.
+  assert json.loads(json.dumps(row)) == json.loads(data)
+
+
+def test_one_idea_of_text_in_all_formats():
+  for format, data in (
+    ("json", b'{"a": 1.50, "b": "NaN"}'),
+    ("csv", b"a,b\n1.50,NaN\n"),
+    ("tsv", b"a\tb\n1.50\tNaN\n"),
+  ):
+    ((_, row),) = read(data, format)
+    assert templates.fill("{a} {b}", row) == "1.50 NaN"
+
+
+@pytest.mark.parametrize(
+  ("format", "data", "message"),
+  [
+    ("json", b'{"a": 1}\n{"a": 1', "line 2: not valid JSON"),
+    ("json", b'{"a": 1} {"a": 2}', "line 1: not valid JSON: Extra data"),
+    ("json", b'[{"a": 1}]', "line 1: expected a JSON object.*got list"),
+    ("json", b"null", "line 1: expected a JSON object.*got NoneType"),
+    ("json", b'{"a": 1, "a": 2}', "line 1: the field 'a' occurs twice"),
+    ("json", b'{"a": {"b": 1, "b": 2}}', "line 1: the field 'b' occurs"),
+    ("json", b'{"a": %s}' % (b"1" * 5000), "line 1: Exceeds the limit"),
+    ("json", b'{"a": %s' % (b"[" * 100000), "line 1: .*recursion"),
+    ("json", '{"a": "é"}'.encode("latin-1"), "line 1: not UTF-8 text"),
+    ("json", '{"a": 1}'.encode("utf-16"), "line 1: .*UTF-16"),
+    ("json", '{"a": 1}'.encode("utf-16-le"), "line 1: .*NUL byte"),
+    ("csv", b"a,b\n1,\xff\n", "line 2: not UTF-8 text"),
+    ("csv", b"a,b\n1,\0\n", "line 2: .*NUL byte"),
+    ("csv", b"a,b,a\n1,2,3\n", "line 1: the column 'a' occurs twice"),
+    ("csv", b"a,b\n1\n", r"line 2: expected 2 columns \(a, b\), got 1"),
+    ("csv", b"a,b\n\n1,2,3\n", "line 3: expected 2 columns .*got 3"),
+    ("csv", b'a,b\n1,2\n"3,4\n5,6\n', "line 3: unexpected end of data"),
+    ("csv", b'a,b\n"1" x,2\n', "line 2: "),
+    ("csv", b"\na,b\n", "the first line, which names the columns, is empty"),
+    ("tsv", b"a\ta\n1\t2\n", "line 1: the column 'a' occurs twice"),
+    ("tsv", b"a\tb\n1\n", "line 2: expected 2 columns .*got 1"),
+    ("tsv", b"a\tb\n1\t2\t3\n", "line 2: expected 2 columns .*got 3"),
+    ("tsv", b"\na\tb\n", "the first line, which names the columns, is empty"),
+  ],
+)
+def test_bad_lines(format, data, message):
+  with pytest.raises(ValueError, match=message) as error:
+    read(data, format)
+  assert str(error.value).startswith("rows.file")
+  assert "\n" not in str(error.value)
+
+
+def test_a_header_alone_has_no_rows():
+  assert read(b"a,b\n", "csv") == read(b"a\tb", "tsv") == read(b"", "csv") == []
+
+
+def test_files_by_their_extension(tmp_path):
+  path = tmp_path / "train-[1]*.CSV"
+  path.write_text("a\n1\n")
+  assert list(rows.read_file(path)) == [(2, {"a": "1"})]
+  with pytest.raises(FileNotFoundError, match="none.csv"):
+    list(rows.read_file(tmp_path / "none.csv"))
