@@ -29,8 +29,9 @@ class T5Config:
     dropout_rate: in [0, 1). Deterministic calls ignore it.
     dtype: "float32" or "bfloat16", the dtype of activations. Parameters keep
       their own dtype.
-    num_relpos_buckets: buckets of the relative position table.
-    max_relpos_distance: all distances from this one on share a bucket.
+    num_relpos_buckets: buckets of the relative position table, at least 4.
+    max_relpos_distance: all distances from this one on share a bucket; more than
+      half of num_relpos_buckets.
   """
 
   vocab_size: int
@@ -51,6 +52,11 @@ class T5Config:
     check = functools.partial(checks.check_fields, self)
     sizes = (f.name for f in dataclasses.fields(self) if f.type is int)
     check(checks.whole, *sizes, low=1)
+    # Both directions need a bucket of one distance and one of several. A farther
+    # distance than those with a bucket of their own must be left for the latter.
+    check(checks.whole, "num_relpos_buckets", low=4)
+    low = self.num_relpos_buckets // 2 + 1
+    check(checks.whole, "max_relpos_distance", low=low)
     # JSON and gin give lists, but the config must be hashable.
     names = dict(of=checks.choice, what="names", choices=ACTIVATIONS)
     check(checks.sequence, "mlp_activations", **names)

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -12,25 +10,27 @@ import jax
 import numpy as np
 import pytest
 from jax import export
+from stablehlo_fixtures import (
+  LENGTHS,
+  NAMES,
+  TARGETS_LENGTH,
+  P,
+  export_folder,
+  make_bank,
+  save_backbone,
+)
 from train_fixtures import save_tiny_backbone
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.cli import main as cli
-from mpt_jax.data import batches, packing, vocabularies
+from mpt_jax.data import batches, packing
 from mpt_jax.export import stablehlo, stablehlo_serve
 from mpt_jax.inference import decoding
 from mpt_jax.inference import predictor as predict
 from mpt_jax.model.network import T5
-from mpt_jax.model.objective import Model
-from mpt_jax.prompts.bank import PromptBank, select
+from mpt_jax.prompts.bank import select
 from mpt_jax.prompts.config import PromptConfig
 
-P, D = 3, 32
-NAMES = ("mood", "colour/2", "free")
-LABELS = (("yes", "no"), ("red", "dark green", "blue"), None, None)
-TEMPLATES = ("text: {text}", "{text} and {label}?", None, None)
-LENGTHS = (29, 61)
-TARGETS_LENGTH = 5
 # All of 46 to 61 tokens: few programs to compile, and rows as long as those of
 # `predict`, so that sums are rounded alike.
 ROWS = [
@@ -40,72 +40,6 @@ ROWS = [
   {"task": "mood", "text": "green water " * 24},
   {"task": "free", "text": "tree " * 52},
 ]
-
-
-def save_backbone(folder, make_params, version="1.0", dtype="float32"):
-  """A T5 of large random weights, so that its answers differ."""
-  changes = {"dtype": dtype}
-  if version == "1.1":
-    changes |= {
-      "mlp_activations": ("gelu", "linear"),
-      "logits_via_embedding": False,
-    }
-  save_tiny_backbone(folder, **changes)
-  config = backbones.load_backbone(folder).config
-  params = make_params(Model(config, trainable="everything"), seed=3)
-  backbones.save_backbone(
-    folder, config, params, vocabularies.default_vocabulary_path(), dtype
-  )
-  return str(folder)
-
-
-def make_bank(backbone, names=NAMES, seed=0, length=P):
-  """Prompts of two P*, with factors."""
-  rng = np.random.default_rng(seed)
-  draw = lambda *shape: rng.normal(0.0, 1.0, shape).astype(np.float32)
-  num = len(names)
-  slots = tuple(
-    {"task": name, "label_names": labels, "template": template}
-    for name, labels, template in zip(names, LABELS, TEMPLATES, strict=False)
-  )
-  return PromptBank(
-    {
-      "shared_prompt": draw(2 if num > 1 else 1, length, D),
-      "task_columns": draw(num, length, 1),
-      "task_rows": draw(num, 1, D),
-    },
-    tuple(names),
-    (0, 0, 1, 1)[:num],
-    backbones.identify_backbone(backbone)[1],
-    slots,
-  )
-
-
-def export_folder(bank, out, backbone, **changes):
-  values = dict(inputs_lengths=LENGTHS, targets_length=TARGETS_LENGTH)
-  stablehlo.export_stablehlo(bank, out, backbone, **{**values, **changes})
-  return out
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory, make_params):
-  return save_backbone(tmp_path_factory.mktemp("t5") / "t5", make_params)
-
-
-@pytest.fixture(scope="module")
-def bank(backbone):
-  return make_bank(backbone)
-
-
-@pytest.fixture(scope="module")
-def exported(bank, backbone, tmp_path_factory):
-  """The folder; tests that change it work on a `copy`."""
-  return export_folder(bank, tmp_path_factory.mktemp("out") / "t5", backbone)
-
-
-@pytest.fixture
-def copy(exported, tmp_path):
-  return pathlib.Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
 # Runs in a folder's own Python: nothing but jax and what it needs.
@@ -215,20 +149,6 @@ def test_serves_without_mpt_jax(version, dtype, tmp_path, make_params):
   assert before == after == 2
 
 
-def test_weights_are_arguments(exported, backbone):
-  loaded = backbones.load_backbone(backbone)
-  embedding = loaded.params["token_embedder"]["embedding"]
-  num_tensors = len(jax.tree.leaves(loaded.params))
-  for kind, more in (("greedy", 3), ("score", 5)):
-    data = (exported / "programs" / f"{kind}_29.stablehlo").read_bytes()
-    assert embedding[5].tobytes() not in data
-    program = export.deserialize(bytearray(data))
-    assert len(program.in_avals) == num_tensors + more
-    assert program.platforms == ("cpu", "cuda", "tpu")
-    prompts = program.in_avals[num_tensors]
-    assert str(prompts.shape[0]) == "b" and prompts.shape[1:] == (P, D)
-
-
 def test_folder(exported, bank, backbone):
   manifest = json.loads((exported / "manifest.json").read_text())
   files = {
@@ -262,75 +182,6 @@ def test_folder(exported, bank, backbone):
   for name, prompt in zip(NAMES, bank.composed, strict=True):
     path = exported / "prompts" / (name.replace("/", "%2F") + ".npy")
     np.testing.assert_array_equal(np.load(path), prompt)
-
-
-def test_vocabulary_has_the_sentinels(exported):
-  ours = predict.Tokenizer(vocabularies.default_vocabulary_path())
-  server = stablehlo_serve.Server(exported)
-  theirs = server._load_vocabulary()
-  for text in ("plain", "<extra_id_0> and<extra_id_99>", " a  b", "☃"):
-    assert theirs.encode(text) == ours.encode(text)
-    assert theirs.decode(theirs.encode(text)) == ours.decode(ours.encode(text))
-  assert theirs.decode([8_500, 7]) == ours.decode([8_500, 7])
-
-
-def test_bytes(backbone, make_params, tmp_path):
-  config = backbones.load_backbone(backbone).config
-  config = dataclasses.replace(config, vocab_size=384)
-  params = make_params(Model(config, trainable="everything"), seed=3)
-  folder = tmp_path / "byt5"
-  backbones.save_backbone(folder, config, params, vocabularies.BYTES_PATH)
-  bank = make_bank(folder)
-  out = export_folder(bank, tmp_path / "out", folder, inputs_lengths=[61])
-  server = stablehlo_serve.Server(out)
-  # UTF-8 of é is C3 A9; three special ids come before the bytes.
-  ids = [0xC3 + 3, 0xA9 + 3, ord("!") + 3, 1]
-  assert server._input_ids({"task": "free", "text": "é!"}) == ids
-  assert server.task("mood")["label_tokens"][1] == [
-    ord("n") + 3,
-    ord("o") + 3,
-    1,
-  ]
-  ours = predict.Tokenizer(vocabularies.BYTES_PATH)
-  theirs = server._load_vocabulary()
-  for row in (ids[:-1], [0xC3 + 3], [300, ord("a") + 3]):
-    assert theirs.decode(row) == ours.decode(row)
-
-
-def test_many_labels_are_scored_in_parts(exported):
-  server = stablehlo_serve.Server(exported)
-  size = server.manifest["labels_length"]
-  rng = np.random.default_rng(0)
-  # 30 labels of 2 to 9 tokens do not fit and are scored in parts; one label at
-  # a time fits.
-  labels = [[*map(int, rng.integers(3, 7000, n % 8 + 1)), 1] for n in range(30)]
-  assert sum(map(len, labels)) > size
-  inputs = [[7, 8, 9, 1], [5, 1]]
-  together = server.score(["mood", "free"], inputs, [labels, labels[:3]])
-  assert [len(row) for row in together] == [30, 3]
-  for number in (0, 12, 29):
-    (alone,) = server.score(["mood"], inputs[:1], [[labels[number]]])
-    assert together[0][number] == pytest.approx(alone[0], rel=1e-5)
-  (alone,) = server.score(["free"], inputs[1:], [labels[:3]])
-  np.testing.assert_allclose(together[1], alone, rtol=1e-5)
-  with pytest.raises(ValueError, match=f"longer than labels_length={size}"):
-    server.score(["mood"], inputs[:1], [[[5] * size + [1]]])
-
-
-def test_ids_text_and_cut_inputs(exported):
-  server = stablehlo_serve.Server(exported, batch_size=2)
-  (text,) = server.predict([{"task": "free", "text": "tree house"}])
-  ids = [*server._load_vocabulary().encode("tree house"), 1]
-  (row,) = server.predict([{"task": "free", "ids": ids}])
-  assert row["prediction_ids"] == text["prediction_ids"]
-  assert row["prediction"] == text["prediction"]
-  assert server.num_truncated == 0
-  long = list(range(10, 100))
-  cut = server.generate(["free"], [[*long, 1]])
-  assert server.num_truncated == 1
-  np.testing.assert_array_equal(
-    cut, server.generate(["free"], [[*long[: LENGTHS[-1] - 1], 1]])
-  )
 
 
 # --------------------------------------------------------------- new prompts
@@ -382,89 +233,6 @@ def test_bfloat16_of_a_float32_t5(bank, backbone, tmp_path):
   data = (out / "programs" / "score_29.stablehlo").read_bytes()
   weights = export.deserialize(bytearray(data)).in_avals[:-5]
   assert {str(aval.dtype) for aval in weights} == {"bfloat16"}
-
-
-def test_a_replaced_prompt_is_reloaded(copy, bank):
-  server = stablehlo_serve.Server(copy)
-  first = server.generate(["free"], [[5, 6, 7, 1]])
-  (program,) = server._programs.values()
-  other = -np.load(copy / "prompts" / "mood.npy")
-  np.save(copy / "prompts" / "free.npy", other)
-  np.testing.assert_array_equal(
-    server.generate(["free"], [[5, 6, 7, 1]]), first
-  )
-  server.reload()
-  with pytest.raises(ValueError, match="free.npy is not the file that was"):
-    server.generate(["free"], [[5, 6, 7, 1]])
-  (copy / "prompts" / "free.json").unlink()
-  assert (server.generate(["free"], [[5, 6, 7, 1]]) != first).any()
-  assert list(server._programs.values()) == [program]
-  assert program._cache_size() == 1
-
-
-# ----------------------------------------------------------------- errors
-
-
-def test_changed_files(copy):
-  for name in ("weights.safetensors", "programs/score_61.stablehlo"):
-    path = copy / name
-    data = path.read_bytes()
-    path.write_bytes(data[:-9] + b"x" + data[-8:])
-    with pytest.raises(ValueError, match=f"{path.name} is not the file that"):
-      stablehlo_serve.Server(copy)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=path.name):
-      stablehlo_serve.Server(copy)
-    path.write_bytes(data)
-  stablehlo_serve.Server(copy)
-  manifest = (copy / "manifest.json").read_text()
-  (copy / "manifest.json").write_text(manifest[:-20])
-  with pytest.raises(ValueError, match="manifest.json is not JSON"):
-    stablehlo_serve.Server(copy)
-  (copy / "manifest.json").write_text('{"format": "onnx"}')
-  with pytest.raises(ValueError, match="was not written by `mpt export"):
-    stablehlo_serve.Server(copy)
-  (copy / "manifest.json").unlink()
-  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
-    stablehlo_serve.Server(copy)
-
-
-@pytest.mark.parametrize(
-  "array, message",
-  [
-    (np.zeros((P + 1, D), np.float32), r"float32 prompt.*\[3, 32\].*\[4, 32\]"),
-    (np.zeros((P, D)), r"one float32 prompt.*got float64"),
-    (np.zeros((1, P, D), np.float32), r"got float32 \[1, 3, 32\]"),
-    (None, "bad.npy is not a .npy file"),
-  ],
-)
-def test_prompts_that_do_not_fit(copy, array, message):
-  path = copy / "prompts" / "bad.npy"
-  if array is None:
-    path.write_bytes(b"\x93NUMPY no")
-  else:
-    np.save(path, array)
-  with pytest.raises(ValueError, match=message):
-    stablehlo_serve.Server(copy).generate(["bad"], [[5, 1]])
-
-
-@pytest.mark.parametrize(
-  "row, message",
-  [
-    ({"task": "colour", "text": "a"}, "no task 'colour'.*colour/2, free, mood"),
-    ({"task": "../weights", "text": "a"}, "no task '../weights'"),
-    ({"text": "a"}, "a row must be like"),
-    ({"task": "colour/2", "text": "a"}, "field 'label' for the template"),
-    ({"task": ["free"], "text": "a"}, r"task must be a name, got \['free'\]"),
-    ({"task": "free", "text": "\ud800"}, "surrogates not allowed"),
-    ({"task": "free", "ids": []}, "at least one, got"),
-    ({"task": "free", "ids": [5, 8000]}, r"in \[0, vocab_size=8000\)"),
-    ({"task": "free", "ids": "5 1"}, "ids must be a list of integers"),
-  ],
-)
-def test_rows_that_do_not_fit(exported, row, message):
-  with pytest.raises(ValueError, match=message):
-    stablehlo_serve.Server(exported).predict([row])
 
 
 def test_prompts_of_another_t5(exported, bank, tmp_path):

@@ -12,7 +12,6 @@ from flax import traverse_util
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.config import PromptConfig
@@ -119,34 +118,6 @@ def test_every_parameter_has_logical_axes(version, make_config):
   for name, names in axes.items():
     assert len(names) == params[name].ndim, name
     assert all(isinstance(axis, str) for axis in names), name
-
-
-@pytest.mark.parametrize(
-  "preset, millions",
-  # Published sizes: T5 1.0 paper, section 3.5 (rounded), and the model cards
-  # of 1.1; counted here by hand from the formulas: an attention has 4·D·H·K,
-  # an MLP 2·D·F (1.0) or 3·D·F (1.1).
-  [("t5_small", 60.5), ("t5_base", 222.9), ("t5_1_1_base", 247.6)],
-)
-def test_preset_sizes(preset, millions):
-  config = T5Config.preset(preset)
-  model = Model(config, trainable="everything")
-  shapes = jax.eval_shape(model.init_variables, jax.random.key(0))["params"]
-  count = sum(x.size for x in jax.tree.leaves(shapes))
-  assert count / 1e6 == pytest.approx(millions, abs=0.05)
-
-
-def test_presets_and_fields_are_checked():
-  with pytest.raises(ValueError, match="t5_bass.*t5_base"):
-    T5Config.preset("t5_bass")
-  with pytest.raises(ValueError, match="emb_dim.*-1"):
-    T5Config.preset("t5_tiny", emb_dim=-1)
-  with pytest.raises(ValueError, match="dtype.*float16"):
-    T5Config.preset("t5_tiny", dtype="float16")
-  with pytest.raises(ValueError, match="dropout_rate.*1.0"):
-    T5Config.preset("t5_tiny", dropout_rate=1.0)
-  config = T5Config.preset("t5_tiny", mlp_activations=["relu"])
-  assert hash(config) == hash(T5Config.preset("t5_tiny"))
 
 
 def test_padding_changes_nothing(make_config, make_params, make_examples):

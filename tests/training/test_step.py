@@ -218,11 +218,6 @@ def test_the_step_is_compiled_once(bank_of_three, params, lists):
   assert int(state.step) == 3
 
 
-def test_a_model_partition_that_does_not_divide_the_devices():
-  with pytest.raises(ValueError, match="=3 does not divide the 8 devices"):
-    partitioning.make_mesh(3)
-
-
 def test_distillation_of_equal_prompts_leaves_the_task_loss(
   config, make_params, lists
 ):
