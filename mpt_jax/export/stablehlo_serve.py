@@ -73,15 +73,8 @@ class Server:
     Raises:
       ValueError: there is no such task, or its file holds no prompt.
     """
-    if name not in self._tasks:
-      self._tasks[name] = self._read_task(name)
-    return self._tasks[name]
-
-  def reload(self):
-    """Forgets the prompts, which are read again when they are next used."""
-    self._tasks.clear()
-
-  def _read_task(self, name):
+    if name in self._tasks:
+      return self._tasks[name]
     stem = self.folder / "prompts" / urllib.parse.quote(str(name), safe="")
     path = stem.with_name(stem.name + ".npy")
     if not path.is_file():
@@ -90,7 +83,7 @@ class Server:
       )
     fields, notes = {}, stem.with_name(stem.name + ".json")
     if notes.is_file():
-      fields = json.loads(notes.read_text(encoding="utf-8"))
+      fields = _read_json(notes)
     if "sha256" in fields:
       _check_sha256(path, fields["sha256"])
     try:
@@ -104,41 +97,50 @@ class Server:
         f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}; prompts"
         " of another length or T5 need an export of their own"
       )
-    return {**fields, "prompt": prompt}
+    if not np.isfinite(prompt).all():
+      raise ValueError(f"{path} holds NaN or infinite values")
+    return self._tasks.setdefault(name, {**fields, "prompt": prompt})
+
+  def reload(self):
+    """Forgets the prompts, which are read again when they are next used."""
+    self._tasks.clear()
 
   def _program(self, kind, length):
     """Returns the jitted program for inputs of this many tokens."""
-    key = kind, length
-    if key not in self._programs:
-      path = self.folder / "programs" / f"{kind}_{length}.stablehlo"
-      exported = export.deserialize(bytearray(path.read_bytes()))
-      self._programs[key] = jax.jit(exported.call)
-    return self._programs[key]
+    name = f"{kind}_{length}.stablehlo"
+    if name not in self._programs:
+      data = (self.folder / "programs" / name).read_bytes()
+      exported = export.deserialize(bytearray(data))
+      self._programs[name] = jax.jit(exported.call)
+    return self._programs[name]
 
   def _run(self, kind, names, inputs, *more):
-    """Pads the inputs and calls a program; returns these rows' output."""
-    lengths = self.manifest["inputs_lengths"]
+    """Pads the fitting inputs and calls a program; returns their output."""
     longest = max(len(ids) for ids in inputs)
-    length = next((n for n in lengths if n >= longest), lengths[-1])
+    length = next(n for n in self.manifest["inputs_lengths"] if n >= longest)
     # Round up to a power of two; otherwise every size is compiled.
     num_rows = 1 << (len(inputs) - 1).bit_length()
     tokens = np.zeros((num_rows, length), np.int32)
     used = np.zeros((num_rows,), np.int32)
     for i, ids in enumerate(inputs):
-      ids = self._checked_ids(ids)
-      if len(ids) > length:
-        # Keep the end of sequence.
-        ids = np.append(ids[: length - 1], ids[-1])
-        self.num_truncated += 1
       tokens[i, : len(ids)] = ids
       used[i] = len(ids)
     prompts, *more = (
       np.pad(x, [(0, num_rows - len(x))] + [(0, 0)] * (x.ndim - 1))
       for x in (np.stack([self.task(n)["prompt"] for n in names]), *more)
     )
-    program = self._program(kind, length)
-    output = program(self._weights, prompts, tokens, used, *more)
-    return np.asarray(output)[: len(inputs)]
+    arguments = self._weights, prompts, tokens, used, *more
+    return np.asarray(self._program(kind, length)(*arguments))[: len(inputs)]
+
+  def _fitting(self, inputs, *others):
+    """Checks the inputs and cuts long ones, but not their end of sequence."""
+    counts = [len(rows) for rows in (inputs, *others)]
+    if len(set(counts)) > 1:
+      raise ValueError(f"inputs, names and labels differ in number: {counts}")
+    inputs = [self._checked_ids(ids) for ids in inputs]
+    size = self.manifest["inputs_lengths"][-1]
+    self.num_truncated += sum(len(ids) > size for ids in inputs)
+    return [np.append(ids[:-1][: size - 1], ids[-1]) for ids in inputs]
 
   def _checked_ids(self, ids):
     ids = np.asarray(ids)
@@ -161,7 +163,7 @@ class Server:
     Returns:
       [B, T] int32: token ids, the end of sequence, then zeros.
     """
-    return self._run("greedy", names, inputs)
+    return self._run("greedy", names, self._fitting(inputs, names))
 
   def score(self, names, inputs, labels):
     """Log-probabilities of given outputs.
@@ -174,13 +176,14 @@ class Server:
     Returns:
       For each row an array [number of labels] float32, in nats.
     """
+    inputs = self._fitting(inputs, names, labels)
     size = self.manifest["labels_length"]
     scores = [np.zeros(len(row), np.float32) for row in labels]
     # (row, labels that are scored together, tokens [C], labels' numbers [C])
     parts = []
     for row, candidates in enumerate(labels):
       end = size + 1
-      for label, ids in enumerate(candidates):
+      for label, ids in enumerate(map(self._checked_ids, candidates)):
         if len(ids) > size:
           raise ValueError(
             f"a label of {len(ids)} tokens is longer than labels_length={size}"
@@ -196,14 +199,9 @@ class Server:
         end = span.stop
     for start in range(0, len(parts), self.batch_size):
       some = parts[start : start + self.batch_size]
-      rows, takens, tokens, numbers = zip(*some, strict=True)
-      found = self._run(
-        "score",
-        [names[row] for row in rows],
-        [inputs[row] for row in rows],
-        np.stack(tokens),
-        np.stack(numbers),
-      )
+      rows, takens, *arrays = zip(*some, strict=True)
+      args = ([values[row] for row in rows] for values in (names, inputs))
+      found = self._run("score", *args, *map(np.stack, arrays))
       for row, taken, values in zip(rows, takens, found, strict=True):
         scores[row][taken] = values[: len(taken)]
     return scores
@@ -234,11 +232,8 @@ class Server:
       chosen = [i for i in order if bool(labels[i]) == kind]
       for start in range(0, len(chosen), self.batch_size):
         part = chosen[start : start + self.batch_size]
-        args = [names[i] for i in part], [inputs[i] for i in part]
-        if kind:
-          made = self.score(*args, [labels[i] for i in part])
-        else:
-          made = self.generate(*args)
+        args = [[each[i] for i in part] for each in (names, inputs, labels)]
+        made = self.score(*args) if kind else self.generate(*args[:2])
         for i, values in zip(part, made, strict=True):
           results[i] |= self._result(names[i], values, kind)
     return results
@@ -257,10 +252,8 @@ class Server:
     return result
 
   def _input_ids(self, row):
-    if not isinstance(row, dict) or "task" not in row:
-      raise ValueError(f'a row must be like {{"task": ...}}, got {row!r:.60}')
-    if not isinstance(row["task"], str):
-      raise ValueError(f"task must be a name, got {row['task']!r:.60}")
+    if not isinstance(row, dict) or not isinstance(row.get("task"), str):
+      raise ValueError(f'a row must be like {{"task": "a"}}, got {row!r:.60}')
     task = self.task(row["task"])
     if "ids" in row:
       return self._checked_ids(row["ids"])
@@ -336,13 +329,20 @@ def read_manifest(folder):
   path = pathlib.Path(folder) / "manifest.json"
   if not path.is_file():
     raise FileNotFoundError(f"{folder} has no manifest.json")
-  try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
+  manifest = _read_json(path)
   if manifest.get("format") != "mpt_jax.stablehlo":
     raise ValueError(f"{path} was not written by `mpt export --to stablehlo`")
   return manifest
+
+
+def _read_json(path):
+  try:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  if not isinstance(fields, dict):
+    raise ValueError(f"{path} must hold a JSON object, got {fields!r:.60}")
+  return fields
 
 
 def read_tensors(path):

@@ -130,10 +130,10 @@ def test_labels_or_text_by_task(exported):
 def test_templates_by_hand():
   fill = stablehlo_serve._fill
   assert fill("{text}", {"text": "a {b}"}) == "a {b}"
-  assert fill("is {x}? {{}}", {"x": True}) == "is 1? {}"
+  assert fill("is {x}? {{}}", {"x": 1}) == "is 1? {}"
   # "text" is the one field of a template, whatever its name is there.
   assert fill("is {x}?", {"text": "a"}) == "is a?"
-  with pytest.raises(ValueError, match="no field 'y' for .*has x, text"):
+  with pytest.raises(ValueError, match="field 'y' for .*has x, text"):
     fill("{x} {y}", {"x": 1, "text": "a"})
 
 
@@ -216,7 +216,7 @@ def test_prompts_that_do_not_fit(copy, array, message):
     ({"task": "../weights", "text": "a"}, "no task '../weights'"),
     ({"text": "a"}, "a row must be like"),
     ({"task": "colour/2", "text": "a"}, "field 'label' for the template"),
-    ({"task": ["free"], "text": "a"}, r"task must be a name, got \['free'\]"),
+    ({"task": ["free"], "text": "a"}, r"a row must be like .*\['free'\]"),
     ({"task": "free", "text": "\ud800"}, "surrogates not allowed"),
     ({"task": "free", "ids": []}, "at least one, got"),
     ({"task": "free", "ids": [5, 8000]}, r"in \[0, vocab_size=8000\)"),
