@@ -45,8 +45,8 @@ def canonical(fields) -> bytes:
 
 
 def seal(fields: dict) -> dict:
-  """Puts the digest of some fields before them."""
-  return {FIELD: hashlib.sha256(canonical(fields)).hexdigest(), **fields}
+  """Adds the digest of some fields to them."""
+  return {**fields, FIELD: hashlib.sha256(canonical(fields)).hexdigest()}
 
 
 def unseal(fields: dict, path) -> dict:
@@ -93,6 +93,21 @@ def read_sealed(path, what: str) -> dict:
       f"{path} is damaged: {what} must be a JSON object, got {fields!r:.40}"
     )
   return unseal(fields, path)
+
+
+def read_lines(path):
+  """Reads a file of JSON objects with digests, one in each line.
+
+  Yields:
+    (line number from 1, fields without the digest); the fields are None if the
+    line is damaged, or was not finished.
+  """
+  for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+      fields = unseal(json.loads(line), path)
+    except (ValueError, RecursionError):
+      fields = None
+    yield number, fields if isinstance(fields, dict) else None
 
 
 def file_sha256(path) -> str:

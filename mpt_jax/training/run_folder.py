@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mpt_jax.inference import evaluator
-from mpt_jax.io import files, run_settings
+from mpt_jax.io import digests, files, run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
@@ -113,10 +113,7 @@ def check_model_dir(model_dir, settings):
   """
   path = model_dir / SETTINGS
   if path.exists():
-    try:
-      old = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-      raise ValueError(f"{path} is damaged: {error}") from error
+    old = digests.read_sealed(path, "the settings of a run")
     differ = list(_differences(old, settings))
     if differ:
       raise ValueError(
@@ -150,7 +147,7 @@ def write_settings(model_dir, settings, config_text):
   if jax.process_index() != 0:
     return
   model_dir.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(settings, indent=2) + "\n"
+  text = json.dumps(digests.seal(settings), indent=2) + "\n"
   files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
     (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
