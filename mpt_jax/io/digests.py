@@ -63,7 +63,11 @@ def unseal(fields: dict, path) -> dict:
   Raises:
     ValueError: they are not those that were written.
   """
-  if not isinstance(fields, dict) or FIELD not in fields:
+  if not isinstance(fields, dict):
+    return fields
+  if FIELD not in fields:
+    if any(_is_damaged_name(name) for name in fields):
+      raise ValueError(f"{path} is damaged: so is the name of its {FIELD!r}")
     return fields
   rest = {k: v for k, v in fields.items() if k != FIELD}
   if hashlib.sha256(canonical(rest)).hexdigest() != fields[FIELD]:
@@ -72,6 +76,12 @@ def unseal(fields: dict, path) -> dict:
       f" again. If you changed it on purpose, remove {FIELD!r} from it"
     )
   return rest
+
+
+def _is_damaged_name(name) -> bool:
+  """Whether a field's name is `FIELD` but for one character."""
+  same = sum(a == b for a, b in zip(name, FIELD, strict=False))
+  return len(name) == len(FIELD) and same == len(FIELD) - 1
 
 
 def read_sealed(path, what: str) -> dict:

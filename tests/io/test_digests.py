@@ -34,6 +34,14 @@ def test_a_lost_field_is_refused():
     digests.unseal(sealed, "a.json")
 
 
+@pytest.mark.parametrize("name", ["digesT", "eigest", "di\x07est"])
+def test_a_damaged_name_of_the_digest_does_not_switch_it_off(name):
+  sealed = digests.seal({"a": 1})
+  sealed[name] = sealed.pop("digest")
+  with pytest.raises(ValueError, match="a.json is damaged"):
+    digests.unseal(sealed, "a.json")
+
+
 def test_fields_without_a_digest_are_taken():
   assert digests.unseal({"a": 1}, "a.json") == {"a": 1}
 
