@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from mpt_jax.inference import evaluator
 from mpt_jax.io import digests, files, run_settings
@@ -86,13 +87,14 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     chosen = best_bank(setup, best, last, names)
     chosen.save(model_dir / "prompts" / "best.safetensors")
   if setup.model.trainable == "everything":
-    from mpt_jax.backbones.backbone import save_backbone
+    from mpt_jax.backbones.backbone import write_backbone
 
     params = {k: v for k, v in trainable.items() if k != "prompt"}
-    save_backbone(
+    flat = traverse_util.flatten_dict(params, sep="/")
+    write_backbone(
       model_dir / "backbone",
       setup.backbone.config,
-      params,
+      ((name, flat[name]) for name in sorted(flat)),
       setup.backbone.vocabulary_path,
     )
 
