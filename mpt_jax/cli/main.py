@@ -17,7 +17,7 @@ from mpt_jax.cli.arguments import (
   count,
 )
 from mpt_jax.io.compilation_cache import use_compilation_cache
-from mpt_jax.io.errors import run_and_report
+from mpt_jax.io.errors import ExitCode, run_and_report
 
 
 def make_parser() -> Parser:
@@ -49,6 +49,7 @@ def make_parser() -> Parser:
   _add_predict(command)
   exchange.add_commands(command)
   _add_inspect(command)
+  _add_verify(command)
   return parser
 
 
@@ -331,3 +332,25 @@ def _inspect(arguments):
       arguments.num_tasks,
       console,
     )
+
+
+def _add_verify(command):
+  sub = command(
+    "verify",
+    _verify,
+    "Compare a run, prompts, a T5, an export or a sweep with what was written.",
+  )
+  sub.add_argument(
+    "path",
+    help="a run folder, a prompt file, the folder of a T5 ('default'), of an"
+    " export or of a sweep",
+  )
+
+
+def _verify(arguments):
+  import rich.console
+
+  from mpt_jax.cli import verify
+
+  good = verify.verify(arguments.path, rich.console.Console())
+  return ExitCode.DONE if good else ExitCode.DAMAGED

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import rich.table
 
@@ -39,5 +40,11 @@ def table(rows) -> rich.table.Table:
 
 def write_rows(path, rows, settings: EvalConfig):
   """Writes the rows and the settings of the evaluation as JSON, in one move."""
+  # JSON has no NaN, which a metric may be.
+  rows = [
+    {**row, "value": row["value"] if math.isfinite(row["value"]) else None}
+    for row in rows
+  ]
   result = {"eval": dataclasses.asdict(settings), "rows": rows}
-  files.write_text(path, json.dumps(result, indent=2) + "\n")
+  text = json.dumps(result, indent=2, allow_nan=False)
+  files.write_text(path, text + "\n")

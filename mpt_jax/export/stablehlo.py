@@ -8,7 +8,8 @@ arguments, for any number of rows. The folder holds
   weights.safetensors           the T5, tensors under t5x's names
   prompts/NAME.npy, NAME.json   a task: [P, D] float32; template and labels
   sentencepiece.model           or byte_vocabulary.json
-  manifest.json                 shapes, versions, SHA-256 of the files
+  manifest.json                 shapes, versions, SHA-256 of the files; it and
+                                prompts/NAME.json have a digest of their own
   serve.py, README.md           `stablehlo_serve`, and how to run it
 
 Axis letters: B batch, L inputs_length, P prompt_length, D emb_dim,
@@ -38,7 +39,8 @@ from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.export import stablehlo_serve
 from mpt_jax.export.stablehlo_programs import write_programs
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
+from mpt_jax.io.finite import check_finite
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank, check_backbone
 
@@ -210,7 +212,7 @@ def _check_platforms(platforms):
 def _digests(folder):
   """The SHA-256 of all files of a folder, by relative path."""
   return {
-    path.relative_to(folder).as_posix(): stablehlo_serve.sha256(path)
+    path.relative_to(folder).as_posix(): digests.file_sha256(path)
     for path in sorted(folder.rglob("*"))
     if path.is_file()
   }
@@ -283,6 +285,7 @@ def _labels_length(label_tokens):
 
 def _write_tasks(folder, bank, label_tokens):
   prompts = np.asarray(bank.composed, np.float32)
+  check_finite(prompts, "the prompts", "the export")
   for name, slot, prompt, tokens in zip(
     bank.names, bank.slots, prompts, label_tokens, strict=True
   ):
@@ -296,13 +299,13 @@ def _write_tasks(folder, bank, label_tokens):
         "template": slot.get("template"),
         "label_names": slot.get("label_names"),
         "label_tokens": tokens,
-        "sha256": stablehlo_serve.sha256(temporary),
+        "sha256": digests.file_sha256(temporary),
       }
       _write_json(_task_file(folder.parent, name, ".json"), fields)
 
 
 def _write_json(path, fields):
-  text = json.dumps(fields, indent=2, ensure_ascii=False)
+  text = json.dumps(digests.seal(fields), indent=2, ensure_ascii=False)
   path.write_text(text + "\n", encoding="utf-8")
 
 

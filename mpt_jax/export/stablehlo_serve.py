@@ -66,13 +66,7 @@ class Server:
     return sorted(urllib.parse.unquote(path.stem) for path in files)
 
   def task(self, name):
-    """A task: "prompt" [P, D], "template", "label_names", "label_tokens".
-
-    All but the prompt may be missing.
-
-    Raises:
-      ValueError: there is no such task, or its file holds no prompt.
-    """
+    """A task: "prompt" [P, D], and perhaps template, labels and their tokens."""
     if name in self._tasks:
       return self._tasks[name]
     stem = self.folder / "prompts" / urllib.parse.quote(str(name), safe="")
@@ -204,6 +198,8 @@ class Server:
       found = self._run("score", *args, *map(np.stack, arrays))
       for row, taken, values in zip(rows, takens, found, strict=True):
         scores[row][taken] = values[: len(taken)]
+        if not np.isfinite(values[: len(taken)]).all():
+          raise ValueError(f"scores of {names[row]!r} are not finite numbers")
     return scores
 
   def predict(self, rows):
@@ -336,21 +332,22 @@ def read_manifest(folder):
 
 
 def _read_json(path):
+  """Reads a JSON object; if it has a "digest", its other fields must fit."""
   try:
     fields = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
   if not isinstance(fields, dict):
     raise ValueError(f"{path} must hold a JSON object, got {fields!r:.60}")
+  expected = fields.pop("digest", None)
+  text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+  if expected not in (None, hashlib.sha256(text.encode()).hexdigest()):
+    raise ValueError(f"{path} is damaged (its digest differs); copy it again")
   return fields
 
 
 def read_tensors(path):
-  """Yields (name, array) of a safetensors file, mapped rather than read.
-
-  The file is the length of its header (8 bytes, little-endian), the header
-  (JSON: dtype, shape and place of each tensor), and the tensors.
-  """
+  """Yields (name, array) of a safetensors file, mapped rather than read."""
   data = np.memmap(path, np.uint8, "r")
   start = 8 + int.from_bytes(data[:8].tobytes(), "little")
   header = json.loads(data[8:start].tobytes())
@@ -361,16 +358,12 @@ def read_tensors(path):
     yield name, data[begin:end].view(dtype).reshape(shape)
 
 
-def sha256(path):
-  """The hex digest of a file."""
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_sha256(path, expected):
   if not path.is_file():
     raise FileNotFoundError(f"no file {path}; copy the whole folder again")
-  if sha256(path) != expected:
+  with open(path, "rb") as file:
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+  if found != expected:
     raise ValueError(
       f"{path} is not the file that was exported (its SHA-256 differs); copy it"
       " again"

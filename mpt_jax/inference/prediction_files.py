@@ -123,7 +123,8 @@ def predict_file(
       if first + len(part) > written:
         results = predictor.run(part, first, bar.advance)
         for result in results[max(0, written - first) :]:
-          file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
+          line = json.dumps(result, ensure_ascii=False, allow_nan=False)
+          file.write(f"{line}\n".encode())
         file.flush()
         predicted += len(part)
       first += len(part)

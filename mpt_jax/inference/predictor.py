@@ -294,6 +294,9 @@ class Predictor:
       prepared: list of `Prepared`.
       first_row: number of the first row, on which sampling depends.
       advance: called after each batch with its number of rows.
+
+    Raises:
+      ValueError: the scores of a row are NaN or infinite.
     """
     lengths = [len(p.ids) for p in prepared]
     longest = self.config.inputs_length
@@ -306,6 +309,12 @@ class Predictor:
     made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
       labels = self._labels[prepared[i].slot]
+      if not np.isfinite(scores).all():
+        raise ValueError(
+          f"row {first_row + i + 1}: the scores of its labels are not finite"
+          " numbers. The T5 and the prompts are finite, but their products are"
+          " too large; try --dtype float32, or prompts of an earlier step"
+        )
       results[i] = {
         **prepared[i].row,
         "prediction": labels[int(scores.argmax())],

@@ -1,7 +1,10 @@
 """The user's cache folder, for files that can be fetched or made again."""
 
+import hashlib
 import os
 import pathlib
+
+from mpt_jax.io import files
 
 
 def cache_dir() -> pathlib.Path:
@@ -15,3 +18,22 @@ def cache_dir() -> pathlib.Path:
 def data_dir() -> pathlib.Path:
   """Returns the folder of fetched datasets."""
   return cache_dir() / "data"
+
+
+def keep(path: pathlib.Path, make) -> pathlib.Path:
+  """Returns a file of the cache; makes it if it is not there, or damaged.
+
+  Args:
+    path: the file. Its SHA-256 is kept beside it, in a file with `.sha256`
+      after the name.
+    make: makes the content, bytes that are the same each time.
+  """
+  sums = path.with_name(path.name + ".sha256")
+  if path.is_file() and sums.is_file():
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sums.read_bytes() == found.encode():
+      return path
+  data = make()
+  files.write_bytes(sums, hashlib.sha256(data).hexdigest().encode())
+  files.write_bytes(path, data)
+  return path

@@ -29,6 +29,21 @@ def use_compilation_cache():
       return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+    _compress_with_checksums()
+
+
+def _compress_with_checksums():
+  """Lets JAX compress programs with zlib, which notices damage.
+
+  JAX takes zstd where it is installed, and writes no checksums with it. A
+  damaged program would then run. There is no public setting for it. A program
+  that zlib refuses is compiled again.
+  """
+  from jax._src import compilation_cache
+
+  for name in ("zstd", "zstandard"):
+    if hasattr(compilation_cache, name):
+      setattr(compilation_cache, name, None)
 
 
 def _machine() -> str:

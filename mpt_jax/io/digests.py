@@ -45,8 +45,8 @@ def canonical(fields) -> bytes:
 
 
 def seal(fields: dict) -> dict:
-  """Puts the digest of some fields before them."""
-  return {FIELD: hashlib.sha256(canonical(fields)).hexdigest(), **fields}
+  """Adds the digest of some fields to them."""
+  return {**fields, FIELD: hashlib.sha256(canonical(fields)).hexdigest()}
 
 
 def unseal(fields: dict, path) -> dict:
@@ -63,7 +63,11 @@ def unseal(fields: dict, path) -> dict:
   Raises:
     ValueError: they are not those that were written.
   """
-  if not isinstance(fields, dict) or FIELD not in fields:
+  if not isinstance(fields, dict):
+    return fields
+  if FIELD not in fields:
+    if any(_is_damaged_name(name) for name in fields):
+      raise ValueError(f"{path} is damaged: so is the name of its {FIELD!r}")
     return fields
   rest = {k: v for k, v in fields.items() if k != FIELD}
   if hashlib.sha256(canonical(rest)).hexdigest() != fields[FIELD]:
@@ -72,6 +76,12 @@ def unseal(fields: dict, path) -> dict:
       f" again. If you changed it on purpose, remove {FIELD!r} from it"
     )
   return rest
+
+
+def _is_damaged_name(name) -> bool:
+  """Whether a field's name is `FIELD` but for one character."""
+  same = sum(a == b for a, b in zip(name, FIELD, strict=False))
+  return len(name) == len(FIELD) and same == len(FIELD) - 1
 
 
 def read_sealed(path, what: str) -> dict:
@@ -93,6 +103,21 @@ def read_sealed(path, what: str) -> dict:
       f"{path} is damaged: {what} must be a JSON object, got {fields!r:.40}"
     )
   return unseal(fields, path)
+
+
+def read_lines(path):
+  """Reads a file of JSON objects with digests, one in each line.
+
+  Yields:
+    (line number from 1, fields without the digest); the fields are None if the
+    line is damaged, or was not finished.
+  """
+  for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+      fields = unseal(json.loads(line), path)
+    except (ValueError, RecursionError):
+      fields = None
+    yield number, fields if isinstance(fields, dict) else None
 
 
 def file_sha256(path) -> str:

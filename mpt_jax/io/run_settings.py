@@ -1,10 +1,8 @@
 """Reads a run's experiment.json, for those who use its prompts."""
 
-import json
-
 from etils import epath
 
-from mpt_jax.io import paths
+from mpt_jax.io import digests, paths
 
 FILE = "experiment.json"
 # Lengths for prompts whose run folder is not known.
@@ -19,12 +17,15 @@ def read(path) -> dict:
 
   Returns:
     The settings; an empty dict if the path is not in a run folder.
+
+  Raises:
+    ValueError: the file is damaged.
   """
   path = epath.Path(paths.absolute(path))
   for folder in (path, path.parent.parent):
     settings = folder / FILE
     if settings.is_file():
-      return json.loads(settings.read_text(encoding="utf-8"))
+      return digests.read_sealed(settings, "the settings of a run")
   return {}
 
 

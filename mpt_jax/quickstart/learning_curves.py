@@ -3,12 +3,12 @@
 import functools
 import html
 import io
-import json
 import pathlib
 import re
 
 import numpy as np
 
+from mpt_jax.io import digests
 from mpt_jax.quickstart.statistics import METHODS, METRIC, PROMPT_METHODS
 
 STAGES = {
@@ -36,17 +36,14 @@ VARIABLES = {
 
 
 def read_metrics(run) -> list[dict]:
-  """Returns the rows of a folder's metrics.jsonl; [] if there is no file."""
+  """Returns the rows of a folder's metrics.jsonl; [] if there is no file.
+
+  Lines that are damaged, or that a killed run did not finish, are left out.
+  """
   path = pathlib.Path(run) / "metrics.jsonl"
   if not path.is_file():
     return []
-  lines = []
-  for line in path.read_text(encoding="utf-8").splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue  # A killed run did not finish this line.
-  return lines
+  return [row for _, row in digests.read_lines(path) if row is not None]
 
 
 def _curves(lines, kind, name):

@@ -17,7 +17,7 @@ from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.data import text_tasks
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import load_bank
@@ -170,10 +170,7 @@ def read_results(run) -> dict:
   path = run.folder / RESULTS
   if not path.is_file():
     return {}
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{path} is damaged: {error}") from error
+  return digests.read_sealed(path, "the results of a run")
 
 
 def evaluate_run(table, run, console) -> bool:
@@ -206,7 +203,7 @@ def evaluate_run(table, run, console) -> bool:
     made = _evaluate(run, [wanted[n] for n in missing], config, console)
     made = [row for row in made if row["prompt"] in missing]
     result = {**settings, "rows": [*old.get("rows", []), *made]}
-    text = json.dumps(result, indent=2) + "\n"
+    text = json.dumps(digests.seal(result), indent=2) + "\n"
     files.write_text(run.folder / RESULTS, text)
   return True
 

@@ -6,7 +6,6 @@ and the trainer.
 
 import dataclasses
 import functools
-import json
 
 import jax
 from clu.data.dataset_iterator import ArraySpec, DatasetIterator
@@ -15,7 +14,7 @@ from etils import epath
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, packing, pipeline
-from mpt_jax.io import paths
+from mpt_jax.io import digests, paths
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.t5x import tasks
 from mpt_jax.training import assembly, run_folder
@@ -110,7 +109,7 @@ def _check_slots(path, experiment):
   for folder in (epath.Path(path), epath.Path(path).parent):
     settings = folder / run_folder.SETTINGS
     if settings.is_file():
-      run = json.loads(settings.read_text(encoding="utf-8"))
+      run = digests.read_sealed(settings, "the settings of a run")
       slots = (
         Slot(**{k: v for k, v in slot.items() if k in fields})
         for slot in run["slots"]

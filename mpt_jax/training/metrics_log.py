@@ -10,7 +10,7 @@ import rich.console
 from etils import epath
 
 from mpt_jax.data import batches
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
 
@@ -102,7 +102,7 @@ class MetricsLog:
       "seconds": round(time.monotonic() - self._start, 3),
       **scalars,
     }
-    self._file.write(json.dumps(line) + "\n")
+    self._file.write(json.dumps(digests.seal(line)) + "\n")
     self._file.flush()
     if self._writer:
       self._writer.write_scalars(

@@ -4,9 +4,10 @@ import json
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from mpt_jax.inference import evaluator
-from mpt_jax.io import files, run_settings
+from mpt_jax.io import digests, files, run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training.assembly import Setup
@@ -86,13 +87,14 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     chosen = best_bank(setup, best, last, names)
     chosen.save(model_dir / "prompts" / "best.safetensors")
   if setup.model.trainable == "everything":
-    from mpt_jax.backbones.backbone import save_backbone
+    from mpt_jax.backbones.backbone import write_backbone
 
     params = {k: v for k, v in trainable.items() if k != "prompt"}
-    save_backbone(
+    flat = traverse_util.flatten_dict(params, sep="/")
+    write_backbone(
       model_dir / "backbone",
       setup.backbone.config,
-      params,
+      ((name, flat[name]) for name in sorted(flat)),
       setup.backbone.vocabulary_path,
     )
 
@@ -113,10 +115,7 @@ def check_model_dir(model_dir, settings):
   """
   path = model_dir / SETTINGS
   if path.exists():
-    try:
-      old = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-      raise ValueError(f"{path} is damaged: {error}") from error
+    old = digests.read_sealed(path, "the settings of a run")
     differ = list(_differences(old, settings))
     if differ:
       raise ValueError(
@@ -150,7 +149,7 @@ def write_settings(model_dir, settings, config_text):
   if jax.process_index() != 0:
     return
   model_dir.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(settings, indent=2) + "\n"
+  text = json.dumps(digests.seal(settings), indent=2) + "\n"
   files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
     (model_dir / "config.gin").write_text(config_text, encoding="utf-8")

@@ -3,6 +3,7 @@
 import io
 import json
 
+import pytest
 import rich.console
 
 from mpt_jax.cli import results
@@ -50,6 +51,15 @@ def test_a_t5_without_prompts_has_no_column_for_them():
     ["task", "examples", "accuracy"],
     ["mood", "7", "1.0000"],
   ]
+
+
+def test_a_metric_that_is_no_number_is_null_in_the_file(tmp_path):
+  path = tmp_path / "results.json"
+  rows = [row(None, "mood", "pearson", float("nan"))]
+  results.write_rows(path, rows, EvalConfig())
+  refuse = lambda name: pytest.fail(f"{name} is not JSON")
+  found = json.loads(path.read_text(), parse_constant=refuse)
+  assert found["rows"][0]["value"] is None
 
 
 def test_file_has_the_rows_and_the_settings(tmp_path):

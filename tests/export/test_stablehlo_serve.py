@@ -241,6 +241,10 @@ def test_changed_files(copy):
     path.write_bytes(data)
   stablehlo_serve.Server(copy)
   manifest = (copy / "manifest.json").read_text()
+  longer = manifest.replace('"targets_length": ', '"targets_length": 1')
+  (copy / "manifest.json").write_text(longer)
+  with pytest.raises(ValueError, match="manifest.json is damaged"):
+    stablehlo_serve.Server(copy)
   (copy / "manifest.json").write_text(manifest[:-20])
   with pytest.raises(ValueError, match="manifest.json is not JSON"):
     stablehlo_serve.Server(copy)

@@ -65,13 +65,52 @@ def test_damaged_notes_are_not_believed(tmp_path):
   target = tmp_path / "out.jsonl"
   interrupt(target, b"one\n")
   notes = tmp_path / "out.jsonl.partial.json"
-  assert json.loads(notes.read_text()) == {"prompts": "a", "sizes": [1, 2]}
-  notes.write_text("{")
-  with (
-    pytest.raises(ValueError, match="cannot be resumed"),
-    open_output(target, BEGUN),
-  ):
-    pass
+  found = json.loads(notes.read_text())
+  assert found["begun"] == {"prompts": "a", "sizes": [1, 2]}
+  found["begun"]["prompts"] = "b"
+  for text in ("{", "[]", json.dumps(found)):
+    notes.write_text(text)
+    for begun in (BEGUN, {**BEGUN, "prompts": "b"}):
+      with (
+        pytest.raises(ValueError, match="cannot be resumed"),
+        open_output(target, begun),
+      ):
+        pass
+
+
+@pytest.mark.parametrize(
+  "name", ["out.jsonl.partial", "out.jsonl.partial.sums"]
+)
+def test_damaged_lines_are_written_again(tmp_path, capsys, name):
+  target = tmp_path / "out.jsonl"
+  interrupt(target, b"one\ntwo\nthree\n")
+  path = tmp_path / name
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1  # In "two", and in its digest.
+  path.write_bytes(data)
+  with open_output(target, BEGUN) as (file, num_lines):
+    assert num_lines == 1
+    file.write(b"two\n")
+  assert target.read_bytes() == b"one\ntwo\n"
+  assert "line 2 of" in capsys.readouterr().err
+  assert list(tmp_path.iterdir()) == [target]
+
+
+def test_lines_without_digests_are_not_believed(tmp_path):
+  target = tmp_path / "out.jsonl"
+  interrupt(target, b"one\n")
+  with open(tmp_path / "out.jsonl.partial", "ab") as file:
+    file.write(b"two\n")
+  with open_output(target, BEGUN) as (_, num_lines):
+    assert num_lines == 1
+
+
+def test_a_finished_output_that_was_not_moved_is_complete(tmp_path):
+  target = tmp_path / "out.jsonl"
+  interrupt(target, b"one\ntwo\n")
+  with open_output(target, BEGUN) as (_, num_lines):
+    assert num_lines == 2
+  assert target.read_bytes() == b"one\ntwo\n"
 
 
 def test_two_writers_are_refused(tmp_path):

@@ -504,3 +504,13 @@ def test_composed_prompts_are_the_banks(predictor, bank):
       * bank.params["task_rows"][k]
     )
     np.testing.assert_allclose(prompt[k], expected, rtol=1e-6)
+
+
+def test_scores_that_are_not_finite_are_no_prediction(bank, backbone):
+  """The arrays are finite, but the prompts that they make are not."""
+  large = {k: np.full_like(v, 1e25) for k, v in bank.params.items()}
+  spoilt = dataclasses.replace(bank, params=large)
+  predictor = predict.Predictor(spoilt, backbone, batch_size=2)
+  rows = [{"text": "red", "task": NAMES[0]}]
+  with pytest.raises(ValueError, match="row 1: the scores .* are not finite"):
+    predictor.predict(rows)

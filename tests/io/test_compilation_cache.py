@@ -67,6 +67,33 @@ def test_no_place_for_it_is_no_error(tmp_path):
   assert run(MPT_CACHE_DIR=tmp_path / "file") == "None"
 
 
+SUM = """
+import warnings
+from mpt_jax.io.compilation_cache import use_compilation_cache
+from jax._src import compilation_cache
+class Zstandard:
+  pass
+compilation_cache.zstandard = Zstandard  # As if it were installed.
+use_compilation_cache()
+import jax
+with warnings.catch_warnings(record=True) as found:
+  warnings.simplefilter("always")
+  print(float(jax.jit(lambda x: 2 * x + 0.5)(3.0)), len(found))
+"""
+
+
+def test_a_damaged_program_is_compiled_again(tmp_path):
+  for _ in range(2):
+    assert launch("-c", SUM, MPT_CACHE_DIR=tmp_path) == "6.5 0"
+  for path in tmp_path.rglob("*-cache"):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+  assert launch("-c", SUM, MPT_CACHE_DIR=tmp_path).startswith("6.5 ")
+  # The program itself was refused, and not only the small ones beside it.
+  assert launch("-c", SUM, MPT_CACHE_DIR=tmp_path)[-1] != "0"
+
+
 def test_programs_use_it(tmp_path):
   folder = write_user_folder(tmp_path / "user", "cache_test_tasks", 8)
   variables = {

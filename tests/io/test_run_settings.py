@@ -2,7 +2,9 @@
 
 import json
 
-from mpt_jax.io import run_settings
+import pytest
+
+from mpt_jax.io import digests, run_settings
 
 
 def test_they_are_found_from_the_folder_and_from_its_prompts(tmp_path):
@@ -24,6 +26,17 @@ def test_prompts_outside_of_a_run_have_the_defaults(tmp_path):
   assert run_settings.backbone(settings) == "default"
   # T5's own length of inputs, and answers of some words.
   assert run_settings.lengths(settings) == (512, 64)
+
+
+def test_damaged_settings_are_refused(tmp_path):
+  path = tmp_path / "experiment.json"
+  sealed = digests.seal({"backbone": "/t5", "dtype": "float32"})
+  path.write_text(json.dumps(sealed))
+  assert run_settings.read(tmp_path) == {"backbone": "/t5", "dtype": "float32"}
+  for text in (json.dumps({**sealed, "backbone": "/t6"}), "[1]", "{", "\xff"):
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match="experiment.json is damaged"):
+      run_settings.read(tmp_path)
 
 
 def test_a_random_t5_has_no_folder():

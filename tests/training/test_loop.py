@@ -42,6 +42,7 @@ def read_metrics(folder):
   lines = [json.loads(x) for x in (folder / "metrics.jsonl").open()]
   for line in lines:
     line.pop("seconds")
+    line.pop("digest")
     line.pop("tokens_per_second", None)
   return lines
 

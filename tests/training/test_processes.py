@@ -56,7 +56,7 @@ def prompts(run, name="last"):
 def evaluations(run):
   lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
   return [
-    {k: v for k, v in line.items() if k != "seconds"}
+    {k: v for k, v in line.items() if k not in ("seconds", "digest")}
     for line in lines
     if line["kind"] == "eval"
   ]
