@@ -291,7 +291,8 @@ def load_backbone(
     dtype: type of the arrays and of the computation, "float32" or "bfloat16".
       None takes the type in our folder's config, and float32 for all other
       backbones. float32 weights are exact whatever is on disk.
-    vocabulary_path: a vocabulary to use in place of the backbone's.
+    vocabulary_path: a vocabulary to use in place of the backbone's, or the
+      folder of a tokenizer; see `vocabulary_files.resolve`.
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
@@ -313,7 +314,7 @@ def load_backbone(
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
-    vocabulary_path or opened.find_vocabulary(),
+    vocabulary_files.resolve(vocabulary_path) or opened.find_vocabulary(),
     fingerprint,
     str(path),
   )
