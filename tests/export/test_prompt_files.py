@@ -278,7 +278,7 @@ def test_damaged_descriptions(tmp_path):
     prompt_files.import_prompts([tmp_path / "peft"], "peft")
   for text, message in (
     ("{}", "does not describe prompts: no names"),
-    ("[]", "does not describe prompts: no names"),
+    ("[]", "does not describe prompts: expected a JSON object"),
     ("{", "is not JSON"),
   ):
     arrays = {"shared_prompt": np.zeros((1, P, D), np.float32)}
