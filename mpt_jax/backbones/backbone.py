@@ -24,15 +24,18 @@ from flax import traverse_util
 
 from mpt_jax.backbones import own_folder, vocabulary_files
 from mpt_jax.backbones.fingerprints import TensorDigest, fingerprint_of_digest
+from mpt_jax.backbones.hf_config import hf_config, hf_shares_head
 from mpt_jax.backbones.huggingface import (
-  hf_config,
   hf_files,
   hf_items,
-  hf_shares_head,
   hf_sources,
   hf_tensors,
 )
-from mpt_jax.backbones.shapes import check_tensors, parameter_shapes
+from mpt_jax.backbones.shapes import (
+  check_sizes,
+  check_tensors,
+  parameter_shapes,
+)
 from mpt_jax.backbones.t5x_checkpoints import (
   T5xTensors,
   find_checkpoint,
@@ -272,6 +275,7 @@ def _open_t5x(checkpoint, folder):
 
 def _check_shapes(folder, tensors, config):
   found = {name: tensors.shape(name) for name in tensors}
+  check_sizes(folder, config, found.values())
   check_tensors(folder, found, parameter_shapes(config))
 
 
@@ -287,7 +291,8 @@ def load_backbone(
     dtype: type of the arrays and of the computation, "float32" or "bfloat16".
       None takes the type in our folder's config, and float32 for all other
       backbones. float32 weights are exact whatever is on disk.
-    vocabulary_path: a vocabulary to use in place of the backbone's.
+    vocabulary_path: a vocabulary to use in place of the backbone's, or the
+      folder of a tokenizer; see `vocabulary_files.resolve`.
 
   Raises:
     FileNotFoundError: there is no such folder, or files are missing in it.
@@ -309,7 +314,7 @@ def load_backbone(
   return Backbone(
     config,
     traverse_util.unflatten_dict(flat, sep="/"),
-    vocabulary_path or opened.find_vocabulary(),
+    vocabulary_files.resolve(vocabulary_path) or opened.find_vocabulary(),
     fingerprint,
     str(path),
   )

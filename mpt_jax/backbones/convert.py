@@ -28,7 +28,8 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
     source: see `backbone.load_backbone`.
     out: the folder; it must not exist, or be empty.
     dtype: type of the tensors on disk, "float32" or "bfloat16".
-    vocabulary: a sentencepiece model, or "bytes"; None takes the source's.
+    vocabulary: a sentencepiece model, the folder of a tokenizer, or "bytes";
+      None takes the source's.
 
   Returns:
     Lines for the user about the folder.
@@ -100,11 +101,12 @@ def _vocabulary(given, opened):
     return opened.find_vocabulary()
   if given == "bytes":
     return str(vocabularies.BYTES_PATH)
-  if not pathlib.Path(given).is_file():
+  if not pathlib.Path(given).exists():
     raise FileNotFoundError(
-      f"no vocabulary at {given}; give a sentencepiece model, or 'bytes'"
+      f"no vocabulary at {given}; give a sentencepiece model, the folder of a"
+      " tokenizer, or 'bytes'"
     )
-  return given
+  return vocabulary_files.resolve(given)
 
 
 def _vocabulary_entry(path):

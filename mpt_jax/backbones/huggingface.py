@@ -1,9 +1,12 @@
-"""Hugging Face's T5 folders: their config, and their tensors' names."""
+"""Hugging Face's T5 folders: their files of weights, and the tensors' names."""
+
+import pathlib
 
 import numpy as np
 from flax import traverse_util
 
 from mpt_jax.backbones.shapes import (
+  check_sizes,
   check_tensors,
   parameter_shapes,
   raise_problems,
@@ -16,98 +19,24 @@ from mpt_jax.backbones.tensor_files import (
 from mpt_jax.model.config import T5Config
 
 
-def hf_config(fields, folder):
-  """The T5Config that a Hugging Face `config.json` describes.
-
-  Dropout stays at 0: a frozen T5 with a trained prompt draws none.
-
-  Args:
-    fields: the fields of the file.
-    folder: its folder, for errors.
-
-  Raises:
-    ValueError: it is neither a T5 1.0 nor a 1.1 (mT5, ByT5 and UL2 are 1.1).
-  """
-
-  def refuse(name, expected):
-    raise ValueError(
-      f"{folder / 'config.json'}: {name} must be {expected}, got"
-      f" {fields.get(name)!r}"
-    )
-
-  if fields["model_type"] not in ("t5", "mt5"):
-    refuse("model_type", "'t5' or 'mt5'")
-  activations = {
-    "relu": ("relu",),
-    "gated-gelu": ("gelu", "linear"),
-    "gated-silu": ("silu", "linear"),
-  }
-  # The default of transformers.
-  default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
-  feed_forward = fields.get("feed_forward_proj", default)
-  if not isinstance(feed_forward, str) or feed_forward not in activations:
-    refuse(
-      "feed_forward_proj",
-      "'relu' (T5 1.0), 'gated-gelu' (1.1) or 'gated-silu' (UL2)",
-    )
-  if fields.get("layer_norm_epsilon", 1e-6) != 1e-6:
-    refuse("layer_norm_epsilon", "1e-06")
-  ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-  for name, expected in ids.items():
-    if fields.get(name) not in (None, expected):
-      refuse(name, f"{expected}, as T5 has it")
-  sizes = {
-    "vocab_size": "vocab_size",
-    "emb_dim": "d_model",
-    "num_heads": "num_heads",
-    "head_dim": "d_kv",
-    "mlp_dim": "d_ff",
-    "num_encoder_layers": "num_layers",
-  }
-  for name in sizes.values():
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-      refuse(name, "a positive integer")
-  # Since version 5, transformers writes tie_word_embeddings=True for T5 1.1
-  # too and tells the versions apart by scale_decoder_outputs. mT5 is a 1.1 and
-  # is never scaled, whatever its config says.
-  scaled = fields["model_type"] == "t5" and fields.get(
-    "scale_decoder_outputs", fields.get("tie_word_embeddings", True)
-  )
-  layers = fields.get("num_decoder_layers") or fields["num_layers"]
-  try:
-    return T5Config(
-      **{ours: fields[name] for ours, name in sizes.items()},
-      num_decoder_layers=layers,
-      mlp_activations=activations[feed_forward],
-      logits_via_embedding=bool(scaled),
-      num_relpos_buckets=fields.get("relative_attention_num_buckets", 32),
-      max_relpos_distance=fields.get("relative_attention_max_distance", 128),
-    )
-  except ValueError as error:
-    raise ValueError(f"{folder / 'config.json'}: {error}") from error
-
-
-def hf_shares_head(fields) -> bool:
-  """Whether the embedding serves as the output head of a T5 1.1 without one.
-
-  transformers 5 writes such files if `tie_word_embeddings` is true. A T5Model
-  never had a head.
-  """
-  names = fields.get("architectures") or ["T5ForConditionalGeneration"]
-  has_head = any(n.endswith("ForConditionalGeneration") for n in names)
-  return has_head and bool(fields.get("tie_word_embeddings", True))
-
-
 def hf_files(folder):
   """Paths of the files of weights: one, or the shards of an index.
 
   safetensors files are preferred to PyTorch's.
+
+  Raises:
+    ValueError: an index is damaged, or names files outside the folder.
   """
+  paths, _ = _find_files(folder)
+  return paths
+
+
+def _find_files(folder):
+  """The files of weights, and {tensor name: file name} of an index or None."""
   for name in ("model.safetensors", "pytorch_model.bin"):
     index = folder / f"{name}.index.json"
     if (folder / name).is_file():
-      return [folder / name]
+      return [folder / name], None
     if index.is_file():
       weight_map = read_json(index, folder).get("weight_map")
       if (
@@ -116,15 +45,49 @@ def hf_files(folder):
         or not all(isinstance(n, str) for n in weight_map.values())
       ):
         raise ValueError(f"{index} has no weight_map of tensor names to files")
-      return [folder / name for name in sorted(set(weight_map.values()))]
-  return [folder / "model.safetensors"]
+      names = sorted(set(weight_map.values()))
+      for shard in names:
+        if not shard.endswith(pathlib.Path(name).suffix) or not _is_plain(
+          shard
+        ):
+          raise ValueError(
+            f"{index}: the shard {shard!r:.100} must be the name of a"
+            f" {pathlib.Path(name).suffix} file in this folder"
+          )
+      return [folder / shard for shard in names], weight_map
+  return [folder / "model.safetensors"], None
+
+
+def _is_plain(name) -> bool:
+  """Whether a name stays in its folder, on every system."""
+  return not set("/\\:\0") & set(name) and name.strip(". ") != ""
 
 
 def hf_tensors(folder):
-  """The tensors of a folder by Hugging Face's names, read one by one."""
-  paths = hf_files(folder)
+  """The tensors of a folder by Hugging Face's names, read one by one.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: a file is damaged, or the index names other tensors than the
+      shards hold.
+  """
+  paths, weight_map = _find_files(folder)
   files = TorchFiles if paths[0].suffix == ".bin" else TensorFiles
-  return files(folder, paths)
+  tensors = files(folder, paths)
+  if weight_map is not None:
+    found = {name: path.name for name, path in tensors.paths.items()}
+    wrong = [
+      f"{name} is in {found.get(name, 'no shard')}, not in"
+      f" {weight_map.get(name, 'the index')}"
+      for name in sorted({*found, *weight_map})
+      if found.get(name) != weight_map.get(name)
+    ]
+    if wrong:
+      raise ValueError(
+        f"the index of {folder} and its shards differ: {'; '.join(wrong[:3])};"
+        f" {len(wrong)} in all; copy the folder again"
+      )
+  return tensors
 
 
 _PARTS = {
@@ -223,6 +186,8 @@ def hf_sources(tensors, config, where, shares_head=False) -> dict[str, str]:
     ValueError: tensors are missing, unexpected or of another shape than config
       says.
   """
+  shape = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
+  check_sizes(where, config, [shape(name) for name in tensors])
   shapes = parameter_shapes(config)
   sources = {name: _hf_name(name) for name in shapes}
   embedding = next((n for n in _EMBEDDINGS if n in tensors), _EMBEDDINGS[0])
@@ -233,7 +198,6 @@ def hf_sources(tensors, config, where, shares_head=False) -> dict[str, str]:
   ignored = {*_EMBEDDINGS, _UNUSED} - {embedding}
   if config.logits_via_embedding:
     ignored.add("lm_head.weight")
-  shape = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
   check_tensors(
     where,
     {name: shape(name) for name in tensors if name not in ignored},

@@ -11,6 +11,16 @@ from mpt_jax.model.objective import Model
 
 # An error lists so many problems of each kind before it lists more of any.
 _SHOWN_OF_A_KIND = 6
+_SIZES = (
+  "vocab_size",
+  "emb_dim",
+  "num_heads",
+  "head_dim",
+  "mlp_dim",
+  "num_relpos_buckets",
+)
+# Up to these sizes the tensors are compared one by one.
+_SMALL, _SMALL_LAYERS = 2**20, 64
 
 
 @functools.cache
@@ -25,6 +35,31 @@ def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
 def num_backbone_parameters(config: T5Config) -> int:
   """The number of parameters of a T5 without prompts."""
   return sum(math.prod(shape) for shape in parameter_shapes(config).values())
+
+
+def check_sizes(where, config: T5Config, shapes):
+  """Compares the sizes of a config with tensors before anything is computed.
+
+  `parameter_shapes` takes a time that grows with the number of layers.
+
+  Args:
+    where: names the files in the error.
+    config: the shape of the T5.
+    shapes: the shapes of all tensors of the files.
+
+  Raises:
+    ValueError: a size is so large that the tensors cannot be of that T5.
+  """
+  largest = max([math.prod(shape) for shape in shapes], default=0)
+  layers = config.num_encoder_layers + config.num_decoder_layers
+  problems = [
+    f"{name}={getattr(config, name)} is more than any tensor has"
+    for name in _SIZES
+    if getattr(config, name) > max(largest, _SMALL)
+  ]
+  if layers > max(len(shapes), _SMALL_LAYERS):
+    problems.append(f"{layers} layers, but only {len(shapes)} tensors")
+  raise_problems(where, problems)
 
 
 def check_tensors(where, found, expected):

@@ -4,7 +4,6 @@ import collections.abc
 import json
 import math
 import os
-import pickle
 import struct
 import zipfile
 
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mpt_jax.io import files
+from mpt_jax.io.errors import reading
 
 DTYPES = {
   "float32": np.dtype(np.float32),
@@ -21,28 +21,41 @@ DTYPES = {
 
 
 class TensorFiles(collections.abc.Mapping):
-  """The tensors of safetensors files; each is read when it is asked for."""
+  """The tensors of safetensors files; each is read when it is asked for.
+
+  Attributes:
+    metadata: the metadata of all files.
+    paths: the file of each tensor.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: a file is damaged, or a tensor is in two files.
+  """
 
   def __init__(self, folder, paths):
     self._folder = folder
     self._files = {}
     self.metadata = {}
+    self.paths = {}
     for path in paths:
       if not path.is_file():
         raise missing_file(path, folder)
       try:
         opened = safe_open(path, framework="np")
         self.metadata.update(opened.metadata() or {})
-        self._files.update(dict.fromkeys(opened.keys(), opened))
+        names = list(opened.keys())
       except SafetensorError as error:
         raise ValueError(
           f"{path} is damaged or incomplete ({error}); copy it again"
         ) from error
+      _add_names(self.paths, names, path)
+      self._files.update(dict.fromkeys(names, opened))
 
   def __getitem__(self, name):
     try:
-      array = self._files[name].get_tensor(name)
-    except (AttributeError, TypeError):
+      with reading(self.paths[name], "a safetensors file"):
+        array = self._files[name].get_tensor(name)
+    except ValueError:
       # NumPy lacks the tensor's type, for instance float8.
       dtype = self._files[name].get_slice(name).get_dtype()
       check_floats(name, self._folder, dtype)
@@ -65,10 +78,13 @@ class TorchFiles(collections.abc.Mapping):
 
   They are loaded with `weights_only`, so no code in them is executed.
 
+  Attributes:
+    paths: the file of each tensor.
+
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: a file is damaged or holds more than tensors, or PyTorch is not
-      installed.
+    ValueError: a file is damaged or holds more than tensors, a tensor is in two
+      files, or PyTorch is not installed.
   """
 
   def __init__(self, folder, paths):
@@ -81,6 +97,7 @@ class TorchFiles(collections.abc.Mapping):
       ) from error
     self._folder = folder
     self._tensors = {}
+    self.paths = {}
     for path in paths:
       if not path.is_file():
         raise missing_file(path, folder)
@@ -92,7 +109,9 @@ class TorchFiles(collections.abc.Mapping):
           # Files from before PyTorch 1.6 are no archives and cannot be mapped.
           mmap=zipfile.is_zipfile(path),
         )
-      except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+      except OSError:
+        raise
+      except Exception as error:  # Unpickling raises many types.
         raise ValueError(
           f"{path} is damaged, or holds more than tensors ({error!s:.120})"
         ) from error
@@ -100,6 +119,15 @@ class TorchFiles(collections.abc.Mapping):
         isinstance(x, torch.Tensor) for x in loaded.values()
       ):
         raise ValueError(f"{path} is not a dict of tensors")
+      _add_names(self.paths, loaded, path)
+      size = path.stat().st_size
+      for name, tensor in loaded.items():
+        # A view may repeat a few numbers many times.
+        if tensor.numel() * tensor.element_size() > size:
+          raise ValueError(
+            f"{path}: {name} has the shape {tuple(tensor.shape)}, which is"
+            f" larger than the file of {size} bytes"
+          )
       self._tensors.update(loaded)
 
   def __getitem__(self, name):
@@ -129,6 +157,21 @@ class TorchFiles(collections.abc.Mapping):
 
   def __len__(self):
     return len(self._tensors)
+
+
+def _add_names(paths, names, path):
+  """Notes the file of some tensors; none may be in two files."""
+  for name in names:
+    if not isinstance(name, str):
+      raise ValueError(
+        f"{path}: a tensor's name must be text, got {name!r:.40}"
+      )
+    if name in paths:
+      raise ValueError(
+        f"the tensor {name} is both in {paths[name]} and in {path}; copy the"
+        " folder again"
+      )
+    paths[name] = path
 
 
 _SAFETENSORS_DTYPES = {
@@ -222,7 +265,7 @@ def read_json(path, folder):
   if not path.is_file():
     raise missing_file(path, folder)
   try:
-    fields = json.loads(path.read_text())
+    fields = json.loads(path.read_text(encoding="utf-8"))
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not valid JSON: {error}") from error
   if not isinstance(fields, dict):

@@ -13,11 +13,16 @@ a prompt. It is 1 for our prompts, which belong to the encoder alone.
 
 import json
 import pathlib
+import warnings
+from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import save
 
-from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
+from mpt_jax.backbones.backbone import identify_backbone
+from mpt_jax.backbones.hf_config import ARCHITECTURES
+from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles, read_json
+from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS
 from mpt_jax.prompts.kinds import KINDS, read_sizes
@@ -107,8 +112,7 @@ def read_adapter(folder, encoder_half: bool = False):
       but the logits of its `forward`, and so of its training, used both.
 
   Returns:
-    The arrays of a bank of one group, float32, and the name of the base model
-    or None.
+    The arrays of a bank of one group, float32, and the fields of the config.
 
   Raises:
     FileNotFoundError: there is no such adapter.
@@ -121,20 +125,16 @@ def read_adapter(folder, encoder_half: bool = False):
       f"{folder} is not a PEFT adapter: no {CONFIG}. Give the folder that"
       " save_pretrained wrote."
     )
-  try:
-    fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
-  if not isinstance(fields, dict):
-    raise ValueError(f"{folder / CONFIG} must hold a JSON object")
+  fields = read_json(folder / CONFIG, folder)
   method = fields.get("peft_type")
   kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
-  if method not in kinds:
+  if not isinstance(method, str) or method not in kinds:
     raise ValueError(
       f"{folder} is a PEFT adapter of {method}; only {' and '.join(kinds)} are"
       " soft prompts in front of the encoder's input"
     )
   kind = kinds[method]
+  _check_fields(folder, fields)
   names = kind.peft_names
   tensors = _tensors(folder)
   if set(tensors) != set(names):
@@ -142,12 +142,15 @@ def read_adapter(folder, encoder_half: bool = False):
       f"the tensors of {folder} must be {', '.join(names)}, got"
       f" {', '.join(sorted(tensors))}"
     )
-  # float32 represents every float of 16 bits exactly.
-  arrays = {
-    theirs: np.ascontiguousarray(tensors[theirs], np.float32)
-    for theirs in names
-  }
-  rows = _check_shapes(folder, kind, arrays, fields)
+  shapes = {theirs: tensors.shape(theirs) for theirs in names}
+  rows = _check_shapes(folder, kind, shapes, fields)
+  # float32 represents every float of 16 bits exactly. `import_prompts` looks
+  # for infinities.
+  with np.errstate(over="ignore"):
+    arrays = {
+      theirs: np.ascontiguousarray(tensors[theirs], np.float32)
+      for theirs in names
+    }
   length = fields["num_virtual_tokens"]
   if rows > length and not encoder_half:
     raise ValueError(
@@ -165,7 +168,127 @@ def read_adapter(folder, encoder_half: bool = False):
     if LENGTH in axes:
       array = array.take(range(length), axis=axes.index(LENGTH))
     params[name] = np.ascontiguousarray(array)
-  return params, fields.get("base_model_name_or_path") or None
+  return params, fields
+
+
+class Base(NamedTuple):
+  """A T5 that prompts may belong to."""
+
+  name: str
+  config: T5Config
+  fingerprint: str
+
+  @classmethod
+  def open(cls, path):
+    return cls(str(path), *identify_backbone(path))
+
+
+def check_base(folder, fields, base: Base | None) -> Base | None:
+  """Checks what an adapter's config says about its T5.
+
+  Args:
+    folder: the adapter.
+    fields: its config.
+    base: the T5 that the user names, or None.
+
+  Returns:
+    `base`, or the T5 in the folder `base_model_name_or_path` if there is one.
+
+  Raises:
+    ValueError: the adapter belongs to another T5.
+  """
+  name = fields.get("base_model_name_or_path")
+  if not isinstance(name, str | None):
+    raise ValueError(
+      f"{folder / CONFIG}: base_model_name_or_path must be a name, got {name!r}"
+    )
+  named = None
+  if name and pathlib.Path(name).is_dir():
+    try:
+      named = Base.open(name)
+    except FileNotFoundError:
+      # A folder of that name without weights, as a relative path may find.
+      named = None
+  if named is not None:
+    if base is not None and base.fingerprint != named.fingerprint:
+      raise ValueError(
+        f"{folder} was trained on the T5 in {name} (base_model_name_or_path),"
+        f" and {base.name} is another one; give --backbone {name}"
+      )
+    base = base or named
+  elif name and base is not None:
+    # The folder may be a copy of the model that the adapter names.
+    last = pathlib.Path(base.name).resolve().name
+    if name.rstrip("/").rpartition("/")[2] != last:
+      warnings.warn(
+        f"{folder} was trained on {name!r} (base_model_name_or_path); whether"
+        f" {base.name} is that model cannot be checked here",
+        stacklevel=2,
+      )
+  if base is not None:
+    expected = {
+      "token_dim": base.config.emb_dim,
+      "num_layers": base.config.num_encoder_layers,
+      "num_attention_heads": base.config.num_heads,
+    }
+    for field, value in expected.items():
+      if fields.get(field) not in (None, value):
+        raise ValueError(
+          f"{folder} was trained on a model with {field}={fields[field]!r:.40}"
+          f" ({CONFIG}), but {base.name} has {value}"
+        )
+  return base
+
+
+# The fields beside those that `_check_shapes` and `check_base` read. A soft
+# prompt has started long ago when its adapter is read.
+_HARMLESS = {
+  *("inference_mode", "peft_version", "revision", "prompt_tuning_init"),
+  *("prompt_tuning_init_text", "prompt_tuning_init_state_dict_path"),
+  *("prompt_tuning_init_task", "tokenizer_name_or_path", "tokenizer_kwargs"),
+}
+_READ = {
+  *("peft_type", "task_type", "auto_mapping", "modules_to_save"),
+  *("num_virtual_tokens", "num_transformer_submodules", "num_tasks"),
+  *("num_ranks", "token_dim", "num_layers", "num_attention_heads"),
+  "base_model_name_or_path",
+}
+
+
+def _check_fields(folder, fields):
+  """Checks the fields that say what the prompts belong to.
+
+  Raises:
+    ValueError: the adapter is not for a T5 that generates text, or holds more
+      than prompts.
+  """
+  task = fields.get("task_type")
+  if task not in (None, "SEQ_2_SEQ_LM"):
+    raise ValueError(
+      f"{folder} is an adapter for another kind of model: task_type must be"
+      f" SEQ_2_SEQ_LM, got {task!r:.40}"
+    )
+  mapping = fields.get("auto_mapping")
+  base_class = (
+    mapping.get("base_model_class") if isinstance(mapping, dict) else mapping
+  )
+  if base_class is not None and base_class not in ARCHITECTURES:
+    raise ValueError(
+      f"{folder} is an adapter for another kind of model: auto_mapping must name"
+      f" a T5 that generates text, got {base_class!r:.60}"
+    )
+  if fields.get("modules_to_save"):
+    raise ValueError(
+      f"{folder} holds weights of the model beside the prompts"
+      f" (modules_to_save={fields['modules_to_save']!r:.60}), which a frozen T5"
+      " cannot take"
+    )
+  unknown = sorted(map(str, set(fields) - _READ - _HARMLESS))
+  if unknown:
+    warnings.warn(
+      f"{folder / CONFIG}: unknown fields ignored: {', '.join(unknown):.300}",
+      stacklevel=2,
+    )
 
 
 def _tensors(folder):
@@ -178,15 +301,16 @@ def _tensors(folder):
   return TensorFiles(folder, [folder / TENSORS])
 
 
-def _check_shapes(folder, kind, arrays, fields):
+def _check_shapes(folder, kind, shapes, fields):
   """Checks the tensors against each other and the config's numbers.
 
   Returns:
     The rows of a prompt: `num_virtual_tokens`, or twice as many if there is a
     prompt for the decoder too.
   """
-  length, shape = fields.get("num_virtual_tokens"), arrays[PROMPT].shape
-  if len(shape) != 2 or not isinstance(length, int) or length < 1:
+  length, shape = fields.get("num_virtual_tokens"), shapes[PROMPT]
+  is_whole = isinstance(length, int) and not isinstance(length, bool)
+  if len(shape) != 2 or not is_whole or length < 1:
     raise ValueError(
       f"{folder}: {PROMPT} must be [num_virtual_tokens, token_dim] with"
       f" num_virtual_tokens={length!r} of {CONFIG}, got shape {shape}"
@@ -197,15 +321,26 @@ def _check_shapes(folder, kind, arrays, fields):
       f"{folder}: {PROMPT} has {rows} rows, but {CONFIG} says"
       f" num_virtual_tokens={length}"
     )
+  stacks = fields.get("num_transformer_submodules")
+  if stacks not in (None, rows // length):
+    raise ValueError(
+      f"{folder}: {PROMPT} has {rows} rows, but {CONFIG} says"
+      f" num_transformer_submodules={stacks!r:.40} times {length}"
+    )
+  if fields.get("token_dim") not in (None, emb_dim):
+    raise ValueError(
+      f"{folder}: {PROMPT} has width {emb_dim}, but {CONFIG} says"
+      f" token_dim={fields['token_dim']!r:.40}"
+    )
   num_tasks, rank = fields.get("num_tasks"), fields.get("num_ranks")
   sizes = {TASKS: num_tasks, LENGTH: rows, RANK: rank, EMBED: emb_dim}
   for theirs, name in kind.peft_names.items():
     expected = tuple(
       sizes[axis] for axis in kind.leaves[name].axes if axis != GROUPS
     )
-    if arrays[theirs].shape != expected:
+    if shapes[theirs] != expected:
       raise ValueError(
-        f"{folder}: {theirs} has shape {arrays[theirs].shape}, but {CONFIG}"
+        f"{folder}: {theirs} has shape {shapes[theirs]}, but {CONFIG}"
         f" (num_tasks={num_tasks}, num_ranks={rank}) and {PROMPT} make it"
         f" {expected}"
       )

@@ -12,13 +12,12 @@ import dataclasses
 import json
 import pathlib
 import re
-import zipfile
 
-import ml_dtypes
 import numpy as np
 
 from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
 from mpt_jax.export import peft
+from mpt_jax.export.numpy_files import read_npy, read_npz, to_float32
 from mpt_jax.io import files
 from mpt_jax.prompts.bank import (
   FORMAT,
@@ -180,11 +179,10 @@ def import_prompts(
   """
   if how not in IMPORTS:
     raise ValueError(f"--from must be one of {', '.join(IMPORTS)}, got {how!r}")
-  known, identity = None, None
-  if backbone is not None:
-    identity = config, known = identify_backbone(backbone)
+  base = None if backbone is None else peft.Base.open(backbone)
+  known = None if base is None else base.fingerprint
   read = {
-    "peft": lambda path: _read_peft(path, known, encoder_half),
+    "peft": lambda path: _read_peft(path, base, encoder_half),
     "npz": lambda path: _read_npz(path, known),
     "npy": lambda path: _read_npy(path, known),
   }[how]
@@ -199,10 +197,10 @@ def import_prompts(
         f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
         " large numbers, so the prompts cannot be used"
       )
-  if identity is not None and bank.emb_dim != config.emb_dim:
+  if base is not None and bank.emb_dim != base.config.emb_dim:
     raise ValueError(
       f"the prompts have width {bank.emb_dim}, the T5 {str(backbone)!r} has"
-      f" emb_dim={config.emb_dim}"
+      f" emb_dim={base.config.emb_dim}"
     )
   return bank
 
@@ -248,23 +246,21 @@ def _check_noted(bank, fingerprint, path):
     check_backbone(bank, fingerprint, f"the prompts of {path}", "--backbone")
 
 
-def _read_peft(path, fingerprint, encoder_half):
+def _read_peft(path, base, encoder_half):
   if not path.exists():
     raise FileNotFoundError(f"no PEFT adapter at {path}")
   inner = []
   if path.is_dir() and not peft.is_adapter(path):
     inner = sorted(p for p in path.iterdir() if peft.is_adapter(p))
   if inner:
-    bank = concatenate(
-      [_read_adapter(p, fingerprint, encoder_half) for p in inner]
-    )
+    bank = concatenate([_read_adapter(p, base, encoder_half) for p in inner])
     order = (_read_notes(path) or {}).get("names", ())
     return select(bank, order) if set(order) == set(bank.names) else bank
-  return _read_adapter(path, fingerprint, encoder_half)
+  return _read_adapter(path, base, encoder_half)
 
 
-def _read_adapter(path, fingerprint, encoder_half):
-  params, base_model = peft.read_adapter(path, encoder_half)
+def _read_adapter(path, base, encoder_half):
+  params, fields = peft.read_adapter(path, encoder_half)
   num_tasks = read_sizes(params).get(TASKS, 1)
   notes = _read_notes(path)
   if notes is not None:
@@ -275,14 +271,14 @@ def _read_adapter(path, fingerprint, encoder_half):
         f" {num_tasks}; remove the file if the adapter was trained again"
       )
     bank = PromptBank.from_fields(params, notes, path / NOTES)
-    _check_noted(bank, fingerprint, path)
+    _check_noted(bank, base and base.fingerprint, path)
     return bank
-  if fingerprint is None and base_model and pathlib.Path(base_model).is_dir():
-    fingerprint = identify_backbone(base_model)[1]
+  base = peft.check_base(path, fields, base)
   stem = path.resolve().name
   names = (
     [stem] if num_tasks == 1 else [f"{stem}_{i}" for i in range(num_tasks)]
   )
+  fingerprint = None if base is None else base.fingerprint
   return _bank(params, names, [0] * num_tasks, fingerprint, path)
 
 
@@ -296,24 +292,8 @@ def _read_notes(folder):
     raise ValueError(f"{path} is not JSON: {error}") from error
 
 
-def _load_numpy(path, suffix):
-  """Loads a NumPy file without unpickling anything."""
-  if not path.is_file():
-    raise FileNotFoundError(f"no file {path}")
-  try:
-    loaded = np.load(path, allow_pickle=False)
-  except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is not a readable {suffix} file: {error}") from (
-      error
-    )
-  if isinstance(loaded, np.ndarray) != (suffix == ".npy"):
-    raise ValueError(f"{path} is not a {suffix} file; see mpt import --from")
-  return loaded
-
-
 def _read_npz(path, fingerprint):
-  with _load_numpy(path, ".npz") as file:
-    arrays = {name: file[name] for name in file.files}
+  arrays = read_npz(path)
   fields = arrays.pop(FORMAT, None)
   try:
     leaves = recognise_kind(arrays).leaves
@@ -321,7 +301,7 @@ def _read_npz(path, fingerprint):
     raise ValueError(f"{path} does not hold prompts: {error}") from error
   params = {}
   for name, array in arrays.items():
-    array = _floats(path, name, array)
+    array = to_float32(path, name, array)
     # Other programs write one shared array without the axis of groups.
     if (
       leaves[name].axes[0] == GROUPS
@@ -356,32 +336,10 @@ def _read_npz(path, fingerprint):
 
 
 def _read_npy(path, fingerprint):
-  prompt = _floats(path, "the prompt", _load_numpy(path, ".npy"))
+  prompt = to_float32(path, "the prompt", read_npy(path))
   if prompt.ndim != 2:
     raise ValueError(
       f"{path} must hold one prompt [length, width], got shape {prompt.shape}"
     )
   params = plain_params(prompt[None])
   return _bank(params, [path.stem], [0], fingerprint, path)
-
-
-def _floats(path, name, array):
-  """Converts floats of any size to float32.
-
-  NumPy loads a saved bfloat16 as two raw bytes, because it has no such type.
-  """
-  if array.dtype == np.dtype("V2"):
-    array = array.view(ml_dtypes.bfloat16)
-  if array.dtype not in (
-    np.float16,
-    np.float32,
-    np.float64,
-    ml_dtypes.bfloat16,
-  ):
-    raise ValueError(f"{path}: {name} must hold floats, got {array.dtype}")
-  if array.ndim not in (2, 3):
-    raise ValueError(
-      f"{path}: {name} must have 2 or 3 axes, got the shape {array.shape}"
-    )
-  with np.errstate(over="ignore"):  # `import_prompts` looks for infinities.
-    return np.ascontiguousarray(array, np.float32)

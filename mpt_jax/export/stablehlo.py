@@ -318,6 +318,13 @@ def _write_weights(path, config, flat):
 
 def _write_vocabulary(folder, path):
   """Copies the vocabulary and adds T5's sentinels; returns its name."""
+  tokens = vocabularies.read_added_tokens(path)
+  if tokens:
+    raise ValueError(
+      f"the tokenizer of {path} has added tokens ({tokens[0].content!r:.40}),"
+      " which the exported folder cannot cut out of texts; export with a T5"
+      " whose folder has the plain vocabulary (mpt convert --vocabulary)"
+    )
   name = vocabulary_files.own_file_name(path)
   extra_ids = vocabularies.num_extra_ids(path)
   if vocabularies.is_bytes(path) or not extra_ids:

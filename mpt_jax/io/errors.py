@@ -5,6 +5,7 @@ import enum
 import os
 import sys
 import traceback
+import warnings
 
 from mpt_jax.io import signals
 
@@ -75,6 +76,7 @@ def run_and_report(function, *args, show=False) -> int:
     The exit code, see `ExitCode`. Errors that a user cannot fix are programming
     mistakes and are raised.
   """
+  warnings.formatwarning = _format_warning
   with signals.of_command() as stop:
     try:
       code = function(*args)
@@ -105,3 +107,8 @@ def _report(error, show) -> int:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return ExitCode.MISTAKE
   raise error
+
+
+def _format_warning(message, *args, **kwargs) -> str:
+  """A warning as one line, without the line of code that it comes from."""
+  return "warning: " + " ".join(str(message).split()) + "\n"

@@ -12,7 +12,7 @@ from clu.data.dataset_iterator import ArraySpec, DatasetIterator
 from etils import epath
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.backbones import t5x_checkpoints
+from mpt_jax.backbones import t5x_checkpoints, vocabulary_files
 from mpt_jax.data import batches, packing, pipeline
 from mpt_jax.io import digests, paths
 from mpt_jax.prompts.slots import Slot
@@ -45,7 +45,8 @@ def assemble(experiment: Experiment) -> assembly.Assembly:
     backbone = backbones.Backbone(
       config,
       None,
-      experiment.vocabulary_path or opened.find_vocabulary(),
+      vocabulary_files.resolve(experiment.vocabulary_path)
+      or opened.find_vocabulary(),
       None,
       experiment.backbone,
     )

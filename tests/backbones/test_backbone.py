@@ -224,7 +224,7 @@ def test_saving_is_checked(t5, tmp_path):
   "changes, message",
   [
     (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
-    (dict(feed_forward_proj="gated-relu"), "feed_forward_proj.*gated-relu"),
+    (dict(feed_forward_proj="glu-relu"), "feed_forward_proj.*glu-relu"),
     (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
     (dict(d_model=None), "config.json: d_model must be a positive.*None"),
     (dict(d_kv="6"), "config.json: d_kv must be a positive integer, got '6'"),

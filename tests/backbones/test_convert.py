@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 from flax import traverse_util
+from hf_folders import check_logits, edit_hf, make_hf
 from safetensors.numpy import load_file, save_file
 from t5x_layouts import check_same, make_flat, write_legacy
 
@@ -35,62 +36,6 @@ def t5(request, make_config, make_params):
 # ------------------------------------------------------------ Hugging Face's
 
 
-def make_hf(folder, **changes):
-  """Saves a tiny random T5; returns the model."""
-  torch = pytest.importorskip("torch", reason=REASON)
-  transformers = pytest.importorskip("transformers", reason=REASON)
-  values = dict(
-    vocab_size=400,
-    d_model=16,
-    d_kv=4,
-    d_ff=24,
-    num_layers=3,
-    num_decoder_layers=1,
-    num_heads=3,
-    feed_forward_proj="gated-gelu",
-    tie_word_embeddings=False,
-    decoder_start_token_id=0,
-  )
-  mt5 = changes.pop("model_type", "t5") == "mt5"
-  kind = ("T5", "MT5")[mt5]
-  config = getattr(transformers, f"{kind}Config")(**{**values, **changes})
-  model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
-  model.lm_head.weight = torch.nn.Parameter(
-    torch.empty_like(model.lm_head.weight)
-  )
-  with torch.no_grad():
-    for name, parameter in model.named_parameters():
-      parameter.normal_(0.0, 0.3)
-      if "layer_norm" in name:
-        parameter.add_(1.0)
-  model.eval().save_pretrained(folder)
-  return model
-
-
-def check_logits(backbone, model):
-  """Checks that our logits equal those of transformers on one input."""
-  torch = pytest.importorskip("torch", reason=REASON)
-  from mpt_jax.model.network import T5
-
-  tokens, targets = np.arange(3, 12)[None], np.array([[0, 5, 9, 4]])
-  with torch.no_grad():
-    expected = model(
-      input_ids=torch.as_tensor(tokens),
-      decoder_input_ids=torch.as_tensor(targets),
-    ).logits.numpy()
-  batch = {
-    "encoder_input_tokens": tokens,
-    "encoder_segment_ids": np.ones_like(tokens),
-    "decoder_input_tokens": targets,
-    "decoder_segment_ids": np.ones_like(targets),
-  }
-  network = T5(backbone.config)
-  found = jax.jit(lambda p, b: network.apply({"params": p}, b).logits)(
-    backbone.params, batch
-  )
-  np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.parametrize(
   "changes",
   [{}, {"model_type": "mt5"}, {"feed_forward_proj": "gated-silu"}],
@@ -111,17 +56,6 @@ def test_hugging_face_folders_convert(changes, tmp_path):
   assert backbones.identify_backbone(tmp_path / "hf")[1] == loaded.fingerprint
 
 
-def _edit(folder, tensors=lambda x: x, **fields):
-  """Changes the tensors and the fields of a Hugging Face folder."""
-  path = folder / "config.json"
-  old = json.loads(path.read_text())
-  # A field that is None is removed.
-  new = {k: v for k, v in {**old, **fields}.items() if v is not None}
-  path.write_text(json.dumps(new))
-  path = folder / "model.safetensors"
-  save_file(tensors(load_file(path)), path)
-
-
 @pytest.mark.parametrize("kept", ["encoder", "decoder"])
 def test_the_embedding_under_another_name(kept, tmp_path):
   model = make_hf(tmp_path)
@@ -132,11 +66,11 @@ def test_the_embedding_under_another_name(kept, tmp_path):
       f"{kept}.embed_tokens.weight": embedding
     }
 
-  _edit(tmp_path, renamed)
+  edit_hf(tmp_path, renamed)
   check_logits(backbones.load_backbone(tmp_path), model)
   other = {"decoder": "encoder", "encoder": "decoder"}[kept]
   name = f"{other}.embed_tokens.weight"
-  _edit(tmp_path, lambda x: x | {name: np.ones((400, 16), np.float32)})
+  edit_hf(tmp_path, lambda x: x | {name: np.ones((400, 16), np.float32)})
   with pytest.raises(ValueError, match="embed_tokens.weight differs from"):
     backbones.load_backbone(tmp_path)
 
@@ -148,18 +82,18 @@ def test_an_absent_head_is_missing(fields, tmp_path):
   make_hf(tmp_path)
   without = lambda x: {k: v for k, v in x.items() if k != "lm_head.weight"}
   settings = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
-  _edit(tmp_path, without, **{**settings, **fields})
+  edit_hf(tmp_path, without, **{**settings, **fields})
   if "tie_word_embeddings" in fields:
-    _edit(tmp_path, scale_decoder_outputs=None)
+    edit_hf(tmp_path, scale_decoder_outputs=None)
   with pytest.raises(ValueError, match="missing: lm_head.weight"):
     backbones.load_backbone(tmp_path)
 
 
 def test_feed_forward_of_a_config_that_does_not_say_it(tmp_path):
   model = make_hf(tmp_path, model_type="mt5")
-  _edit(tmp_path, feed_forward_proj=None)
+  edit_hf(tmp_path, feed_forward_proj=None)
   check_logits(backbones.load_backbone(tmp_path), model)
-  _edit(tmp_path, feed_forward_proj=["relu"])
+  edit_hf(tmp_path, feed_forward_proj=["relu"])
   with pytest.raises(ValueError, match=r"feed_forward_proj must be .*\['relu'"):
     backbones.load_backbone(tmp_path)
 

@@ -1,13 +1,12 @@
 """Vocabularies of T5's folders: ids equal to seqio's and Hugging Face's."""
 
-import io
 import json
 import pathlib
 import shutil
 
 import pytest
-import sentencepiece
 from odd_texts import make_texts
+from tokenizer_folders import write_spiece
 
 from mpt_jax.backbones import unigram, vocabulary_files
 from mpt_jax.data import vocabularies
@@ -18,25 +17,7 @@ REASON = "Hugging Face's side needs transformers (the test extra)"
 
 @pytest.fixture(scope="module", params=["t5", "mt5"])
 def spiece(request, tmp_path_factory):
-  """A small sentencepiece model, like T5's or, with bytes, like mT5's."""
-  writer = io.BytesIO()
-  special = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-  if request.param == "mt5":
-    # mT5's model has the sentinels among its own pieces.
-    symbols = [f"▁<extra_id_{i}>" for i in reversed(range(100))]
-    special |= dict(
-      byte_fallback=True, user_defined_symbols=symbols, vocab_size=500
-    )
-  sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(make_texts(1)),
-    model_writer=writer,
-    model_type="unigram",
-    minloglevel=2,
-    **{"vocab_size": 150, "hard_vocab_limit": False, **special},
-  )
-  path = tmp_path_factory.mktemp(request.param) / "spiece.model"
-  path.write_bytes(writer.getvalue())
-  return path
+  return write_spiece(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture
@@ -117,34 +98,6 @@ def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):
   assert vocabulary_files.find_vocabulary(tmp_path) is None
 
 
-def test_added_tokens_are_refused(spiece, tmp_path, cache):
-  """transformers cuts a text at them before anything else."""
-  shutil.copy(spiece, tmp_path / "spiece.model")
-  settings = tmp_path / "tokenizer_config.json"
-  own = {"0": {"content": "<pad>"}, "9": {"content": "<extra_id_3>"}}
-  settings.write_text(json.dumps({"added_tokens_decoder": own}))
-  assert vocabulary_files.find_vocabulary(tmp_path, {})
-  added = {**own, "8100": {"content": "<hl>"}}
-  settings.write_text(json.dumps({"added_tokens_decoder": added}))
-  with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
-    vocabulary_files.find_vocabulary(tmp_path, {})
-  # Older folders have a file of added tokens.
-  settings.unlink()
-  (tmp_path / "added_tokens.json").write_text('{"<sep>": 8100}')
-  with pytest.raises(ValueError, match=r"<sep>.*--vocabulary"):
-    vocabulary_files.find_vocabulary(tmp_path, {})
-  (tmp_path / "added_tokens.json").write_text("[]")
-  with pytest.raises(
-    ValueError, match="added_tokens.json must hold a JSON obj"
-  ):
-    vocabulary_files.find_vocabulary(tmp_path, {})
-  (tmp_path / "added_tokens.json").unlink()
-  tokens = [{"id": 0, "content": "<pad>"}, {"id": 8100, "content": "<hl>"}]
-  (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
-  with pytest.raises(ValueError, match=r"added to T5's \(<hl>\)"):
-    vocabulary_files.find_vocabulary(tmp_path, {})
-
-
 def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
   shutil.copy(spiece, tmp_path / "spiece.model")
   settings = tmp_path / "tokenizer_config.json"
@@ -198,7 +151,9 @@ def test_number_of_sentinels_of_the_tokenizer_config(spiece, tmp_path, cache):
 )
 def test_byte_tokenizer_is_found_by_its_class(where, tmp_path):
   (tmp_path / "tokenizer_config.json").write_text(
-    json.dumps({} if "tokenizer_class" in where else {"tokenizer_class": "X"})
+    json.dumps(
+      {} if "tokenizer_class" in where else {"tokenizer_class": "T5Tokenizer"}
+    )
   )
   found = vocabulary_files.find_vocabulary(tmp_path, where)
   assert (found == str(vocabularies.BYTES_PATH)) == ("tokenizer_class" in where)

@@ -305,3 +305,81 @@ def test_adapter_with_a_decoder_prompt(base, tmp_path):
     num_beams=1,
   ).numpy()[:, 1:]
   np.testing.assert_array_equal(tokens[:, : made.shape[1]], made)
+
+
+# ----------------------------------------------------- adapters of other models
+
+
+def test_an_adapter_of_gpt2_is_refused(base, tmp_path):
+  """Its prompts have the width of the T5; only the config tells them apart."""
+  config = transformers.GPT2Config(
+    vocab_size=V, n_embd=D, n_head=4, n_layer=2, n_positions=32
+  )
+  model = transformers.GPT2LMHeadModel(config)
+  model.save_pretrained(tmp_path / "gpt2")
+  prompt = peft.PromptTuningConfig(
+    task_type="CAUSAL_LM", num_virtual_tokens=P, num_transformer_submodules=1
+  )
+  peft.get_peft_model(model, prompt).save_pretrained(tmp_path / "x")
+  path = tmp_path / "x" / peft_format.CONFIG
+  fields = json.loads(path.read_text())
+  assert fields["token_dim"] == D
+  base_class = {"base_model_class": "GPT2LMHeadModel"}
+  gpt2 = {"base_model_name_or_path": str(tmp_path / "gpt2")}
+  for changes, message in (
+    ({}, "task_type must be SEQ_2_SEQ_LM, got 'CAUSAL_LM'"),
+    ({"task_type": None, "auto_mapping": base_class}, "'GPT2LMHeadModel'"),
+    # Without both fields, the folder that the config names is looked at.
+    ({"task_type": None, **gpt2}, "gpt2/config.json: model_type must be 't5'"),
+  ):
+    path.write_text(json.dumps({**fields, **changes}))
+    with pytest.raises(ValueError, match=message):
+      prompt_files.import_prompts([tmp_path / "x"], "peft", backbone=base)
+
+
+def _plain_adapter(folder, base, **fields):
+  config = peft.PromptTuningConfig(
+    task_type="SEQ_2_SEQ_LM", num_virtual_tokens=P, num_transformer_submodules=1
+  )
+  peft.get_peft_model(load_base(base), config).save_pretrained(folder)
+  path = folder / peft_format.CONFIG
+  path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_an_adapter_of_another_t5_is_refused(base, tmp_path):
+  load_base(base).save_pretrained(tmp_path / "same")
+  other = load_base(base)
+  with torch.no_grad():
+    other.encoder.final_layer_norm.weight.add_(0.5)
+  other.save_pretrained(tmp_path / "other")
+  _plain_adapter(tmp_path / "x", base)
+  read = lambda backbone: prompt_files.import_prompts(
+    [tmp_path / "x"], "peft", backbone=backbone
+  )
+  # A copy of the T5 is the same T5.
+  assert read(tmp_path / "same").backbone == read(base).backbone
+  with pytest.raises(ValueError, match="base_model_name_or_path.*another one"):
+    read(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+  "fields, message",
+  [
+    ({"num_layers": 12}, "num_layers=12 .*has 2"),
+    ({"num_attention_heads": 12}, "num_attention_heads=12 .*has 4"),
+    ({"base_model_name_or_path": 3}, "base_model_name_or_path must be a name"),
+  ],
+)
+def test_numbers_of_another_model_are_refused(fields, message, base, tmp_path):
+  _plain_adapter(tmp_path / "x", base, **fields)
+  with pytest.raises(ValueError, match=message):
+    prompt_files.import_prompts([tmp_path / "x"], "peft", backbone=base)
+
+
+def test_a_name_that_cannot_be_checked_is_named(base, tmp_path):
+  _plain_adapter(tmp_path / "x", base, base_model_name_or_path="org/flan-big")
+  with pytest.warns(UserWarning, match="trained on 'org/flan-big'.*cannot be"):
+    prompt_files.import_prompts([tmp_path / "x"], "peft", backbone=base)
+  _plain_adapter(tmp_path / "y", base, base_model_name_or_path="org/t5")
+  # The T5 is in a folder of that name.
+  prompt_files.import_prompts([tmp_path / "y"], "peft", backbone=base)

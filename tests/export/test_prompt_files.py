@@ -196,6 +196,19 @@ def _change(folder, tensors=None, **fields):
   "changes, message",
   [
     (dict(peft_type="LORA"), "a PEFT adapter of LORA"),
+    (dict(peft_type=["PROMPT_TUNING"]), "a PEFT adapter of"),
+    (dict(task_type="CAUSAL_LM"), "task_type must be SEQ_2_SEQ_LM.*CAUSAL_LM"),
+    (dict(task_type="SEQ_CLS"), "task_type must be SEQ_2_SEQ_LM"),
+    (
+      dict(auto_mapping={"base_model_class": "GPT2LMHeadModel"}),
+      "auto_mapping must name a T5.*GPT2LMHeadModel",
+    ),
+    (dict(modules_to_save=["lm_head"]), "modules_to_save=.*lm_head"),
+    (dict(num_transformer_submodules=2), "num_transformer_submodules=2 times"),
+    (dict(num_transformer_submodules="1"), "num_transformer_submodules='1'"),
+    (dict(token_dim=99), "width 24, but .*token_dim=99"),
+    (dict(num_virtual_tokens=True), "num_virtual_tokens=True"),
+    (dict(num_virtual_tokens=10**9), "num_virtual_tokens=1000000000"),
     (dict(num_tasks=4), r"task_cols.*\(3, 5, 2\).*num_tasks=4"),
     (dict(num_ranks=1), r"task_cols.*num_ranks=1"),
     (dict(num_virtual_tokens=4), "5 rows.*num_virtual_tokens=4"),
@@ -222,6 +235,13 @@ def test_adapters_that_do_not_fit(changes, message, tmp_path):
     prompt_files.import_prompts([tmp_path / "x"], "peft")
 
 
+def test_fields_of_an_adapter_that_nobody_knows_are_named(tmp_path):
+  prompt_files.export_prompts(make_bank(None, 2), "peft", tmp_path / "x")
+  _change(tmp_path / "x", prompt_scale=2.0)
+  with pytest.warns(UserWarning, match="unknown fields ignored: prompt_scale"):
+    prompt_files.import_prompts([tmp_path / "x"], "peft")
+
+
 def test_missing_files(tmp_path):
   for how in ("peft", "npz", "npy"):
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -230,7 +250,7 @@ def test_missing_files(tmp_path):
     prompt_files.import_prompts([tmp_path], "peft")
   for how in ("npz", "npy"):
     (tmp_path / "x").write_bytes(b"not an array")
-    with pytest.raises(ValueError, match=f"not a readable .{how} file"):
+    with pytest.raises(ValueError, match=f"cannot be read as a .{how} file"):
       prompt_files.import_prompts([tmp_path / "x"], how)
 
 
@@ -258,7 +278,7 @@ def test_damaged_descriptions(tmp_path):
     prompt_files.import_prompts([tmp_path / "peft"], "peft")
   for text, message in (
     ("{}", "does not describe prompts: no names"),
-    ("[]", "does not describe prompts: no names"),
+    ("[]", "does not describe prompts: expected a JSON object"),
     ("{", "is not JSON"),
   ):
     arrays = {"shared_prompt": np.zeros((1, P, D), np.float32)}
