@@ -6,6 +6,7 @@ and never with damaged ones.
 """
 
 import dataclasses
+import json
 import warnings
 
 import jax
@@ -18,6 +19,10 @@ from mpt_jax.io import digests
 from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
+# A file beside the position in the data: what the loop had begun at a step
+# between two lines of metrics.
+_PENDING = "pending.json"
+
 
 class StreamHandler(ocp.CheckpointHandler):
   """Reads and writes the position in the data, the same for all processes."""
@@ -25,17 +30,22 @@ class StreamHandler(ocp.CheckpointHandler):
   def save(self, directory: epath.Path, args: "StreamSave"):
     if jax.process_index() == 0:
       args.stream.save(directory / "position")
+      if args.pending:
+        (directory / _PENDING).write_text(json.dumps(args.pending))
 
   def restore(self, directory: epath.Path, args: "StreamRestore"):
     args.stream.restore(directory / "position")
+    path = directory / _PENDING
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 @ocp.args.register_with_handler(StreamHandler, for_save=True)
 @dataclasses.dataclass
 class StreamSave(ocp.args.CheckpointArgs):
-  """Saves the position of a `pipeline.ExampleStream`."""
+  """Saves the position of a `pipeline.ExampleStream` and a dict for JSON."""
 
   stream: object
+  pending: dict
 
 
 @ocp.args.register_with_handler(StreamHandler, for_restore=True)
@@ -80,6 +90,7 @@ class Checkpoints:
 
   Attributes:
     notes: lines for the user about the checkpoint that `restore` read.
+    pending: the `pending` with which that checkpoint was saved.
   """
 
   def __init__(self, model_dir, keep: int = 2):
@@ -96,25 +107,30 @@ class Checkpoints:
         checkpoint_files.DIGESTS: DigestsHandler(),
       },
     )
-    self.notes = []
+    self.notes, self.pending = [], {}
 
   @property
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
-  def save(self, step: int, state, best, stream):
+  def save(self, step: int, state, best, stream, pending=None):
     """Writes one step; readers see all of it or nothing.
+
+    A checkpoint of the same step is replaced.
 
     Args:
       step: steps done.
       state: a `TrainState`.
       best: tree of NumPy arrays.
       stream: a `pipeline.ExampleStream`.
+      pending: what the loop had begun at this step, a dict for JSON.
     """
+    if step in self._manager.all_steps():
+      self._manager.delete(step)
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state),
       best=ocp.args.StandardSave(best),
-      stream=StreamSave(stream),
+      stream=StreamSave(stream, pending or {}),
       digests=DigestsSave(),
     )
     try:
@@ -154,7 +170,7 @@ class Checkpoints:
         try:
           restored = self._restore(step, state, best, stream)
         except _MisfitError as error:
-          if checkpoint_files.is_compared(self._folder(step)):
+          if checkpoint_files.is_compared(self.folder(step)):
             raise  # It is as it was written, for another model.
           damage = str(error)
         except Exception as error:
@@ -176,7 +192,7 @@ class Checkpoints:
     """What process 0 finds wrong with a step, for all processes."""
     damage = None
     if jax.process_index() == 0:
-      damage = checkpoint_files.find_damage(self._folder(step))
+      damage = checkpoint_files.find_damage(self.folder(step))
     if jax.process_count() > 1:
       found = multihost_utils.broadcast_one_to_all(np.int32(damage is not None))
       damage = damage or ("process 0 says what is wrong" if found else None)
@@ -193,13 +209,14 @@ class Checkpoints:
       self.notes.append(f"resuming from the older checkpoint of step {good}")
       multihost_utils.sync_global_devices("damaged checkpoints were moved")
       self._manager.reload()
-    if not checkpoint_files.is_compared(self._folder(good)):
+    if not checkpoint_files.is_compared(self.folder(good)):
       self.notes.append(
         f"the checkpoint of step {good} has no digests, because an earlier"
         " version wrote it; it could not be compared"
       )
 
-  def _folder(self, step):
+  def folder(self, step) -> epath.Path:
+    """Returns the folder of a step."""
     return self._model_dir / checkpoint_files.FOLDER / str(step)
 
   def _restore(self, step, state, best, stream):
@@ -213,6 +230,7 @@ class Checkpoints:
         stream=StreamRestore(stream),
       ),
     )
+    self.pending = restored["stream"]
     return restored["state"], jax.tree.map(np.asarray, restored["best"])
 
   def close(self):

@@ -334,12 +334,15 @@ def main(argv) -> int:
 def _run(argv):
   argv = join_processes(argv)
   # Import this late: a module may ask for the devices on import.
+  from mpt_jax.training import agreement
   from mpt_jax.training import loop as trainer
 
-  files, bindings, paths, _ = parse_args(argv)
-  check_macros(bindings, [files], paths)
-  arguments, config_text = load_config(files, bindings, paths)
-  try:
-    trainer.train(**arguments, config_text=config_text)
-  except (ValueError, TypeError) as error:
-    raise ValueError(as_written(str(error))) from error
+  with agreement.stopping():
+    with agreement.together():
+      files, bindings, paths, _ = parse_args(argv)
+      check_macros(bindings, [files], paths)
+      arguments, config_text = load_config(files, bindings, paths)
+    try:
+      trainer.train(**arguments, config_text=config_text)
+    except (ValueError, TypeError) as error:
+      raise ValueError(as_written(str(error))) from error

@@ -1,5 +1,6 @@
 """Reports the metrics of a run: terminal, JSONL file and TensorBoard."""
 
+import dataclasses
 import json
 import math
 import time
@@ -22,19 +23,29 @@ class MetricsLog:
     model_dir: folder for `metrics.jsonl` and TensorBoard's event files.
     num_steps: length of the run.
     first_step: the step at which the run resumes, or 0. Lines of later steps
-      are dropped from the file, because those steps run again.
+      are dropped from the file, because those steps run again. At 0 the event
+      files of a run that ended before its first checkpoint are removed too.
     description: text before the progress bar.
     tensorboard: write event files.
+    evaluates: the first step will be evaluated, so that line is dropped too.
   """
 
   def __init__(
-    self, model_dir, num_steps, first_step=0, description="", tensorboard=True
+    self,
+    model_dir,
+    num_steps,
+    first_step=0,
+    description="",
+    tensorboard=True,
+    evaluates=False,
   ):
     self._path = epath.Path(model_dir) / "metrics.jsonl"
     self._file = self._writer = None
     self._is_primary = jax.process_index() == 0
     if self._is_primary:
-      self._keep_until(first_step)
+      self._keep_until(first_step, evaluates)
+      if not first_step:
+        self._remove_events()
       self._file = self._path.open("a", encoding="utf-8")
     if self._is_primary and tensorboard:
       from clu import metric_writers
@@ -52,18 +63,25 @@ class MetricsLog:
     self._num_steps = num_steps
     self._start = time.monotonic()
 
-  def _keep_until(self, step):
+  def _keep_until(self, step, evaluates):
     if not self._path.exists():
       return
     lines = self._path.read_text(encoding="utf-8").splitlines()
     kept = []
     for line in lines:
       try:
-        if json.loads(line)["step"] <= step:
+        found = json.loads(line)
+        again = evaluates and (found["step"], found["kind"]) == (step, "eval")
+        if found["step"] <= step and not again:
           kept.append(line)
       except (json.JSONDecodeError, KeyError):
         continue  # The run was killed while it wrote this line.
     files.write_text(self._path, "".join(f"{line}\n" for line in kept))
+
+  def _remove_events(self):
+    for path in self._path.parent.iterdir():
+      if path.name.startswith("events.out.tfevents."):
+        path.unlink()
 
   def __enter__(self):
     self._bar.__enter__()
@@ -81,9 +99,9 @@ class MetricsLog:
     self._bar.update(step)
 
   def note(self, text):
-    """Prints a line above the progress bar."""
+    """Prints a line above the progress bar, after the run's description."""
     if self._is_primary:
-      self._bar.print(text)
+      self._bar.print(f"{self._description}: {text}")
 
   def write(self, step, kind, scalars, shown=()):
     """Logs scalars.
@@ -112,7 +130,7 @@ class MetricsLog:
     if self._console.is_terminal and kind == "train":
       self._bar.update(step, values=values)
     else:
-      self.note(
+      self._bar.print(
         f"{self._description} {kind} step {step}/{self._num_steps}"
         f"  {'  '.join(values)}"
       )
@@ -172,6 +190,30 @@ class Window:
       )
     self._stats += stats
     self._timed_tokens += stats.num_tokens
+
+  def pending(self) -> dict:
+    """Returns what `flush` would report, for JSON; empty after `flush`.
+
+    All floats are exact: JSON has enough digits for float32.
+    """
+    self.catch_up()
+    if not self._sums:
+      return {}
+    sums = {
+      name: [np.asarray(part, np.float32).tolist() for part in parts]
+      for name, parts in self._sums.items()
+    }
+    stats = {k: int(v) for k, v in dataclasses.asdict(self._stats).items()}
+    return {"sums": sums, "stats": stats, "norm": self._norm}
+
+  def resume(self, pending):
+    """Goes on from what `pending` returned in an earlier process."""
+    if not pending:
+      return
+    self._norm = pending["norm"]
+    self._stats = batches.BatchStats(**pending["stats"])
+    for name, parts in pending["sums"].items():
+      self._sums[name] = tuple(np.array(part, np.float32) for part in parts)
 
   def flush(self):
     """Returns the means over the window, over all tokens and for each slot."""
