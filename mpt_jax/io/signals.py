@@ -109,7 +109,7 @@ class Stop:
 
     Python does not see those. JAX's distributed runtime has one of SIGTERM,
     through which processes agree on the step to stop at. From now on the first
-    signal of any kind calls it.
+    signal of any kind calls it; if that has come already, it is called now.
     """
     if signal.getsignal(signal.SIGTERM) is not self:
       return  # Not in the main thread, or the signal is ignored.
@@ -118,6 +118,8 @@ class Stop:
     if found not in (None, _handler(signal.SIGTERM)):
       call = ctypes.CFUNCTYPE(None, ctypes.c_int)(found)
       self._native[signal.SIGTERM] = call
+      if self.signum is not None:
+        call(signal.SIGTERM)
 
   def give_back(self):
     """Restores what `take_over` replaced."""

@@ -4,22 +4,33 @@ Some are printed before TensorFlow has set up its logging, so no setting
 silences them. Import this module before any module that imports TensorFlow.
 """
 
+import contextlib
 import os
 import sys
 
 
-def _import():
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextlib.contextmanager
+def silenced():
+  """Drops what anybody prints to stderr inside, for C++ code that just prints.
+
+  Errors that are raised pass.
+  """
   sys.stderr.flush()
   stderr = os.dup(2)
   nothing = os.open(os.devnull, os.O_WRONLY)
   try:
     os.dup2(nothing, 2)
-    import seqio  # noqa: F401
+    yield
   finally:
     os.dup2(stderr, 2)
     os.close(stderr)
     os.close(nothing)
+
+
+def _import():
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  with silenced():
+    import seqio  # noqa: F401
 
 
 _import()

@@ -264,13 +264,13 @@ def digest(arrays, start: int = 0) -> int:
   return start
 
 
-def code_digest() -> str:
+def code_digest(package=paths.PACKAGE) -> str:
   """Returns a digest of this package's code and of the versions below it."""
   hashed = hashlib.sha256()
   for name in ("jax", "jaxlib", "flax", "optax", "seqio"):
     hashed.update(f"{name} {importlib.metadata.version(name)}\n".encode())
-  for path in sorted(paths.PACKAGE.rglob("*.py")):
-    hashed.update(f"{path.relative_to(paths.PACKAGE)}\n".encode())
+  for path in sorted(package.rglob("*.py")):
+    hashed.update(f"{path.relative_to(package)}\n".encode())
     hashed.update(path.read_bytes())
   return hashed.hexdigest()
 

@@ -5,8 +5,10 @@ killed therefore resumes with a state and a data position that belong together,
 and never with damaged ones.
 """
 
+import contextlib
 import dataclasses
 import json
+import logging
 import warnings
 
 import jax
@@ -81,6 +83,18 @@ class DigestsSave(ocp.args.CheckpointArgs):
   """Asks for the digests."""
 
 
+@contextlib.contextmanager
+def _without_logs():
+  """Drops the tracebacks that orbax logs of errors before it raises them."""
+  logger = logging.getLogger("absl")
+  is_wanted = lambda record: record.levelno < logging.WARNING
+  logger.addFilter(is_wanted)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_wanted)
+
+
 class Checkpoints:
   """The checkpoints of one run.
 
@@ -134,7 +148,8 @@ class Checkpoints:
       digests=DigestsSave(),
     )
     try:
-      self._manager.save(step, args=args)
+      with _without_logs():
+        self._manager.save(step, args=args)
     except OSError as error:
       # If one item fails, orbax drops the coroutines of the others. Python then
       # prints a warning for each of them below the one line that matters. The

@@ -128,8 +128,13 @@ class Run:
         self._evaluate_step()
       if saves or agreed.is_due() or self._stops:
         self._save()
+    if self._stops or agreed.signum is not None:
+      log.note(
+        f"step {self.step} of {self._experiment.total_steps} is saved in"
+        f" {self._checkpoints.folder(self.step)}"
+      )
     if self._stops:
-      self._end()
+      raise signals.Stopped(agreed.signum or signal.SIGTERM)
 
   def _begin(self):
     """Does what is left of the step that the run resumes at."""
@@ -219,15 +224,3 @@ class Run:
       self.names,
       metrics,
     )
-
-  def _end(self):
-    """Says what is saved.
-
-    Raises:
-      signals.Stopped: always.
-    """
-    self._log.note(
-      f"step {self.step} of {self._experiment.total_steps} is saved in"
-      f" {self._checkpoints.folder(self.step)}"
-    )
-    raise signals.Stopped(self._agreed.signum or signal.SIGTERM)
