@@ -1,5 +1,6 @@
 """Reports the metrics of a run: terminal, JSONL file and TensorBoard."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -11,7 +12,7 @@ import rich.console
 from etils import epath
 
 from mpt_jax.data import batches
-from mpt_jax.io import files
+from mpt_jax.io import errors, files, tensorflow_quietly
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
 
@@ -48,9 +49,10 @@ class MetricsLog:
         self._remove_events()
       self._file = self._path.open("a", encoding="utf-8")
     if self._is_primary and tensorboard:
-      from clu import metric_writers
+      with _writing_events(model_dir):
+        from clu import metric_writers
 
-      self._writer = metric_writers.SummaryWriter(str(model_dir))
+        self._writer = metric_writers.SummaryWriter(str(model_dir))
     self._console = rich.console.Console(stderr=True)
     self._bar = Progress(
       description,
@@ -92,8 +94,12 @@ class MetricsLog:
     if self._file:
       self._file.close()
     if self._writer:
-      self._writer.flush()
-      self._writer.close()
+      # After a full disk these files fail too, and that error says less.
+      failed = exception[0] is not None
+      with contextlib.suppress(*([OSError] if failed else [])):
+        with _writing_events(self._path.parent):
+          self._writer.flush()
+          self._writer.close()
 
   def advance(self, step):
     self._bar.update(step)
@@ -120,12 +126,14 @@ class MetricsLog:
       "seconds": round(time.monotonic() - self._start, 3),
       **scalars,
     }
-    self._file.write(json.dumps(line) + "\n")
-    self._file.flush()
+    with errors.writing(self._path):
+      self._file.write(json.dumps(line) + "\n")
+      self._file.flush()
     if self._writer:
-      self._writer.write_scalars(
-        step, {f"{kind}/{k}": v for k, v in scalars.items()}
-      )
+      with _writing_events(self._path.parent):
+        self._writer.write_scalars(
+          step, {f"{kind}/{k}": v for k, v in scalars.items()}
+        )
     values = [f"{k} {scalars[k]:.4g}" for k in shown if k in scalars]
     if self._console.is_terminal and kind == "train":
       self._bar.update(step, values=values)
@@ -134,6 +142,23 @@ class MetricsLog:
         f"{self._description} {kind} step {step}/{self._num_steps}"
         f"  {'  '.join(values)}"
       )
+
+
+@contextlib.contextmanager
+def _writing_events(folder):
+  """Turns TensorFlow's errors over event files into one line.
+
+  TensorFlow also prints them, before it raises them.
+  """
+  import tensorflow as tf
+
+  try:
+    with tensorflow_quietly.silenced():
+      yield
+  except tf.errors.OpError as error:
+    # "FILE; No space left on device, and more lines"
+    reason = " ".join(error.message.split())[:300]
+    raise OSError(f"cannot write events to {folder}: {reason}") from error
 
 
 class Window:

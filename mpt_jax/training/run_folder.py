@@ -173,4 +173,4 @@ def write_settings(model_dir, settings, config_text):
   text = json.dumps(settings, indent=2) + "\n"
   files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
-    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
+    files.write_text(model_dir / "config.gin", config_text)
