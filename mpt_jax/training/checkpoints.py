@@ -8,7 +8,7 @@ and never with damaged ones.
 import contextlib
 import dataclasses
 import json
-import logging
+import threading
 import warnings
 
 import jax
@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import digests
+from mpt_jax.io import digests, tensorflow_quietly
 from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
@@ -84,15 +84,37 @@ class DigestsSave(ocp.args.CheckpointArgs):
 
 
 @contextlib.contextmanager
-def _without_logs():
-  """Drops the tracebacks that orbax logs of errors before it raises them."""
-  logger = logging.getLogger("absl")
-  is_wanted = lambda record: record.levelno < logging.WARNING
-  logger.addFilter(is_wanted)
-  try:
-    yield
-  finally:
-    logger.removeFilter(is_wanted)
+def _one_error(folder):
+  """Turns a failed save into one error.
+
+  Orbax and TensorFlow print an error of each of their threads, also when the
+  save has failed already.
+
+  Raises:
+    OSError: the step cannot be written.
+  """
+  before = set(threading.enumerate())
+  with tensorflow_quietly.silenced():
+    try:
+      yield
+    except Exception as error:
+      for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)
+      text = " ".join(str(error).split())
+      if isinstance(error, OSError):
+        failure = error
+      else:
+        full = "No space left on device"
+        reason = full if full in text else text[:300]
+        failure = OSError(f"cannot write {folder}: {reason}")
+      # If one item fails, orbax drops the coroutines of the others. Python then
+      # prints a warning for each of them below the one line that matters. The
+      # traceback keeps them alive, so drop it while the filter is in place.
+      warnings.filterwarnings(
+        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
+      )
+      error.__traceback__ = None
+      raise failure from None
 
 
 class Checkpoints:
@@ -147,18 +169,8 @@ class Checkpoints:
       stream=StreamSave(stream, pending or {}),
       digests=DigestsSave(),
     )
-    try:
-      with _without_logs():
-        self._manager.save(step, args=args)
-    except OSError as error:
-      # If one item fails, orbax drops the coroutines of the others. Python then
-      # prints a warning for each of them below the one line that matters. The
-      # traceback keeps them alive, so drop it while the filter is in place.
-      warnings.filterwarnings(
-        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
-      )
-      error.__traceback__ = None
-      raise error
+    with _one_error(self.folder(step)):
+      self._manager.save(step, args=args)
 
   def restore(self, state, best, stream):
     """Reads the newest step that is not damaged.
