@@ -11,7 +11,7 @@ import tensorflow as tf
 from etils import epath
 
 from mpt_jax.data import sampling
-from mpt_jax.io import checks
+from mpt_jax.io import checks, tensorflow_quietly
 
 # Suffix of the file that stores the number of batches if tf.data cannot save
 # the position of its iterator.
@@ -221,14 +221,18 @@ class ExampleStream:
     assert self._peeked is None, "the batch that was peeked at is not taken"
     if self._checkpoint is not None:
       try:
-        self._write(epath.Path(path))
+        # TensorFlow prints an error before it raises it.
+        with tensorflow_quietly.silenced():
+          self._write(epath.Path(path))
         return
       except tf.errors.FailedPreconditionError:
         # tf.data cannot save the position of a Python generator. Do not try
         # again: each attempt prints a warning.
         self._checkpoint = None
       except tf.errors.OpError as error:
-        raise OSError(f"cannot write {path}: {error.message}") from error
+        # "{{node}} FILE; No space left on device [Op:SaveV2]"
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(f"cannot write {path}: {reason}") from error
     epath.Path(f"{path}{COUNT}").write_text(str(self._num_batches))
 
   def restore(self, path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 
 import numpy as np
 
@@ -194,6 +195,15 @@ class Evaluator:
     asked = self._config.metric
     names = {name: task.main_metric(asked) for name, task in tasks.items()}
     return [names[task.name] for task in self._tasks]
+
+  def digest(self) -> str:
+    """Returns a digest of all examples, inputs and targets."""
+    digest = hashlib.sha256()
+    for task in {task.name: task for task in self._tasks}.values():
+      for inputs, target in zip(task.inputs, task.targets, strict=True):
+        digest.update(np.asarray(inputs, np.int64).tobytes())
+        digest.update(f"{task.name} {target!r}\n".encode())
+    return digest.hexdigest()
 
   def __call__(self, engine: Engine, progress=None) -> list[dict]:
     """Evaluates the engine's prompts, or its T5 alone, on all tasks.

@@ -61,6 +61,24 @@ def reading(path, what: str):
     ) from error
 
 
+@contextlib.contextmanager
+def writing(path):
+  """Names the file in an error over it; a full disk is one without a name.
+
+  >>> with writing("a.txt"):
+  ...   raise OSError(28, "No space left on device")
+  Traceback (most recent call last):
+  ...
+  OSError: [Errno 28] No space left on device: 'a.txt'
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is not None and error.filename is None:
+      error.filename = os.fspath(path)
+    raise
+
+
 def run_and_report(function, *args, show=False) -> int:
   """Calls a function and prints an error that a user can fix as one line.
 

@@ -8,7 +8,7 @@ import shutil
 
 from etils import epath
 
-from mpt_jax.io import paths
+from mpt_jax.io import errors, paths
 
 
 def check_free(path, folder=True) -> pathlib.Path:
@@ -57,7 +57,8 @@ def replacing(path):
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(_temporary_name(path))
   try:
-    yield temporary
+    with errors.writing(path):
+      yield temporary
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)

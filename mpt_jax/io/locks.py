@@ -10,6 +10,8 @@ import uuid
 import filelock
 from etils import epath
 
+from mpt_jax.io import errors
+
 FILE = "run.lock"
 
 
@@ -40,7 +42,8 @@ def hold(folder):
   try:
     with holding(path):
       token = uuid.uuid4().hex
-      path.write_text(json.dumps(_holder(token)) + "\n")
+      with errors.writing(path):
+        path.write_text(json.dumps(_holder(token)) + "\n")
       yield token
   finally:
     if not existed and folder.exists() and not any(folder.iterdir()):

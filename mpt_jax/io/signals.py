@@ -61,7 +61,7 @@ class Stop:
     self.is_deferred = False
     self.has_raised = False
     self._at_once = at_once
-    self._time = None
+    self._first = self._time = None
     self._native = {}
 
   def __call__(self, signum, frame=None):
@@ -69,7 +69,8 @@ class Stop:
       if self.is_second(signum):
         self._at_once(signum)
       return
-    self.signum, self._time = signum, time.monotonic()
+    self.notice(signum)
+    self.signum = signum
     if signum == signal.SIGHUP:
       _leave_terminal()
     for handler in self._native.values():
@@ -77,15 +78,26 @@ class Stop:
     if not self.is_deferred:
       self.has_raised = True
       raise Stopped(signum)
-    _say(
-      f"{signal.Signals(signum).name}: stopping after this step; a second"
-      " signal stops at once"
-    )
+
+  def notice(self, signum):
+    """Takes note of the first signal, and says what happens if it is deferred.
+
+    A thread calls this at once; Python's handlers come later if a library
+    computes.
+    """
+    if self._time is not None:
+      return
+    self._first, self._time = signum, time.monotonic()
+    if self.is_deferred:
+      _say(
+        f"{signal.Signals(signum).name}: stopping after this step; a second"
+        " signal stops at once"
+      )
 
   def is_second(self, signum) -> bool:
     """Whether a signal is another one than the first."""
     # A terminal that closes sends two.
-    hung_up = signum == self.signum == signal.SIGHUP
+    hung_up = signum == self._first == signal.SIGHUP
     return (
       self._time is not None
       and time.monotonic() - self._time > TOGETHER
@@ -97,7 +109,7 @@ class Stop:
 
     Python does not see those. JAX's distributed runtime has one of SIGTERM,
     through which processes agree on the step to stop at. From now on the first
-    signal of any kind calls it.
+    signal of any kind calls it; if that has come already, it is called now.
     """
     if signal.getsignal(signal.SIGTERM) is not self:
       return  # Not in the main thread, or the signal is ignored.
@@ -106,6 +118,8 @@ class Stop:
     if found not in (None, _handler(signal.SIGTERM)):
       call = ctypes.CFUNCTYPE(None, ctypes.c_int)(found)
       self._native[signal.SIGTERM] = call
+      if self.signum is not None:
+        call(signal.SIGTERM)
 
   def give_back(self):
     """Restores what `take_over` replaced."""
@@ -220,8 +234,10 @@ def _watch(stop, reader):
   Python's handlers wait while a library computes; this thread does not.
   """
   while numbers := os.read(reader, 1):
-    if numbers[0] in SIGNALS and stop.is_second(numbers[0]):
-      _exit(numbers[0])
+    if numbers[0] in SIGNALS:
+      if stop.is_second(numbers[0]):
+        _exit(numbers[0])
+      stop.notice(numbers[0])
 
 
 def _exit(signum):

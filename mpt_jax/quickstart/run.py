@@ -13,7 +13,7 @@ import rich.console
 
 import mpt_jax as mpt
 from mpt_jax.data.slot_tasks import slot_tasks
-from mpt_jax.io import files
+from mpt_jax.io import files, locks
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.quickstart import report
 from mpt_jax.quickstart.baselines import baselines
@@ -35,8 +35,13 @@ def main(out, config: QuickstartConfig) -> dict:
 
   Returns:
     The contents of results.json.
+
+  Raises:
+    ValueError: another quickstart writes to the folder.
   """
-  return _Quickstart(pathlib.Path(out), config).run()
+  quickstart = _Quickstart(pathlib.Path(out), config)
+  with locks.hold(quickstart.out):
+    return quickstart.run()
 
 
 class _Quickstart:

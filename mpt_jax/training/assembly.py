@@ -110,8 +110,9 @@ class Setup(Assembly):
       trainable: the trainable parameters at any step.
 
     Returns:
-      A function that maps the trainable parameters to the metrics of each slot,
-      and the name of each slot's main metric.
+      (evaluate, evaluator): a function that maps the trainable parameters to
+      the metrics of each slot, and calls its second argument with (done, total)
+      numbers of examples after each batch; and the `Evaluator` behind it.
     """
     config = self.experiment.eval
     evaluator = Evaluator(self.tasks, config)
@@ -125,11 +126,11 @@ class Setup(Assembly):
       generation=config.generation,
     )
 
-    def evaluate(trainable):
+    def evaluate(trainable, progress=None):
       parts = self._network_and_prompts(trainable)
-      return evaluator(engine.with_params(*parts))
+      return evaluator(engine.with_params(*parts), progress)
 
-    return evaluate, evaluator.main_metrics()
+    return evaluate, evaluator
 
   def _network_and_prompts(self, trainable):
     """Returns T5 parameters and the composed prompts [N, P, D], or None."""

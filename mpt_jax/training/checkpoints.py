@@ -5,7 +5,10 @@ killed therefore resumes with a state and a data position that belong together,
 and never with damaged ones.
 """
 
+import contextlib
 import dataclasses
+import json
+import threading
 import warnings
 
 import jax
@@ -14,9 +17,13 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import digests
+from mpt_jax.io import digests, tensorflow_quietly
 from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
+
+# A file beside the position in the data: what the loop had begun at a step
+# between two lines of metrics.
+_PENDING = "pending.json"
 
 
 class StreamHandler(ocp.CheckpointHandler):
@@ -25,17 +32,22 @@ class StreamHandler(ocp.CheckpointHandler):
   def save(self, directory: epath.Path, args: "StreamSave"):
     if jax.process_index() == 0:
       args.stream.save(directory / "position")
+      if args.pending:
+        (directory / _PENDING).write_text(json.dumps(args.pending))
 
   def restore(self, directory: epath.Path, args: "StreamRestore"):
     args.stream.restore(directory / "position")
+    path = directory / _PENDING
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 @ocp.args.register_with_handler(StreamHandler, for_save=True)
 @dataclasses.dataclass
 class StreamSave(ocp.args.CheckpointArgs):
-  """Saves the position of a `pipeline.ExampleStream`."""
+  """Saves the position of a `pipeline.ExampleStream` and a dict for JSON."""
 
   stream: object
+  pending: dict
 
 
 @ocp.args.register_with_handler(StreamHandler, for_restore=True)
@@ -71,6 +83,40 @@ class DigestsSave(ocp.args.CheckpointArgs):
   """Asks for the digests."""
 
 
+@contextlib.contextmanager
+def _one_error(folder):
+  """Turns a failed save into one error.
+
+  Orbax and TensorFlow print an error of each of their threads, also when the
+  save has failed already.
+
+  Raises:
+    OSError: the step cannot be written.
+  """
+  before = set(threading.enumerate())
+  with tensorflow_quietly.silenced():
+    try:
+      yield
+    except Exception as error:
+      for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)
+      text = " ".join(str(error).split())
+      if isinstance(error, OSError):
+        failure = error
+      else:
+        full = "No space left on device"
+        reason = full if full in text else text[:300]
+        failure = OSError(f"cannot write {folder}: {reason}")
+      # If one item fails, orbax drops the coroutines of the others. Python then
+      # prints a warning for each of them below the one line that matters. The
+      # traceback keeps them alive, so drop it while the filter is in place.
+      warnings.filterwarnings(
+        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
+      )
+      error.__traceback__ = None
+      raise failure from None
+
+
 class Checkpoints:
   """The checkpoints of one run.
 
@@ -80,6 +126,7 @@ class Checkpoints:
 
   Attributes:
     notes: lines for the user about the checkpoint that `restore` read.
+    pending: the `pending` with which that checkpoint was saved.
   """
 
   def __init__(self, model_dir, keep: int = 2):
@@ -96,38 +143,34 @@ class Checkpoints:
         checkpoint_files.DIGESTS: DigestsHandler(),
       },
     )
-    self.notes = []
+    self.notes, self.pending = [], {}
 
   @property
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
-  def save(self, step: int, state, best, stream):
+  def save(self, step: int, state, best, stream, pending=None):
     """Writes one step; readers see all of it or nothing.
+
+    A checkpoint of the same step is replaced.
 
     Args:
       step: steps done.
       state: a `TrainState`.
       best: tree of NumPy arrays.
       stream: a `pipeline.ExampleStream`.
+      pending: what the loop had begun at this step, a dict for JSON.
     """
+    if step in self._manager.all_steps():
+      self._manager.delete(step)
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state),
       best=ocp.args.StandardSave(best),
-      stream=StreamSave(stream),
+      stream=StreamSave(stream, pending or {}),
       digests=DigestsSave(),
     )
-    try:
+    with _one_error(self.folder(step)):
       self._manager.save(step, args=args)
-    except OSError as error:
-      # If one item fails, orbax drops the coroutines of the others. Python then
-      # prints a warning for each of them below the one line that matters. The
-      # traceback keeps them alive, so drop it while the filter is in place.
-      warnings.filterwarnings(
-        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
-      )
-      error.__traceback__ = None
-      raise error
 
   def restore(self, state, best, stream):
     """Reads the newest step that is not damaged.
@@ -154,7 +197,7 @@ class Checkpoints:
         try:
           restored = self._restore(step, state, best, stream)
         except _MisfitError as error:
-          if checkpoint_files.is_compared(self._folder(step)):
+          if checkpoint_files.is_compared(self.folder(step)):
             raise  # It is as it was written, for another model.
           damage = str(error)
         except Exception as error:
@@ -176,7 +219,7 @@ class Checkpoints:
     """What process 0 finds wrong with a step, for all processes."""
     damage = None
     if jax.process_index() == 0:
-      damage = checkpoint_files.find_damage(self._folder(step))
+      damage = checkpoint_files.find_damage(self.folder(step))
     if jax.process_count() > 1:
       found = multihost_utils.broadcast_one_to_all(np.int32(damage is not None))
       damage = damage or ("process 0 says what is wrong" if found else None)
@@ -193,13 +236,14 @@ class Checkpoints:
       self.notes.append(f"resuming from the older checkpoint of step {good}")
       multihost_utils.sync_global_devices("damaged checkpoints were moved")
       self._manager.reload()
-    if not checkpoint_files.is_compared(self._folder(good)):
+    if not checkpoint_files.is_compared(self.folder(good)):
       self.notes.append(
         f"the checkpoint of step {good} has no digests, because an earlier"
         " version wrote it; it could not be compared"
       )
 
-  def _folder(self, step):
+  def folder(self, step) -> epath.Path:
+    """Returns the folder of a step."""
     return self._model_dir / checkpoint_files.FOLDER / str(step)
 
   def _restore(self, step, state, best, stream):
@@ -213,6 +257,7 @@ class Checkpoints:
         stream=StreamRestore(stream),
       ),
     )
+    self.pending = restored["stream"]
     return restored["state"], jax.tree.map(np.asarray, restored["best"])
 
   def close(self):

@@ -7,6 +7,7 @@ import re
 import tokenize
 
 from mpt_jax.io import paths as folders
+from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import run_and_report
 
@@ -332,14 +333,26 @@ def main(argv) -> int:
 
 
 def _run(argv):
-  argv = join_processes(argv)
+  names = {argument.partition("=")[0] for argument in argv}
+  if names.isdisjoint(PROCESS_ARGUMENTS):
+    _train(argv)
+    return
+  # The other processes would wait for one that a signal ends now.
+  with signals.deferred():
+    _train(join_processes(argv))
+
+
+def _train(argv):
   # Import this late: a module may ask for the devices on import.
+  from mpt_jax.training import agreement
   from mpt_jax.training import loop as trainer
 
-  files, bindings, paths, _ = parse_args(argv)
-  check_macros(bindings, [files], paths)
-  arguments, config_text = load_config(files, bindings, paths)
-  try:
-    trainer.train(**arguments, config_text=config_text)
-  except (ValueError, TypeError) as error:
-    raise ValueError(as_written(str(error))) from error
+  with agreement.stopping():
+    with agreement.together():
+      files, bindings, paths, _ = parse_args(argv)
+      check_macros(bindings, [files], paths)
+      arguments, config_text = load_config(files, bindings, paths)
+    try:
+      trainer.train(**arguments, config_text=config_text)
+    except (ValueError, TypeError) as error:
+      raise ValueError(as_written(str(error))) from error

@@ -1,33 +1,20 @@
 """The training loop."""
 
+import contextlib
 import dataclasses
-import json
-import zlib
+import sys
 
-import jax
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
-from mpt_jax.data.batches import make_batch
-from mpt_jax.io import checks, paths
-from mpt_jax.model import partitioning
+from mpt_jax.io import checks, paths, signals
 from mpt_jax.prompts.bank import PromptBank
-from mpt_jax.training import run_folder
+from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup, set_up
-from mpt_jax.training.best import init_best, update_best
 from mpt_jax.training.checkpoints import Checkpoints
 from mpt_jax.training.experiment import Experiment
-from mpt_jax.training.metrics_log import (
-  MetricsLog,
-  Window,
-  check_finite,
-  eval_scalars,
-)
-
-# Values that stand beside the progress bar.
-SHOWN = ("loss", "kl", "hidden", "tokens_per_second", "padding_fraction")
+from mpt_jax.training.metrics_log import MetricsLog
+from mpt_jax.training.run import Run
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -56,6 +43,7 @@ def train(
   model_dir,
   num_model_partitions: int = 1,
   checkpoint_period: int = 500,
+  checkpoint_minutes: float | None = 10,
   log_period: int = 10,
   keep_checkpoints: int = 2,
   tensorboard: bool = True,
@@ -64,13 +52,20 @@ def train(
 ) -> Result:
   """Runs an experiment from its start, or from the run's last checkpoint.
 
+  The first SIGTERM, SIGINT or SIGHUP ends it after the step, with a checkpoint;
+  see `signals`.
+
   Args:
     experiment: the settings.
     model_dir: the run's folder. It gets experiment.json, metrics.jsonl,
       TensorBoard events, checkpoints/ and prompts/ (last.safetensors and
-      best.safetensors), or backbone/ if everything trains.
+      best.safetensors), or backbone/ if everything trains. While the run
+      writes there, it holds the folder's lock.
     num_model_partitions: devices that share one copy of the parameters.
     checkpoint_period: steps between checkpoints.
+    checkpoint_minutes: minutes after a checkpoint at which there is another
+      one, besides those of `checkpoint_period`; None or 0 for none. They change
+      no result.
     log_period: steps between lines of metrics.
     keep_checkpoints: newest checkpoints to keep. If the newest is damaged, the
       run resumes from the one before it.
@@ -83,90 +78,67 @@ def train(
 
   Raises:
     ValueError: the settings do not fit each other, the folder holds another
-      experiment, or the processes have different settings. The folder is not
+      experiment or is in use, or the processes differ. The folder is not
       changed.
     TrainingDiverged: the loss became NaN or infinite.
+    signals.Stopped: a signal ended the run.
   """
   checks.instance("train.experiment", experiment, cls=Experiment)
   checks.whole("train.checkpoint_period", checkpoint_period, low=1)
+  if checkpoint_minutes is not None:
+    checks.number("train.checkpoint_minutes", checkpoint_minutes, low=0)
   checks.whole("train.num_model_partitions", num_model_partitions, low=1)
   checks.whole("train.log_period", log_period, low=1)
   checks.whole("train.keep_checkpoints", keep_checkpoints, low=1)
   checks.flag("train.tensorboard", tensorboard)
   model_dir = epath.Path(checks.path("train.model_dir", model_dir))
-  setup, settings = _load(experiment, model_dir, num_model_partitions)
-  slots, total_steps = experiment.slots, experiment.total_steps
-  stream = setup.make_stream()
-  state, train_step = setup.make_train_step()
-  evaluate = names = None
-  if experiment.eval is not None:
-    evaluate, names = setup.make_evaluation(state.params)
-  best = init_best(setup.model, state.params)
-  if not (model_dir / run_folder.SETTINGS).exists():
-    make_batch(stream.peek(), setup.layout)  # Raises if examples do not fit.
-  _check_processes(
-    [settings, str(model_dir), num_model_partitions, checkpoint_period]
-  )
-  # Nothing above writes to the folder.
-  run_folder.write_settings(model_dir, settings, config_text)
-  checkpoints = Checkpoints(model_dir, keep_checkpoints)
-  if checkpoints.latest_step is not None:
-    state, best = checkpoints.restore(state, best, stream)
-  step = int(state.step)
-  base_key = jax.random.key(experiment.seed)
-  metrics, evaluated, saved = [], None, None
+  options = {
+    "train.model_dir": str(model_dir),
+    "train.num_model_partitions": num_model_partitions,
+    "train.checkpoint_period": checkpoint_period,
+    "train.checkpoint_minutes": checkpoint_minutes,
+    "train.log_period": log_period,
+    "train.keep_checkpoints": keep_checkpoints,
+  }
+  with agreement.stopping():
+    with _nothing_to_save(description), agreement.together():
+      setup, settings = _load(experiment, model_dir, num_model_partitions)
+      run = Run(setup, model_dir)
+    if not agreement.is_alone():
+      compared = {"Experiment": settings, **options}
+      agreement.compare(compared, run.contents())
+    # Nothing above writes to the folder.
+    with agreement.hold(model_dir), signals.deferred() as stop:
+      # Another run may have written there in the meantime.
+      run_folder.check_model_dir(model_dir, settings)
+      run_folder.write_settings(model_dir, settings, config_text)
+      checkpoints = Checkpoints(model_dir, keep_checkpoints)
+      run.restore(checkpoints)
+      with MetricsLog(
+        model_dir,
+        experiment.total_steps,
+        run.step,
+        description,
+        tensorboard,
+        run.evaluation_is_due,
+      ) as log:
+        agreed = agreement.Agreement(stop, checkpoint_minutes)
+        run.go(log, agreed, checkpoint_period, log_period)
+      checkpoints.close()
+  return _result(setup, run.state, run.best, run.names, run.metrics)
 
-  with MetricsLog(
-    model_dir, total_steps, step, description, tensorboard
-  ) as log:
-    for line in checkpoints.notes:
-      log.note(f"{description}: {line}")
-    if step:
-      log.note(f"{description}: resumed at step {step}")
-    window = Window(slots)
-    while step < total_steps:
-      batch, stats = make_batch(next(stream), setup.layout)
-      batch = partitioning.put_batch(setup.mesh, batch)
-      state, step_metrics = train_step(state, setup.frozen, batch, base_key)
-      step += 1
-      window.push(step, stats, step_metrics)
-      log.advance(step)
 
-      is_last = step == total_steps
-      saves = is_last or step % checkpoint_period == 0
-      evaluates = evaluate is not None and (
-        is_last or step % experiment.eval.period == 0
-      )
-      # Write at checkpoints too: a resumed run then logs the same lines.
-      if saves or step % log_period == 0:
-        log.write(step, "train", window.flush(), SHOWN)
-      if evaluates:
-        window.catch_up()
-        metrics = evaluate(state.params)
-        best = update_best(
-          best, state.params, metrics, setup.model, names, step
-        )
-        scalars = eval_scalars(slots, metrics)
-        log.write(step, "eval", scalars, dict.fromkeys(names))
-        evaluated = step
-        window.restart_clock()
-      if saves:
-        check_finite(state.params, slots, setup.model.prompt_config, step)
-        checkpoints.save(step, state, best, stream)
-        shown = metrics if evaluated == step else ()
-        run_folder.write_prompts(
-          model_dir, setup, state.params, best, names, shown
-        )
-        saved = step
-        window.restart_clock()
-    if saved is None:  # The run had finished before.
-      if evaluate is not None:
-        metrics = evaluate(state.params)
-      run_folder.write_prompts(
-        model_dir, setup, state.params, best, names, metrics
-      )
-  checkpoints.close()
-  return _result(setup, state, best, names, metrics)
+@contextlib.contextmanager
+def _nothing_to_save(description):
+  """Says that there is nothing to save if a signal comes inside."""
+  try:
+    yield
+  except signals.Stopped:
+    print(
+      f"{description}: no step was done, so there is nothing to save",
+      file=sys.stderr,
+    )
+    raise
 
 
 def _load(experiment, model_dir, num_model_partitions):
@@ -199,19 +171,3 @@ def _result(setup, state, best, names, metrics) -> Result:
   return Result(
     best=best_bank, last=last_bank, metrics=metrics, setup=setup, params=params
   )
-
-
-def _check_processes(settings):
-  """Refuses a run whose processes were started with different settings.
-
-  This waits for all processes, so none of them writes to the folder before the
-  others have checked it.
-  """
-  digest = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
-  digests = multihost_utils.process_allgather(np.uint32(digest))
-  differ = np.flatnonzero(digests != digests[0])
-  if len(differ):
-    raise ValueError(
-      "the processes of a run need the same settings, MODEL_DIR and T5; those"
-      f" of process {', '.join(map(str, differ))} differ from process 0's"
-    )

@@ -1,5 +1,7 @@
 """Reports the metrics of a run: terminal, JSONL file and TensorBoard."""
 
+import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -10,7 +12,7 @@ import rich.console
 from etils import epath
 
 from mpt_jax.data import batches
-from mpt_jax.io import digests, files
+from mpt_jax.io import digests, errors, files, tensorflow_quietly
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
 
@@ -22,24 +24,35 @@ class MetricsLog:
     model_dir: folder for `metrics.jsonl` and TensorBoard's event files.
     num_steps: length of the run.
     first_step: the step at which the run resumes, or 0. Lines of later steps
-      are dropped from the file, because those steps run again.
+      are dropped from the file, because those steps run again. At 0 the event
+      files of a run that ended before its first checkpoint are removed too.
     description: text before the progress bar.
     tensorboard: write event files.
+    evaluates: the first step will be evaluated, so that line is dropped too.
   """
 
   def __init__(
-    self, model_dir, num_steps, first_step=0, description="", tensorboard=True
+    self,
+    model_dir,
+    num_steps,
+    first_step=0,
+    description="",
+    tensorboard=True,
+    evaluates=False,
   ):
     self._path = epath.Path(model_dir) / "metrics.jsonl"
     self._file = self._writer = None
     self._is_primary = jax.process_index() == 0
     if self._is_primary:
-      self._keep_until(first_step)
+      self._keep_until(first_step, evaluates)
+      if not first_step:
+        self._remove_events()
       self._file = self._path.open("a", encoding="utf-8")
     if self._is_primary and tensorboard:
-      from clu import metric_writers
+      with _writing_events(model_dir):
+        from clu import metric_writers
 
-      self._writer = metric_writers.SummaryWriter(str(model_dir))
+        self._writer = metric_writers.SummaryWriter(str(model_dir))
     self._console = rich.console.Console(stderr=True)
     self._bar = Progress(
       description,
@@ -52,18 +65,25 @@ class MetricsLog:
     self._num_steps = num_steps
     self._start = time.monotonic()
 
-  def _keep_until(self, step):
+  def _keep_until(self, step, evaluates):
     if not self._path.exists():
       return
     lines = self._path.read_text(encoding="utf-8").splitlines()
     kept = []
     for line in lines:
       try:
-        if json.loads(line)["step"] <= step:
+        found = json.loads(line)
+        again = evaluates and (found["step"], found["kind"]) == (step, "eval")
+        if found["step"] <= step and not again:
           kept.append(line)
       except (json.JSONDecodeError, KeyError):
         continue  # The run was killed while it wrote this line.
     files.write_text(self._path, "".join(f"{line}\n" for line in kept))
+
+  def _remove_events(self):
+    for path in self._path.parent.iterdir():
+      if path.name.startswith("events.out.tfevents."):
+        path.unlink()
 
   def __enter__(self):
     self._bar.__enter__()
@@ -74,16 +94,20 @@ class MetricsLog:
     if self._file:
       self._file.close()
     if self._writer:
-      self._writer.flush()
-      self._writer.close()
+      # After a full disk these files fail too, and that error says less.
+      failed = exception[0] is not None
+      with contextlib.suppress(*([OSError] if failed else [])):
+        with _writing_events(self._path.parent):
+          self._writer.flush()
+          self._writer.close()
 
   def advance(self, step):
     self._bar.update(step)
 
   def note(self, text):
-    """Prints a line above the progress bar."""
+    """Prints a line above the progress bar, after the run's description."""
     if self._is_primary:
-      self._bar.print(text)
+      self._bar.print(f"{self._description}: {text}")
 
   def write(self, step, kind, scalars, shown=()):
     """Logs scalars.
@@ -102,20 +126,39 @@ class MetricsLog:
       "seconds": round(time.monotonic() - self._start, 3),
       **scalars,
     }
-    self._file.write(json.dumps(digests.seal(line)) + "\n")
-    self._file.flush()
+    with errors.writing(self._path):
+      self._file.write(json.dumps(digests.seal(line)) + "\n")
+      self._file.flush()
     if self._writer:
-      self._writer.write_scalars(
-        step, {f"{kind}/{k}": v for k, v in scalars.items()}
-      )
+      with _writing_events(self._path.parent):
+        self._writer.write_scalars(
+          step, {f"{kind}/{k}": v for k, v in scalars.items()}
+        )
     values = [f"{k} {scalars[k]:.4g}" for k in shown if k in scalars]
     if self._console.is_terminal and kind == "train":
       self._bar.update(step, values=values)
     else:
-      self.note(
+      self._bar.print(
         f"{self._description} {kind} step {step}/{self._num_steps}"
         f"  {'  '.join(values)}"
       )
+
+
+@contextlib.contextmanager
+def _writing_events(folder):
+  """Turns TensorFlow's errors over event files into one line.
+
+  TensorFlow also prints them, before it raises them.
+  """
+  import tensorflow as tf
+
+  try:
+    with tensorflow_quietly.silenced():
+      yield
+  except tf.errors.OpError as error:
+    # "FILE; No space left on device, and more lines"
+    reason = " ".join(error.message.split())[:300]
+    raise OSError(f"cannot write events to {folder}: {reason}") from error
 
 
 class Window:
@@ -172,6 +215,30 @@ class Window:
       )
     self._stats += stats
     self._timed_tokens += stats.num_tokens
+
+  def pending(self) -> dict:
+    """Returns what `flush` would report, for JSON; empty after `flush`.
+
+    All floats are exact: JSON has enough digits for float32.
+    """
+    self.catch_up()
+    if not self._sums:
+      return {}
+    sums = {
+      name: [np.asarray(part, np.float32).tolist() for part in parts]
+      for name, parts in self._sums.items()
+    }
+    stats = {k: int(v) for k, v in dataclasses.asdict(self._stats).items()}
+    return {"sums": sums, "stats": stats, "norm": self._norm}
+
+  def resume(self, pending):
+    """Goes on from what `pending` returned in an earlier process."""
+    if not pending:
+      return
+    self._norm = pending["norm"]
+    self._stats = batches.BatchStats(**pending["stats"])
+    for name, parts in pending["sums"].items():
+      self._sums[name] = tuple(np.array(part, np.float32) for part in parts)
 
   def flush(self):
     """Returns the means over the window, over all tokens and for each slot."""

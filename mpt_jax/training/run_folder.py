@@ -7,9 +7,10 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax.inference import evaluator
-from mpt_jax.io import digests, files, run_settings
+from mpt_jax.io import digests, files, locks, run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.training import checkpoint_files
 from mpt_jax.training.assembly import Setup
 
 SETTINGS = run_settings.FILE
@@ -102,6 +103,9 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
 def check_model_dir(model_dir, settings):
   """Refuses a folder of another experiment.
 
+  A run that ended before its first checkpoint leaves nothing to keep, so the
+  next one may be another experiment.
+
   Args:
     model_dir: the run's folder.
     settings: the experiment as JSON. Only settings that both sides have are
@@ -115,6 +119,8 @@ def check_model_dir(model_dir, settings):
   """
   path = model_dir / SETTINGS
   if path.exists():
+    if not has_trained(model_dir):
+      return
     old = digests.read_sealed(path, "the settings of a run")
     differ = list(_differences(old, settings))
     if differ:
@@ -123,12 +129,26 @@ def check_model_dir(model_dir, settings):
         f" (see {path}); use another folder"
       )
   elif model_dir.is_dir() and any(
-    not files.is_temporary(p, SETTINGS) for p in model_dir.iterdir()
+    p.name != locks.FILE and not files.is_temporary(p, SETTINGS)
+    for p in model_dir.iterdir()
   ):
     raise ValueError(
       f"{model_dir} is not empty and holds no {SETTINGS}, so it is not a run of"
       " ours; use another folder"
     )
+
+
+def has_trained(model_dir) -> bool:
+  """Whether a run's folder has anything that steps have made."""
+  if not model_dir.is_dir():
+    return False
+  names = {p.name for p in model_dir.iterdir()}
+  # t5x's checkpoints are folders checkpoint_STEP beside experiment.json.
+  if names & {"prompts", "backbone"} or any(
+    name.startswith("checkpoint_") for name in names
+  ):
+    return True
+  return bool(checkpoint_files.find_steps(model_dir))
 
 
 def _differences(old, new, name=""):
@@ -152,4 +172,4 @@ def write_settings(model_dir, settings, config_text):
   text = json.dumps(digests.seal(settings), indent=2) + "\n"
   files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
-    (model_dir / "config.gin").write_text(config_text, encoding="utf-8")
+    files.write_text(model_dir / "config.gin", config_text)

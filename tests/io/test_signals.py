@@ -107,21 +107,27 @@ def test_a_second_signal_ends_the_process_at_once(second):
 
 
 def test_a_second_signal_ends_what_does_not_return_to_python():
-  # `pause` in C blocks until a signal comes, and begins again after it.
+  # A mutex that is locked twice blocks for ever, and no signal interrupts it.
   process = begin(
     """
 import ctypes
 def work():
   with signals.deferred():
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex)
     ready()
-    ctypes.CDLL(None).sleep(60); ctypes.CDLL(None).sleep(60)
+    lock(mutex)
 sys.exit(errors.run_and_report(work))
 """
   )
   for _ in range(2):
     time.sleep(2 * signals.TOGETHER)
     process.send_signal(signal.SIGTERM)
-  finish(process, 143)
+  assert finish(process, 143)[1].splitlines() == [
+    f"SIGTERM: {SAYS}",
+    "SIGTERM: stopped at once",
+  ]
 
 
 def test_two_signals_together_are_one():

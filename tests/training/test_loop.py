@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -19,14 +21,18 @@ from train_fixtures import (
   tiny_tasks,
 )
 
+from mpt_jax.data import pipeline
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.inference import engine
+from mpt_jax.io import locks, signals
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot, make_slots
 from mpt_jax.training import checkpoints, metrics_log, run_folder, step
 from mpt_jax.training import loop as trainer
+from mpt_jax.training import run as training_run
 from mpt_jax.training.optimizers import OptimizerConfig
 
 __all__ = ["tiny_backbone", "tiny_tasks"]
@@ -158,6 +164,10 @@ class Killed(OSError):
   """Stands for a kill: no part of a run catches it."""
 
 
+def raise_killed(*args, **kwargs):
+  raise Killed
+
+
 # What is interrupted, and the call of it in the process that is killed.
 # Steps 0 to 8, checkpoints at multiples of 2, so each later process starts
 # from where the last checkpoint left it.
@@ -166,7 +176,7 @@ KILLS = (
   (checkpoints.StreamHandler, "save", 2),
   (run_folder, "write_prompts", 1),
   (metrics_log.MetricsLog, "write", 2),
-  (trainer, "update_best", 1),
+  (training_run, "update_best", 1),
   (checkpoints.StreamHandler, "save", 1),
 )
 
@@ -387,6 +397,125 @@ def test_a_run_of_t5x_is_not_resumed(tiny_backbone, tiny_tasks, tmp_path):
   experiment = tiny_experiment(slots, tiny_backbone)
   settings = {**experiment.to_json(), "launcher": "t5x"}
   (tmp_path / "experiment.json").write_text(json.dumps(settings))
+  (tmp_path / "checkpoint_5").mkdir()
   with pytest.raises(ValueError, match="launcher differ"):
     trainer.train(experiment, model_dir=tmp_path)
-  assert [p.name for p in tmp_path.iterdir()] == ["experiment.json"]
+  names = {p.name for p in tmp_path.iterdir()}
+  assert names == {"experiment.json", "checkpoint_5"}
+
+
+def test_a_run_that_saved_nothing_leaves_its_folder_to_another(
+  teacher_run, tmp_path, monkeypatch
+):
+  experiment, folder, _ = teacher_run
+  other = dataclasses.replace(experiment, seed=1)
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints.StreamHandler, "save", raise_killed)
+    with pytest.raises(Killed):
+      run(other, tmp_path / "run", tensorboard=True, log_period=1)
+  stale = list((tmp_path / "run").glob("events*"))
+  assert stale and read_metrics(tmp_path / "run")
+  run(experiment, tmp_path / "run")
+  assert_same_run(folder, tmp_path / "run")
+  assert not list((tmp_path / "run").glob("events*"))
+
+
+# The first SIGTERM comes while a run is in one of these, at that call of it.
+STOPS = {
+  "a step": (metrics_log.MetricsLog, "advance", 1),
+  "the batch before a checkpoint": (pipeline.ExampleStream, "__next__", 2),
+  "a line of metrics": (metrics_log.MetricsLog, "write", 2),
+  "an evaluation": (engine.Engine, "rank", 1),
+  "the last evaluation": (engine.Engine, "rank", 3),
+  "the choice of the best": (training_run, "update_best", 1),
+  "a checkpoint": (checkpoints.StreamHandler, "save", 2),
+  "the prompt files": (run_folder, "write_prompts", 1),
+}
+
+
+def stop_in(patch, owner, name, call, signum=signal.SIGTERM):
+  """Sends a signal after a call, within the process."""
+  calls = 0
+  original = getattr(owner, name)
+
+  def signalled(*args, **kwargs):
+    nonlocal calls
+    calls += 1
+    if calls == call:
+      os.kill(os.getpid(), signum)
+    return original(*args, **kwargs)
+
+  patch.setattr(owner, name, signalled)
+
+
+@pytest.mark.parametrize("where", STOPS)
+def test_a_stopped_run_ends_as_if_nothing_had_happened(
+  teacher_run, tmp_path, monkeypatch, capfd, where
+):
+  experiment, _, _ = teacher_run
+  # Lines at multiples of 3: a stop falls between them and checkpoints.
+  options = dict(checkpoint_period=4)
+  for _ in range(2):
+    with monkeypatch.context() as patch:
+      stop_in(patch, *STOPS[where])
+      with pytest.raises(signals.Stopped) as stopped:
+        run(experiment, tmp_path / "run", **options)
+    assert stopped.value.code == 143
+    found = checkpoints.Checkpoints(tmp_path / "run").latest_step
+    assert f"train: step {found} of 8 is saved in" in capfd.readouterr().err
+    assert not (tmp_path / "run" / "run.lock").exists()
+    if found == 8:
+      break
+  run(experiment, tmp_path / "run", **options)
+  run(experiment, tmp_path / "whole", **options)
+  assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_signal_that_comes_again_and_again(
+  teacher_run, tmp_path, monkeypatch
+):
+  """Each process is stopped in the same evaluation, or after one step."""
+  experiment, folder, _ = teacher_run
+  for where in ("a step", "an evaluation", "an evaluation", "a step"):
+    with monkeypatch.context() as patch:
+      stop_in(patch, *STOPS[where], signum=signal.SIGINT)
+      with pytest.raises(signals.Stopped) as stopped:
+        run(experiment, tmp_path / "run")
+      assert stopped.value.code == 130
+  run(experiment, tmp_path / "run")
+  assert_same_run(folder, tmp_path / "run")
+
+
+def test_checkpoints_by_the_clock_change_nothing(teacher_run, tmp_path):
+  experiment, folder, _ = teacher_run
+  rare = dict(checkpoint_period=8)
+  run(experiment, tmp_path / "none", checkpoint_minutes=None, **rare)
+  # Each step takes longer than that.
+  often = dict(checkpoint_minutes=1e-9, keep_checkpoints=99, **rare)
+  run(experiment, tmp_path / "each", **often)
+  steps = lambda name: {
+    int(p.name) for p in (tmp_path / name / "checkpoints").iterdir()
+  }
+  assert steps("none") == {8} and steps("each") == set(range(1, 9))
+  assert_same_run(tmp_path / "none", tmp_path / "each")
+  # Resume from one between lines of metrics.
+  for number in range(6, 9):
+    shutil.rmtree(tmp_path / "each" / "checkpoints" / str(number))
+  run(experiment, tmp_path / "each", checkpoint_minutes=0, **rare)
+  assert_same_run(tmp_path / "none", tmp_path / "each")
+
+
+def test_a_run_in_a_thread(teacher_run, tmp_path):
+  experiment, folder, _ = teacher_run
+  thread = threading.Thread(target=run, args=(experiment, tmp_path / "run"))
+  thread.start()
+  thread.join()
+  assert_same_run(folder, tmp_path / "run")
+
+
+def test_a_second_run_in_the_folder_is_refused(teacher_run, tmp_path):
+  experiment, _, _ = teacher_run
+  with locks.hold(tmp_path / "run"):
+    with pytest.raises(ValueError, match=f"in use by process {os.getpid()} on"):
+      run(experiment, tmp_path / "run")
+  assert not (tmp_path / "run").exists()

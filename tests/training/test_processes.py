@@ -1,15 +1,21 @@
 """Several processes give the same files as one process."""
 
 import json
+import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
 from program_runs import (
   assert_equal_losses,
+  finish_processes,
   kill_when,
   launch,
   launch_processes,
   own_scalars,
+  start_processes,
+  wait_for,
 )
 from safetensors.numpy import load_file
 from train_fixtures import LABELS, write_user_folder
@@ -106,15 +112,119 @@ def test_a_t5_that_lies_across_processes(folder):
     np.testing.assert_allclose(made[key], value, atol=1e-4, err_msg=key)
 
 
-@pytest.mark.parametrize("changed", ["SEED=1", "CHECKPOINT_PERIOD=5"])
-def test_processes_with_different_settings_are_refused(folder, changed):
+@pytest.mark.parametrize(
+  ("changed", "text"),
+  [
+    ("SEED=1", "SEED (1, not 0)"),
+    ("CHECKPOINT_PERIOD=5", "CHECKPOINT_PERIOD (5, not 10)"),
+    ("EvalConfig.num_rows=16", "Experiment.eval.num_rows (16, not 8)"),
+  ],
+)
+def test_processes_with_different_settings_are_refused(folder, changed, text):
   errors = launch_processes(
     *distill(folder, "mixed"), each=[(), (changed,)], fails=True
   )
   for error in errors:
-    assert "need the same settings, MODEL_DIR and T5" in error
-    assert "those of process 1 differ from process 0's" in error
+    assert "the processes of a run need the same settings, code and" in error
+    assert f"process 1 differs from process 0 in {text}" in error
   assert not (folder / "mixed").exists()
+
+
+def copy_for_process_1(folder, tmp_path):
+  """Copies the tasks; process 1 runs in that folder and takes them there."""
+  for path in folder.glob("*.jsonl"):
+    shutil.copy(path, tmp_path)
+  shutil.copy(folder / "process_test_tasks.py", tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("name", "line", "text"),
+  [
+    ("first_train", 0, "the content of the first batch"),
+    ("second_validation", 3, "the evaluation examples"),
+  ],
+)
+def test_processes_with_different_data_are_refused(
+  folder, tmp_path, name, line, text
+):
+  copy_for_process_1(folder, tmp_path)
+  stale = tmp_path / f"{name}.jsonl"
+  rows = stale.read_text().splitlines()
+  # All rows of the training file, as a batch has some of them.
+  changed = range(len(rows)) if line == 0 else [line]
+  for i in changed:
+    rows[i] = rows[i].replace('"text": "', '"text": "stale ')
+  stale.write_text("\n".join(rows) + "\n")
+  errors = launch_processes(
+    *distill(folder, "stale"), each=[(), (tmp_path,)], fails=True
+  )
+  for error in errors:
+    assert f"process 1 differs from process 0 in {text}\n" in error
+  assert not (folder / "stale").exists()
+
+
+def test_a_later_batch_that_differs_stops_the_run(folder, tmp_path):
+  copy_for_process_1(folder, tmp_path)
+  # The last row is in the first epoch, but not in the first batch.
+  stale = tmp_path / "second_train.jsonl"
+  rows = stale.read_text().splitlines()
+  for i in (7, 12):
+    rows[i] = rows[i].replace('"text": "', '"text": "stale ')
+  stale.write_text("\n".join(rows) + "\n")
+  errors = launch_processes(
+    *distill(folder, "later"), each=[(), (tmp_path,)], fails=True
+  )
+  for error in errors:
+    assert "the batches of process 1 differ from those of process 0" in error
+
+
+def test_a_folder_that_is_not_shared_is_noticed(folder, tmp_path):
+  places = [tmp_path / "zero", tmp_path / "one"]
+  for place in places:
+    place.mkdir()
+  arguments = distill(folder, "unused", 'MODEL_DIR="apart"')
+  begun = time.monotonic()
+  errors = launch_processes(*arguments, each=[(p,) for p in places], fails=True)
+  assert time.monotonic() - begun < 300
+  for error in errors:
+    assert (
+      "apart on " in error and "need one MODEL_DIR that they share" in error
+    )
+  assert not list(places[0].iterdir()) and not list(places[1].iterdir())
+
+
+def test_an_error_of_one_process_ends_all(folder):
+  errors = launch_processes(
+    *distill(folder, "failing"),
+    each=[(), (f'TEACHERS="{folder / "none"}"',)],
+    fails=True,
+  )
+  last = [error.splitlines()[-1] for error in errors]
+  assert last[1].startswith("error: ") and "none" in last[1]
+  assert last[0] == f"error: process 1 cannot go on: {last[1][7:]}"
+
+
+@pytest.mark.parametrize(
+  ("signum", "receivers"),
+  [(signal.SIGTERM, (1,)), (signal.SIGTERM, (0, 1)), (signal.SIGINT, (0,))],
+)
+def test_processes_stop_at_the_same_step(folder, one, signum, receivers):
+  name = f"{signum.name}_{len(receivers)}"
+  run = folder / name
+  arguments = distill(folder, name, "EVAL_PERIOD=10")
+  running = start_processes(*arguments)
+  wait_for((run / "metrics.jsonl").is_file, running)
+  for index in receivers:
+    running[index].send_signal(signum)
+  ended = finish_processes(running)
+  # A process that did not get the signal itself ends as by SIGTERM.
+  codes = [128 + signum if i in receivers else 143 for i in (0, 1)]
+  assert [code for code, _ in ended] == codes, ended
+  launch_processes(*arguments)
+  assert_equal_losses(own_scalars(one), own_scalars(run))
+  assert evaluations(run) == evaluations(one)
+  for key, value in prompts(one).items():
+    np.testing.assert_allclose(prompts(run)[key], value, atol=1e-4)
 
 
 @pytest.mark.parametrize(
