@@ -48,10 +48,12 @@ def test_settings(folder):
   run_folder.check_model_dir(folder, settings)
   run_folder.write_settings(folder, settings, "text = 1\n")
   run_folder.check_model_dir(folder, settings)
+  # Nothing has trained, so the corrected command may use the folder.
+  run_folder.check_model_dir(folder, {**settings, "prompt_length": 9})
+  make_bank().save(folder / "prompts" / "last.safetensors")
   with pytest.raises(ValueError, match="prompt_length differ"):
     run_folder.check_model_dir(folder, {**settings, "prompt_length": 9})
   assert (folder / "config.gin").read_text() == "text = 1\n"
-  make_bank().save(folder / "prompts" / "last.safetensors")
   for path in (folder, f"{folder}/prompts/last.safetensors"):
     assert run_settings.read(path) == settings
   with pytest.raises(ValueError, match="is not empty and holds no"):
