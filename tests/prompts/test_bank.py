@@ -231,14 +231,14 @@ def test_slots_are_found_by_name_or_by_the_only_one_of_a_task():
 def test_banks_one_after_the_other():
   first = prompt_fixtures.make_bank(None, 2, (0, 1, 0))
   second = prompt_fixtures.make_bank(None, 2, (0, 0), names=("d", "e"))
-  both = concatenate([second, first])
-  assert both.names == ("d", "e", "a", "b", "c")
+  both = concatenate([first, second])
+  assert both.names == ("a", "b", "c", "d", "e")
   # Slots of one bank still share; those of two banks do not.
-  assert both.groups == (0, 0, 1, 2, 1)
+  assert both.groups == (0, 1, 0, 2, 2)
   np.testing.assert_array_equal(
-    both.composed, np.concatenate([second.composed, first.composed])
+    both.composed, np.concatenate([first.composed, second.composed])
   )
-  assert both.slots == second.slots + first.slots
+  assert both.slots == first.slots + second.slots
 
 
 @pytest.mark.parametrize(
