@@ -91,6 +91,8 @@ def _sweep(arguments):
 
   from mpt_jax.training import gin_config as gin_main
 
+  if arguments.commands and not arguments.list:
+    raise ValueError("--commands goes with --list, which runs nothing")
   files, bindings, paths, _ = gin_main.parse_args(arguments.rest)
   from mpt_jax.sweeps import plan as plans
   from mpt_jax.sweeps import report

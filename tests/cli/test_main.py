@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -51,21 +50,9 @@ def test_help_is_fast_and_light():
     (["inspect", "--config", "t5_huge"], "'t5_huge' is not one of"),
     (["inspect", "nowhere"], "no prompt file at nowhere"),
     (["inspect", "--config", "t5_base", "--rank", "-1"], "rank"),
-    (["predict", "--prompts", "x", "--batch-size", "0"], "at least 1"),
-    (["predict", "--prompts", "x", "--batch-size", "a"], "whole number"),
     (["predict", "--prompts", "x", "a.txt", "--input", "b.txt"], "both a.txt"),
     (["predict", "--prompts", "x", "--output", "."], ". is a folder"),
     (["predict", "--prompts", "x", "--output", "/dev/null"], "no regular file"),
-    (["export", "x", "--to", "npz", "--out", "y", "--base-model", "m"], "peft"),
-    (
-      ["export", "x", "--to", "npz", "--out", "y", "--targets-length", "0"],
-      "--targets-length goes with --to stablehlo",
-    ),
-    (
-      ["import", "x", "--from", "npy", "--out", "y", "--encoder-half"],
-      "--encoder-half goes with --from peft",
-    ),
-    (["import", "x", "--from", "npy", "--out", "."], ". is a folder"),
     (["predict", "--prompts", "x", "--input", "none.txt"], "none.txt"),
     (["eval"], "give --run DIR or --prompts FILE"),
     (["eval", "--run", "nowhere"], "no prompt file at nowhere"),
@@ -79,25 +66,6 @@ def test_bad_arguments(capsys, argv, message):
 def test_traceback_is_shown_when_asked_for(capsys):
   assert run("inspect", "nowhere", "--traceback") == 2
   assert "Traceback" in capsys.readouterr().err
-
-
-def test_train_hands_its_arguments_on(tmp_path):
-  command = [sys.executable, "-m", "mpt_jax", "train"]
-  result = subprocess.run(
-    [*command, "--gin_file=none.gin"],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=tmp_path,
-    env={**os.environ, "PYTHONPATH": _root()},
-  )
-  assert result.returncode == 2
-  assert "no gin file 'none.gin'" in result.stderr
-  assert "gin/mpt_adapt.gin" in result.stderr
-
-
-def _root():
-  return str(pathlib.Path(__file__).parents[2])
 
 
 # -------------------------------------------------------------- predict

@@ -17,7 +17,7 @@ from mpt_jax.backbones import backbone
 from mpt_jax.cli import main as cli
 from mpt_jax.export import peft, prompt_files
 from mpt_jax.model.objective import Model
-from mpt_jax.prompts.bank import FORMAT, load_bank, merge, select
+from mpt_jax.prompts.bank import FORMAT, load_bank, select
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +62,6 @@ def test_round_trips_are_bit_exact(rank, groups, how, tmp_path):
   folders = [p for p in out.iterdir() if p.is_dir()] if out.is_dir() else []
   assert len(folders) == (how == "peft" and max(groups) and max(groups) + 1)
   assert any("--merge" in line for line in lines) == bool(folders and rank)
-
-
-def test_select_and_merge():
-  bank = make_bank(None, 2, (0, 1, 0))
-  chosen = select(bank, ["c", "b"])
-  assert chosen.names == ("c", "b") and chosen.groups == (0, 1)
-  np.testing.assert_array_equal(chosen.composed, bank.composed[[2, 1]])
-  merged = merge(bank)
-  assert merged.config.rank == 0 and merged.slots == bank.slots
-  np.testing.assert_array_equal(merged.composed, bank.composed)
-  with pytest.raises(ValueError, match="no prompt 'd'; it has a, b, c"):
-    select(bank, ["d"])
-  with pytest.raises(ValueError, match="named twice"):
-    select(bank, ["a", "a"])
 
 
 def test_files_are_as_readable_as_any(tmp_path):

@@ -1,5 +1,6 @@
-"""Prompt files that were damaged, or that nobody could have written."""
+"""Banks: parts, joins and files; damaged files, and ones nobody could write."""
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -9,7 +10,14 @@ import prompt_fixtures
 import pytest
 import safetensors.numpy
 
-from mpt_jax.prompts.bank import FORMAT, load_bank
+from mpt_jax.prompts.bank import (
+  FORMAT,
+  check_backbone,
+  concatenate,
+  load_bank,
+  merge,
+  select,
+)
 
 
 @pytest.fixture
@@ -192,3 +200,83 @@ def test_numbers_that_are_not_finite(tmp_path, bank, value):
   write_as_before(path, spoilt)
   with pytest.raises(ValueError, match=r"task_rows\[2, 0, 5\] is (nan|inf)"):
     load_bank(path)
+
+
+def test_select_and_merge():
+  bank = prompt_fixtures.make_bank(None, 2, (0, 1, 0))
+  chosen = select(bank, ["c", "b"])
+  assert chosen.names == ("c", "b") and chosen.groups == (0, 1)
+  np.testing.assert_array_equal(chosen.composed, bank.composed[[2, 1]])
+  merged = merge(bank)
+  assert merged.config.rank == 0 and merged.slots == bank.slots
+  np.testing.assert_array_equal(merged.composed, bank.composed)
+  with pytest.raises(ValueError, match="no prompt 'd'; it has a, b, c"):
+    select(bank, ["d"])
+  with pytest.raises(ValueError, match="named twice"):
+    select(bank, ["a", "a"])
+
+
+def test_slots_are_found_by_name_or_by_the_only_one_of_a_task():
+  bank = prompt_fixtures.make_bank(None, 1, names=("qa_k4", "nli_a", "nli_b"))
+  slots = tuple({"task": task} for task in ("qa", "nli", "nli"))
+  bank = dataclasses.replace(bank, slots=slots)
+  assert [bank.index(name) for name in ("nli_b", "qa_k4", "qa")] == [2, 0, 0]
+  # Two slots are of this task.
+  with pytest.raises(ValueError, match="no prompt 'nli'; it has qa_k4, nli_a"):
+    bank.index("nli")
+  assert bank.listing == "3 prompts: qa_k4, nli_a, nli_b"
+  assert select(bank, ["qa"]).listing == "1 prompt: qa_k4"
+
+
+def test_banks_one_after_the_other():
+  first = prompt_fixtures.make_bank(None, 2, (0, 1, 0))
+  second = prompt_fixtures.make_bank(None, 2, (0, 0), names=("d", "e"))
+  both = concatenate([first, second])
+  assert both.names == ("a", "b", "c", "d", "e")
+  # Slots of one bank still share; those of two banks do not.
+  assert both.groups == (0, 1, 0, 2, 2)
+  np.testing.assert_array_equal(
+    both.composed, np.concatenate([first.composed, second.composed])
+  )
+  assert both.slots == first.slots + second.slots
+
+
+@pytest.mark.parametrize(
+  ("rank", "changes", "message"),
+  [
+    (1, {}, "several prompts are called a, b, c"),
+    (2, {"names": ("x", "y", "z")}, "one length, width and rank: 'a' has"),
+    (
+      1,
+      {"names": ("x", "y", "z"), "backbone": "f" * 16},
+      "the prompts with 'x' were trained on another T5",
+    ),
+  ],
+)
+def test_banks_that_do_not_go_together(bank, rank, changes, message):
+  other = prompt_fixtures.make_bank(None, rank)
+  other = dataclasses.replace(other, **changes)
+  with pytest.raises(ValueError, match=message):
+    concatenate([bank, other])
+
+
+def test_prompts_of_another_t5(bank, path):
+  check_backbone(bank, "0" * 16)
+  with pytest.raises(ValueError, match="fingerprint 0{16}, this one is feed"):
+    check_backbone(bank, "feed")
+  assert load_bank(path, "0" * 16).names == bank.names
+  with pytest.raises(ValueError, match=r"prompts\.safetensors were trained"):
+    load_bank(path, "feed")
+
+
+def test_a_run_folder_stands_for_its_best_prompts(bank, tmp_path):
+  run = tmp_path / "run"
+  with pytest.raises(FileNotFoundError, match="no prompt file at"):
+    load_bank(run)
+  run.mkdir()
+  with pytest.raises(FileNotFoundError, match="holds no prompts: a run folder"):
+    load_bank(run)
+  select(bank, ["a"]).save(run / "prompts" / "last.safetensors")
+  assert load_bank(run).names == ("a",)
+  select(bank, ["b"]).save(run / "prompts" / "best.safetensors")
+  assert load_bank(run).names == ("b",)

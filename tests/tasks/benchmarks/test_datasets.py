@@ -2,6 +2,7 @@
 
 import seqio
 
+from mpt_jax import tasks
 from mpt_jax.tasks.benchmarks import (
   datasets,
   glue,
@@ -16,6 +17,7 @@ def test_every_dataset_of_the_benchmarks_is_registered():
   parts = [m.DATASETS for m in (glue, superglue, mrqa, others, nlg)]
   # No name is in two of them.
   assert len(datasets.DATASETS) == sum(map(len, parts)) == 8 + 7 + 5 + 4 + 3
+  assert tasks.get_task("squad").name == "squad"  # Registers all of them.
   names = seqio.TaskRegistry.names()
   for name, dataset in datasets.DATASETS.items():
     assert name in names
