@@ -21,9 +21,12 @@ import numpy as np
 from flax import serialization, traverse_util
 
 from mpt_jax.backbones.tensor_files import check_floats
+from mpt_jax.io.errors import reading
 from mpt_jax.model.config import T5Config
 
 _STEP = re.compile(r"checkpoint_(\d+)")
+# No array of a T5 has so many numbers.
+_MOST = 2**36
 _PLACEHOLDER = "PLACEHOLDER://"
 
 
@@ -64,10 +67,11 @@ class T5xTensors(collections.abc.Mapping):
 
   def __init__(self, folder):
     self._folder = pathlib.Path(folder)
-    if (self._folder / "checkpoint").is_file():
-      leaves = self._legacy_leaves()
-    else:
-      leaves = self._orbax_leaves()
+    with reading(self.index_file, "a checkpoint of t5x"):
+      if (self._folder / "checkpoint").is_file():
+        leaves = self._legacy_leaves()
+      else:
+        leaves = self._orbax_leaves()
     self._leaves = {}
     for prefix in ("target/", "params/params/", "params/", ""):
       if any(name.startswith(f"{prefix}encoder/") for name in leaves):
@@ -117,9 +121,9 @@ class T5xTensors(collections.abc.Mapping):
       # The checkpoint may have been copied from a bucket to a disk or back, so
       # only the name of the array's own folder counts.
       stored = leaf["kvstore"].get("path") or leaf.get("path", "")
-      return stored.strip("/").rpartition("/")[2]
+      return _own_name(stored.strip("/").rpartition("/")[2])
     if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
-      return leaf.removeprefix(_PLACEHOLDER)
+      return _own_name(leaf.removeprefix(_PLACEHOLDER))
     return leaf
 
   def _orbax_leaves(self):
@@ -154,6 +158,11 @@ class T5xTensors(collections.abc.Mapping):
       except ValueError as error:
         errors.append(str(error).split("[")[0].strip())
         continue
+      if math.prod(store.shape) > _MOST:
+        raise ValueError(
+          f"{self._folder}: the array of {name} has the absurd shape"
+          f" {store.shape}; copy the checkpoint again"
+        )
       if kvstore["driver"] == "file":
         self._check_pieces(name, store)
       return store
@@ -190,13 +199,15 @@ class T5xTensors(collections.abc.Mapping):
     if not isinstance(leaf, str):
       return np.asarray(leaf)
     if name not in self._stores:
-      self._stores[name] = self._open(name)
+      with reading(self._folder / leaf, "an array of a checkpoint"):
+        self._stores[name] = self._open(name)
     return self._stores[name]
 
   def __getitem__(self, name):
     array = self._store(name)
     if not isinstance(array, np.ndarray):
-      array = np.asarray(array.read().result())
+      with reading(self._folder / self._leaves[name], "an array"):
+        array = np.asarray(array.read().result())
     check_floats(name, self._folder, array.dtype)
     return array
 
@@ -208,6 +219,13 @@ class T5xTensors(collections.abc.Mapping):
 
   def __len__(self):
     return len(self._leaves)
+
+
+def _own_name(name) -> str:
+  """The name of an array's folder, which lies in the checkpoint's."""
+  if not name or name in (".", "..") or set("/\\") & set(name):
+    raise ValueError(f"an array's folder is named {name!r:.80}")
+  return name
 
 
 def infer_config(tensors: T5xTensors, where) -> T5Config:
@@ -254,6 +272,8 @@ def infer_config(tensors: T5xTensors, where) -> T5Config:
     shapes["embedding"],
     shapes["table"],
   )
+  if min(emb_dim, num_heads, num_buckets) < 1:
+    raise ValueError(f"{where} is not a T5: its matrices are empty")
   gated = "encoder/layers_0/mlp/wi_0/kernel" in tensors
   layers = {
     stack: len({n.split("/")[1] for n in tensors if n.startswith(stack)})

@@ -46,8 +46,10 @@ def _add_convert(command):
   )
   sub.add_argument(
     "--vocabulary",
-    metavar="FILE",
-    help="sentencepiece model, or 'bytes' for ByT5 (default: the source's)",
+    metavar="PATH",
+    help="sentencepiece model; 'bytes' for ByT5; or a tokenizer's folder, whose"
+    " special tokens are cut out of texts as transformers does (default: the"
+    " source's)",
   )
 
 

@@ -254,7 +254,7 @@ def _read_peft(path, base, encoder_half):
     inner = sorted(p for p in path.iterdir() if peft.is_adapter(p))
   if inner:
     bank = concatenate([_read_adapter(p, base, encoder_half) for p in inner])
-    order = (_read_notes(path) or {}).get("names", ())
+    order = _names(_read_notes(path))
     return select(bank, order) if set(order) == set(bank.names) else bank
   return _read_adapter(path, base, encoder_half)
 
@@ -264,7 +264,7 @@ def _read_adapter(path, base, encoder_half):
   num_tasks = read_sizes(params).get(TASKS, 1)
   notes = _read_notes(path)
   if notes is not None:
-    named = notes.get("names", ()) if isinstance(notes, dict) else ()
+    named = _names(notes)
     if len(named) not in (0, num_tasks):
       raise ValueError(
         f"{path / NOTES} names {len(named)} prompts, but the adapter has"
@@ -280,6 +280,13 @@ def _read_adapter(path, base, encoder_half):
   )
   fingerprint = None if base is None else base.fingerprint
   return _bank(params, names, [0] * num_tasks, fingerprint, path)
+
+
+def _names(notes) -> list[str]:
+  """The names of prompts in a description, as far as there are any."""
+  names = notes.get("names") if isinstance(notes, dict) else None
+  is_list = isinstance(names, list) and all(isinstance(n, str) for n in names)
+  return names if is_list else []
 
 
 def _read_notes(folder):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data import first_look
 from mpt_jax.data.packing import BatchLayout
@@ -156,7 +157,7 @@ def _load_backbone(experiment: Experiment) -> Backbone:
   return Backbone(
     config=experiment.network,
     params=None,
-    vocabulary_path=experiment.vocabulary_path,
+    vocabulary_path=vocabulary_files.resolve(experiment.vocabulary_path),
     fingerprint="random",
     name="random",
   )

@@ -27,7 +27,8 @@ class Experiment:
     backbone: "default" (the embedded small T5), a folder (ours or Hugging
       Face's) or a t5x checkpoint; None for random parameters.
     network: the T5's configuration, if its parameters are random.
-    vocabulary_path: sentencepiece model, if the backbone comes without one.
+    vocabulary_path: sentencepiece model, if the backbone comes without one; or
+      the folder of a tokenizer, see `vocabulary_files.resolve`.
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
     prompt_length: P; 0 trains everything without prompts.

