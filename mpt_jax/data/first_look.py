@@ -11,6 +11,7 @@ import numpy as np
 from mpt_jax.data import labels
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.text_tasks import ExamplesSource
+from mpt_jax.io.errors import calling
 
 # Most examples of a slot to look at.
 SAMPLE = 128
@@ -23,7 +24,7 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
 
   Args:
     tasks: the seqio task of each slot, with the T5's vocabulary.
-    names: the slots' names. Tasks of one name have the same examples.
+    names: the slots' names, for the messages.
     inputs_length: longest input in tokens.
     targets_length: longest target in tokens.
 
@@ -36,7 +37,11 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
       equal after cutting.
   """
   warnings = []
-  for name, task in dict(zip(names, tasks, strict=True)).items():
+  # Tasks of one name have the same examples.
+  first = {}
+  for name, task in zip(names, tasks, strict=True):
+    first.setdefault(task.name, (name, task))
+  for name, task in first.values():
     where = f"slot {name!r}"
     examples = _sample(task, where)
     words = getattr(task.postprocessor, "label_names", None)
@@ -78,7 +83,7 @@ def _sample(task, where) -> list[dict]:
   # Rows in memory may be sorted, so take them from everywhere. Other sources
   # would have to read all their files for that.
   in_memory = isinstance(task.source, ExamplesSource)
-  try:
+  with calling(f"{where}: its task {task.name!r}"):
     ds = task.get_dataset(
       sequence_length=None,
       split="train",
@@ -88,14 +93,6 @@ def _sample(task, where) -> list[dict]:
     )
     ds = ds.map(lambda example: {k: example[k] for k in ("inputs", "targets")})
     examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
-  except (OSError, ValueError) as error:
-    raise type(error)(f"{where}: {error}") from error
-  except Exception as error:  # Whatever a task's own functions raise.
-    text = " ".join(str(error).split())[:400]
-    raise ValueError(
-      f"{where}: its task {task.name!r} gives no examples:"
-      f" {type(error).__name__}: {text}"
-    ) from error
   if not examples:
     raise ValueError(
       f"{where}: the split 'train' of its task {task.name!r} is empty"

@@ -58,7 +58,7 @@ def test_help_is_fast_and_light():
     (["predict", "--prompts", "x", "--output", "/dev/null"], "no regular file"),
     (["export", "x", "--to", "npz", "--out", "y", "--base-model", "m"], "peft"),
     (
-      ["export", "x", "--to", "npz", "--out", "y", "--targets-length", "0"],
+      ["export", "x", "--to", "npz", "--out", "y", "--targets-length", "9"],
       "--targets-length goes with --to stablehlo",
     ),
     (
@@ -273,3 +273,35 @@ def test_paths_of_all_commands_may_begin_with_the_home_folder(monkeypatch):
   made = parse(["export", "~/p", "--to", "npz", "--out", "~/o"])
   assert (made.prompts, made.out) == ("/home/ann/p", "/home/ann/o")
   assert parse(["quickstart", "--out", "~/q"]).out == "/home/ann/q"
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    ["predict", "--prompts", "p", "--batch-size", "0"],
+    ["predict", "--prompts", "p", "--batch-size", "2.5"],
+    ["predict", "--prompts", "p", "--num-beams", "0"],
+    ["predict", "--prompts", "p", "--max-target-length", "0"],
+    ["predict", "--prompts", "p", "--temperature", "-1"],
+    ["predict", "--prompts", "p", "--temperature", "nan"],
+    ["predict", "--prompts", "p", "--temperature", "inf"],
+    ["predict", "--prompts", "p", "--temperature", "hot"],
+    ["predict", "--prompts", "p", "--top-k", "-1"],
+    ["predict", "--prompts", "p", "--seed", str(2**31)],
+    ["predict", "--prompts", "p", "--num-model-partitions", "0"],
+    ["eval", "--run", "r", "--max-examples", "-1"],
+    ["inspect", "--config", "t5_base", "--prompt-length", "0"],
+    ["inspect", "--config", "t5_base", "--rank", "-1"],
+    ["inspect", "--config", "t5_base", "--num-tasks", "0"],
+    ["export", "p", "--to", "stablehlo", "--out", "o", "--inputs-length", "0"],
+    ["export", "p", "--to", "stablehlo", "--out", "o", "--targets-length", "x"],
+  ],
+  ids=" ".join,
+)
+def test_numbers_are_checked_where_they_enter(arguments, capsys):
+  with pytest.raises(SystemExit, match="2"):
+    main.make_parser().parse_args(arguments)
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1
+  assert f"argument {arguments[-2]}: expected a" in error
+  assert repr(arguments[-1]) in error

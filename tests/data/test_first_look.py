@@ -87,7 +87,7 @@ def test_a_preprocessor_that_yields_no_ids():
   def fail(ds):
     raise KeyError("column")
 
-  with pytest.raises(ValueError, match="'ids' gives no examples: KeyError"):
+  with pytest.raises(ValueError, match="'ids' failed: KeyError"):
     look(GOOD, preprocessors=[fail])
 
 
