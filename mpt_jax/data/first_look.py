@@ -10,7 +10,7 @@ import numpy as np
 
 from mpt_jax.data import labels
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.data.text_tasks import ExamplesSource
+from mpt_jax.data.text_tasks import PREPROCESSORS, ExamplesSource
 from mpt_jax.io.errors import calling
 
 # Most examples of a slot to look at.
@@ -80,24 +80,36 @@ def _sample(task, where) -> list[dict]:
       f"{where}: its task {task.name!r} has no split 'train'; it has"
       f" {', '.join(task.splits)}"
     )
-  # Rows in memory may be sorted, so take them from everywhere. Other sources
-  # would have to read all their files for that.
-  in_memory = isinstance(task.source, ExamplesSource)
   with calling(f"{where}: its task {task.name!r}"):
-    ds = task.get_dataset(
-      sequence_length=None,
-      split="train",
-      shuffle=in_memory,
-      seed=0,
-      num_epochs=1,
-    )
-    ds = ds.map(lambda example: {k: example[k] for k in ("inputs", "targets")})
-    examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
+    if tuple(task.preprocessors) == PREPROCESSORS and isinstance(
+      task.source, ExamplesSource
+    ):
+      examples = _encode_some(task)
+    else:
+      ds = task.get_dataset(sequence_length=None, split="train", shuffle=False)
+      names = ("inputs", "targets")
+      ds = ds.map(lambda example: {name: example[name] for name in names})
+      examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
   if not examples:
     raise ValueError(
       f"{where}: the split 'train' of its task {task.name!r} is empty"
     )
   return examples
+
+
+def _encode_some(task) -> list[dict]:
+  """Does in Python, from texts in memory, what a dataset takes longer for."""
+  texts = task.source.examples("train")
+  # Rows may be sorted, so take them from everywhere.
+  chosen = texts[:: -(-len(texts) // SAMPLE)]
+  features = task.output_features
+  return [
+    {
+      name: [*features[name].vocabulary.encode(text), EOS_ID]
+      for name, text in zip(("inputs", "targets"), example, strict=True)
+    }
+    for example in chosen
+  ]
 
 
 def _check_ids(ids, vocab_size, what):
