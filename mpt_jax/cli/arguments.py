@@ -1,6 +1,7 @@
 """The parser of `mpt`, and arguments that several commands share."""
 
 import argparse
+import math
 import sys
 
 from mpt_jax.io.paths import expand
@@ -64,14 +65,29 @@ def add_devices(parser):
   )
 
 
-def count(text: str) -> int:
-  """Parses an argument that must be a whole number of at least 1."""
-  try:
-    value = int(text)
-  except ValueError:
-    value = 0
-  if value < 1:
-    raise argparse.ArgumentTypeError(
-      f"expected a whole number of at least 1, got {text!r}"
-    )
-  return value
+def number(low, high=None, kind=int):
+  """Returns the parser of an argument that must be a number.
+
+  Args:
+    low: its smallest value.
+    high: its largest value, or None.
+    kind: int for a whole number, float for any finite one.
+  """
+  noun = "a whole number" if kind is int else "a number"
+  limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+  def parse(text: str):
+    try:
+      value = kind(text)
+    except ValueError:
+      value = math.nan
+    if not (low <= value < math.inf and (high is None or value <= high)):
+      raise argparse.ArgumentTypeError(
+        f"expected {noun} {limits}, got {text!r}"
+      )
+    return value
+
+  return parse
+
+
+count = number(1)

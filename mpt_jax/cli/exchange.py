@@ -3,6 +3,8 @@
 Like `main`, this file imports what a command needs when the command runs.
 """
 
+from mpt_jax.cli.arguments import count
+
 # Options of `mpt export` that need --to stablehlo. All but the first describe
 # the programs.
 STABLEHLO_OPTIONS = (
@@ -104,7 +106,7 @@ def _add_stablehlo(group):
   )
   group.add_argument(
     "--inputs-length",
-    type=int,
+    type=count,
     nargs="+",
     metavar="N",
     help="tokens of an input; each number gets a program (default: 32, 64, ..."
@@ -112,7 +114,7 @@ def _add_stablehlo(group):
   )
   group.add_argument(
     "--targets-length",
-    type=int,
+    type=count,
     metavar="N",
     help="longest generated text in tokens (default: the run's)",
   )

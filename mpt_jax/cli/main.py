@@ -15,6 +15,7 @@ from mpt_jax.cli.arguments import (
   add_decoding,
   add_devices,
   count,
+  number,
 )
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import ExitCode, run_and_report
@@ -214,7 +215,7 @@ def _add_predict(command):
   add_devices(sub)
   sub.add_argument(
     "--temperature",
-    type=float,
+    type=number(0, kind=float),
     default=0.0,
     metavar="T",
     help="temperature of sampling; 0 takes the most probable token"
@@ -222,13 +223,16 @@ def _add_predict(command):
   )
   sub.add_argument(
     "--top-k",
-    type=int,
+    type=number(0),
     default=0,
     metavar="K",
     help="sample from the K most probable tokens (default: all)",
   )
   sub.add_argument(
-    "--seed", type=int, metavar="N", help="seed of sampling (default: 0)"
+    "--seed",
+    type=number(-(2**31), 2**31 - 1),
+    metavar="N",
+    help="seed of sampling (default: 0)",
   )
   sub.add_argument(
     "--raw",
@@ -302,10 +306,14 @@ def _add_inspect(command):
     metavar="PRESET",
     help="count the parameters for a size such as t5_base",
   )
-  for name, default in (("prompt-length", 100), ("rank", 1), ("num-tasks", 1)):
+  for name, low, default in (
+    ("prompt-length", 1, 100),
+    ("rank", 0, 1),
+    ("num-tasks", 1, 1),
+  ):
     sub.add_argument(
       f"--{name}",
-      type=int,
+      type=number(low),
       default=default,
       metavar="N",
       help="with --config (default: %(default)s)",

@@ -40,7 +40,8 @@ class BatchConfig:
   Attributes:
     inputs_length: longest input in tokens, with the end of sequence but without
       the prompt. Longer inputs are cut and counted, and keep their end token.
-    targets_length: longest target in tokens, with the end of sequence.
+      None leaves the choice to the `Experiment`.
+    targets_length: longest target in tokens, with the end of sequence; or None.
     pack: put several examples into a row.
     row_length: encoder positions of a packed row, prompts included;
       inputs_length + prompt_length by default.
@@ -54,8 +55,8 @@ class BatchConfig:
       each batch has as few and as short rows as it needs.
   """
 
-  inputs_length: int
-  targets_length: int
+  inputs_length: int | None = None
+  targets_length: int | None = None
   pack: bool = True
   row_length: int | None = None
   target_row_length: int | None = None
@@ -66,15 +67,16 @@ class BatchConfig:
   def __post_init__(self):
     check = functools.partial(checks.check_fields, self)
     lengths = ("inputs_length", "targets_length")
-    check(checks.whole, *lengths, "row_multiple", "length_multiple", low=1)
+    check(checks.whole, "row_multiple", "length_multiple", low=1)
     check(
       checks.whole,
-      *("row_length", "target_row_length", "num_rows"),
+      *(*lengths, "row_length", "target_row_length", "num_rows"),
       low=1,
       optional=True,
     )
     check(checks.flag, "pack")
-    self.layout()  # A row must hold an example.
+    if None not in (self.inputs_length, self.targets_length):
+      self.layout()  # A row must hold an example.
 
   def layout(self, **derived) -> BatchLayout:
     """Returns the layout of batches with these settings.
@@ -88,16 +90,19 @@ class BatchConfig:
     return BatchLayout(**{**dataclasses.asdict(self), **derived})
 
 
-def batch_config(task_feature_lengths, **options) -> BatchConfig:
+def batch_config(task_feature_lengths=None, **options) -> BatchConfig:
   """Makes a `BatchConfig` from lengths as t5x and seqio name them.
 
   Args:
-    task_feature_lengths: {"inputs": tokens, "targets": tokens}.
+    task_feature_lengths: {"inputs": tokens, "targets": tokens}; None leaves the
+      choice to the `Experiment`.
     **options: other fields of `BatchConfig`.
 
   Raises:
     ValueError: the features are not exactly "inputs" and "targets".
   """
+  if task_feature_lengths is None:
+    return BatchConfig(**options)
   name = "batch_config.task_feature_lengths"
   lengths = checks.mapping(name, task_feature_lengths, of=checks.whole, low=1)
   if set(lengths) != {"inputs", "targets"}:

@@ -10,7 +10,8 @@ import numpy as np
 
 from mpt_jax.data import labels
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.data.text_tasks import ExamplesSource
+from mpt_jax.data.text_tasks import PREPROCESSORS, ExamplesSource
+from mpt_jax.io.errors import calling
 
 # Most examples of a slot to look at.
 SAMPLE = 128
@@ -23,7 +24,7 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
 
   Args:
     tasks: the seqio task of each slot, with the T5's vocabulary.
-    names: the slots' names. Tasks of one name have the same examples.
+    names: the slots' names, for the messages.
     inputs_length: longest input in tokens.
     targets_length: longest target in tokens.
 
@@ -36,7 +37,11 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
       equal after cutting.
   """
   warnings = []
-  for name, task in dict(zip(names, tasks, strict=True)).items():
+  # Tasks of one name have the same examples.
+  first = {}
+  for name, task in zip(names, tasks, strict=True):
+    first.setdefault(task.name, (name, task))
+  for name, task in first.values():
     where = f"slot {name!r}"
     examples = _sample(task, where)
     words = getattr(task.postprocessor, "label_names", None)
@@ -75,32 +80,36 @@ def _sample(task, where) -> list[dict]:
       f"{where}: its task {task.name!r} has no split 'train'; it has"
       f" {', '.join(task.splits)}"
     )
-  # Rows in memory may be sorted, so take them from everywhere. Other sources
-  # would have to read all their files for that.
-  in_memory = isinstance(task.source, ExamplesSource)
-  try:
-    ds = task.get_dataset(
-      sequence_length=None,
-      split="train",
-      shuffle=in_memory,
-      seed=0,
-      num_epochs=1,
-    )
-    ds = ds.map(lambda example: {k: example[k] for k in ("inputs", "targets")})
-    examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
-  except (OSError, ValueError) as error:
-    raise type(error)(f"{where}: {error}") from error
-  except Exception as error:  # Whatever a task's own functions raise.
-    text = " ".join(str(error).split())[:400]
-    raise ValueError(
-      f"{where}: its task {task.name!r} gives no examples:"
-      f" {type(error).__name__}: {text}"
-    ) from error
+  with calling(f"{where}: its task {task.name!r}"):
+    if tuple(task.preprocessors) == PREPROCESSORS and isinstance(
+      task.source, ExamplesSource
+    ):
+      examples = _encode_some(task)
+    else:
+      ds = task.get_dataset(sequence_length=None, split="train", shuffle=False)
+      names = ("inputs", "targets")
+      ds = ds.map(lambda example: {name: example[name] for name in names})
+      examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
   if not examples:
     raise ValueError(
       f"{where}: the split 'train' of its task {task.name!r} is empty"
     )
   return examples
+
+
+def _encode_some(task) -> list[dict]:
+  """Does in Python, from texts in memory, what a dataset takes longer for."""
+  texts = task.source.examples("train")
+  # Rows may be sorted, so take them from everywhere.
+  chosen = texts[:: -(-len(texts) // SAMPLE)]
+  features = task.output_features
+  return [
+    {
+      name: [*features[name].vocabulary.encode(text), EOS_ID]
+      for name, text in zip(("inputs", "targets"), example, strict=True)
+    }
+    for example in chosen
+  ]
 
 
 def _check_ids(ids, vocab_size, what):

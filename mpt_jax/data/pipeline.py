@@ -12,6 +12,7 @@ from etils import epath
 
 from mpt_jax.data import sampling
 from mpt_jax.io import checks, tensorflow_quietly
+from mpt_jax.io.errors import calling
 
 # Suffix of the file that stores the number of batches if tf.data cannot save
 # the position of its iterator.
@@ -97,7 +98,8 @@ def _mixing_rates(tasks, own_rates, config):
   )
   if config.mixing == "temperature":
     rate = functools.partial(rate, temperature=config.temperature)
-  return [rate(task) for task in tasks]
+  with calling(f"MixConfig.mixing={config.mixing!r}"):
+    return [rate(task) for task in tasks]
 
 
 def stream_seed(seed, name):

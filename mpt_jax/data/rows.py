@@ -34,6 +34,9 @@ FORMATS = {
   ".txt": "text",
 }
 
+# The module's default of 131,072 characters is less than a long document.
+csv.field_size_limit(2**31 - 1)
+
 
 class _Number(float):
   """A number that keeps its spelling as text; JSON gets the number."""

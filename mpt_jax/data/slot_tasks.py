@@ -6,6 +6,7 @@ import seqio
 import tensorflow as tf
 
 from mpt_jax.data import shots, text_tasks, vocabularies
+from mpt_jax.io.errors import calling
 
 
 def slot_tasks(slots, vocabulary_path: str | None) -> list[seqio.Task]:
@@ -94,7 +95,8 @@ def task_rates(
       found[text_tasks.get_task(name).name] = 1.0
       continue
     mixture = seqio.MixtureRegistry.get(name)
-    rates = {t.name: mixture.get_rate(t) for t in _in_order(mixture)}
+    with calling(f"the rates of the mixture {name!r}"):
+      rates = {t.name: mixture.get_rate(t) for t in _in_order(mixture)}
     if len(set(rates.values())) > 1:
       if len(mixture_or_task_name) == 1:
         return tuple(rates.items())

@@ -16,6 +16,11 @@ import tensorflow as tf
 from mpt_jax.data import metrics, templates, vocabularies
 
 SPLITS = ("train", "validation", "test")
+# The preprocessors of all `TextTask`s.
+PREPROCESSORS = (
+  seqio.preprocessors.tokenize,
+  seqio.preprocessors.append_eos_after_trim,
+)
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 # (inputs, targets) texts of one split.
@@ -249,10 +254,7 @@ def register_text_task(
     name,
     source,
     output_features={"inputs": feature, "targets": feature},
-    preprocessors=[
-      seqio.preprocessors.tokenize,
-      seqio.preprocessors.append_eos_after_trim,
-    ],
+    preprocessors=list(PREPROCESSORS),
     postprocess_fn=postprocess_fn,
     metric_fns=[_metric_fn(metric) for metric in metric_fns],
     task_cls=TextTask,

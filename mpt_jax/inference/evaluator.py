@@ -12,6 +12,7 @@ from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
 from mpt_jax.io import checks
+from mpt_jax.io.errors import calling
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.slots import Slot
 
@@ -107,7 +108,10 @@ class EvalTask:
     return self.vocabulary.decode([int(i) for i in example["targets"]])
 
   def postprocess(self, text, example, is_target):
-    return self.task.postprocess_fn(text, example=example, is_target=is_target)
+    with calling(f"the postprocessor of task {self.name!r}"):
+      return self.task.postprocess_fn(
+        text, example=example, is_target=is_target
+      )
 
   def candidates(self):
     """Returns the token ids of each label, with the end of sequence."""
@@ -125,11 +129,17 @@ class EvalTask:
     """
     result = {}
     for metric_fn in self.task.predict_metric_fns:
-      result.update(metric_fn(targets=self.targets, predictions=predictions))
+      result.update(self._call(metric_fn, predictions=predictions))
     for metric_fn in self.task.score_metric_fns:
-      result.update(metric_fn(targets=self.targets, scores=scores))
-    result = {k: float(getattr(v, "value", v)) for k, v in result.items()}
+      result.update(self._call(metric_fn, scores=scores))
     return {**result, "num_examples": len(self.inputs)}
+
+  def _call(self, metric_fn, **arguments) -> dict[str, float]:
+    name = getattr(metric_fn, "__name__", str(metric_fn))
+    with calling(f"the metric function {name} of task {self.name!r}"):
+      made = metric_fn(targets=self.targets, **arguments)
+      # seqio's metrics may be objects with a value.
+      return {k: float(getattr(v, "value", v)) for k, v in made.items()}
 
   def main_metric(self, name: str | None = None) -> str:
     """Returns the name of the metric that compares prompts of this task.

@@ -226,10 +226,19 @@ def _check_writable(row, where):
       " Unicode text; the text was cut within a character"
     ) from error
   except ValueError as error:
+    bad = (name for name, value in row.items() if not _is_json(value))
     raise ValueError(
-      f"{where}: NaN or an infinite number, which JSON cannot hold; put null"
-      " in its place"
+      f"{where}: NaN or an infinite number in field {next(bad)!r}, which JSON"
+      " cannot hold; put null in its place"
     ) from error
+
+
+def _is_json(value) -> bool:
+  try:
+    json.dumps(value, allow_nan=False)
+  except ValueError:
+    return False
+  return True
 
 
 def _prepared(predictor, numbered, source):

@@ -79,6 +79,36 @@ def writing(path):
     raise
 
 
+@contextlib.contextmanager
+def calling(what: str):
+  """Turns whatever a function of a user raises into one line with its name.
+
+  `OSError` passes, because it names a file.
+
+  Args:
+    what: names the function, such as "the metric function f of task 'a'".
+
+  Raises:
+    ValueError: the function raised an exception.
+
+  >>> with calling("the function f"):
+  ...   {}["x"]
+  Traceback (most recent call last):
+  ...
+  ValueError: the function f failed: KeyError: 'x'
+  """
+  try:
+    yield
+  except OSError:
+    raise
+  except Exception as error:
+    text = " ".join(str(error).split())
+    # TensorFlow puts the cause last, behind a traceback of its own.
+    text = text if len(text) <= 400 else f"... {text[-400:]}"
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    raise ValueError(f"{what} failed: {kind}{text}") from error
+
+
 def run_and_report(function, *args, show=False) -> int:
   """Calls a function and prints an error that a user can fix as one line.
 

@@ -3,6 +3,7 @@
 A path is never a pattern: `runs/exp[1]` is a folder of this name.
 """
 
+import glob
 import os
 import pathlib
 
@@ -37,6 +38,25 @@ def absolute(path) -> str:
   """
   name = expand(path)
   return name.rstrip("/") if "://" in name else os.path.abspath(name)
+
+
+def check_no_pattern(path, setting: str, program: str):
+  """Refuses a path that a program which lists files would misread.
+
+  Args:
+    path: the path.
+    setting: its name, for the error.
+    program: the program, for the error.
+
+  Raises:
+    ValueError: the path has one of the characters * ? [.
+  """
+  name = os.fspath(path)
+  if glob.escape(name) != name:
+    raise ValueError(
+      f"{setting}={name!r}: {program} takes the characters * ? [ of a path for a"
+      " pattern; name a folder without them"
+    )
 
 
 def check_local(path, what: str):

@@ -211,6 +211,6 @@ def init_target_factors(source, how, rank, emb_dim, task_names=()):
   if columns.shape[-1] != rank:
     raise ValueError(
       f"target init {how!r} keeps the source's rank {columns.shape[-1]}, but"
-      f" rank={rank} was asked for; use 'mean_matrix' to change the rank"
+      f" Experiment.rank={rank}; use 'mean_matrix' to change the rank"
     )
   return columns, rows

@@ -65,9 +65,10 @@ def model_dir(path: str, experiment: Experiment) -> str:
   """Returns the run's folder in the form that t5x expects.
 
   Raises:
-    ValueError: it holds another experiment.
+    ValueError: it holds another experiment, or t5x would take it for a pattern.
   """
   path = paths.absolute(path)
+  paths.check_no_pattern(path, "MODEL_DIR", "t5x")
   folder = epath.Path(path)
   if (folder / run_folder.SETTINGS).exists():
     run_folder.check_model_dir(folder, run_settings(assemble(experiment)))

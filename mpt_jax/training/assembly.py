@@ -58,9 +58,10 @@ class Assembly:
     Raises:
       ValueError: see `first_look.look` and `ExampleStream`.
     """
+    shown = [slot.name for slot in self.experiment.slots]
     names = [slot.data_name for slot in self.experiment.slots]
     lengths = self.layout.inputs_length, self.layout.targets_length
-    for warning in first_look.look(self.tasks, names, *lengths):
+    for warning in first_look.look(self.tasks, shown, *lengths):
       if jax.process_index() == 0:
         print(f"warning: {warning}", file=sys.stderr)
     rates = [slot.rate for slot in self.experiment.slots]

@@ -14,6 +14,7 @@ from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
 from mpt_jax.prompts.kinds import KINDS
 from mpt_jax.prompts.slots import Slot
+from mpt_jax.training import inherited
 from mpt_jax.training.optimizers import OptimizerConfig
 
 
@@ -31,14 +32,18 @@ class Experiment:
       the folder of a tokenizer, see `vocabulary_files.resolve`.
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
-    prompt_length: P; 0 trains everything without prompts.
-    rank: R of the task factors; 0 for plain soft prompts.
-    prompt_kind: parametrisation of the prompts if rank is above 0; a key of
+    prompt_length: P; 0 trains everything without prompts. None takes that of
+      the slots' sources and of the teachers, or 100.
+    rank: R of the task factors; 0 for plain soft prompts. None takes that of
+      the slots' sources, or 1.
+    prompt_kind: parametrisation of the prompts if rank is above 0. None takes
+      that of the slots' sources, or "multitask"; else a key of
       `kinds.KINDS`.
     teachers: prompt file or run folder of the teachers, for distillation. It
       must have a prompt for the task of each slot.
     loss: the loss.
-    batch: lengths and packing.
+    batch: lengths and packing. A length of None is the longest of the runs of
+      sources and teachers, or 256 for inputs and 16 for targets.
     mix: batch size and the mixing of tasks.
     optimizer: learning rates and schedule.
     eval: when and how to evaluate, or None.
@@ -55,12 +60,12 @@ class Experiment:
   vocabulary_path: str | None = None
   dtype: str | None = None
   trainable: str = "prompt"
-  prompt_length: int = 100
-  rank: int = 1
-  prompt_kind: str = "multitask"
+  prompt_length: int | None = None
+  rank: int | None = None
+  prompt_kind: str | None = None
   teachers: str | None = None
   loss: LossConfig = LossConfig()
-  batch: BatchConfig = BatchConfig(inputs_length=256, targets_length=16)
+  batch: BatchConfig = BatchConfig()
   mix: MixConfig = MixConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   eval: EvalConfig | None = EvalConfig()
@@ -73,8 +78,10 @@ class Experiment:
     slots = dict(of=checks.instance, cls=Slot)
     check(checks.sequence, "slots", what="slots", **slots)
     check(checks.whole, "total_steps", "num_microbatches", low=1)
-    check(checks.whole, "prompt_length", "rank", low=0)
     check(checks.path, "backbone", "vocabulary_path", "teachers", optional=True)
+    check(checks.instance, "batch", cls=BatchConfig)
+    self._inherit()
+    check(checks.whole, "prompt_length", "rank", low=0)
     check(checks.choice, "dtype", choices=DTYPES, optional=True)
     check(checks.choice, "trainable", choices=TRAINABLE)
     check(checks.choice, "prompt_kind", choices=tuple(KINDS))
@@ -82,11 +89,25 @@ class Experiment:
     check(checks.seed, "seed")
     check(checks.instance, "network", cls=T5Config, optional=True)
     check(checks.instance, "loss", cls=LossConfig)
-    check(checks.instance, "batch", cls=BatchConfig)
     check(checks.instance, "mix", cls=MixConfig)
     check(checks.instance, "optimizer", cls=OptimizerConfig)
     check(checks.instance, "eval", cls=EvalConfig, optional=True)
     self._check_together()
+
+  def _inherit(self):
+    """Fills in the settings that are None, see `inherited`."""
+    names = ("prompt_length", "rank", "prompt_kind")
+    lengths = ("inputs_length", "targets_length")
+    missing = [name for name in names if getattr(self, name) is None]
+    cut = [name for name in lengths if getattr(self.batch, name) is None]
+    if not missing + cut:
+      return
+    sources = [slot.source for slot in self.slots if slot.source is not None]
+    found = inherited.Inherited(sources, self.teachers)
+    for name in missing:
+      object.__setattr__(self, name, getattr(found, name))
+    values = {name: getattr(found, name) for name in cut}
+    object.__setattr__(self, "batch", dataclasses.replace(self.batch, **values))
 
   def _check_together(self):
     """Checks that the settings fit each other."""

@@ -5,6 +5,7 @@ import json
 import pytest
 import seqio
 import tensorflow as tf
+from train_fixtures import register_tiny_task
 
 from mpt_jax import tasks
 from mpt_jax.data import first_look, slot_tasks, vocabularies
@@ -87,7 +88,7 @@ def test_a_preprocessor_that_yields_no_ids():
   def fail(ds):
     raise KeyError("column")
 
-  with pytest.raises(ValueError, match="'ids' gives no examples: KeyError"):
+  with pytest.raises(ValueError, match="'ids' failed: KeyError"):
     look(GOOD, preprocessors=[fail])
 
 
@@ -159,3 +160,15 @@ def test_more_features_are_allowed():
   made = tasks.with_vocabulary(task, other)
   assert made.output_features["targets"].vocabulary is other
   assert made.output_features["audio"] == task.output_features["audio"]
+
+
+def test_texts_in_memory_have_the_ids_of_their_dataset(tmp_path):
+  task = tasks.get_task(register_tiny_task(tmp_path, num=300))
+  found = first_look._sample(task, "slot")
+  assert len(found) == 100  # Every third of 300 is not more than 128.
+  dataset = list(
+    task.get_dataset(None, "train", shuffle=False).as_numpy_iterator()
+  )
+  for example, expected in zip(found, dataset[::3], strict=True):
+    for name in ("inputs", "targets"):
+      assert example[name] == expected[name].tolist()

@@ -40,6 +40,12 @@ def test_csv_follows_rfc_4180():
   ]
 
 
+def test_long_documents():
+  data = b"a,b\n" + b"x" * 200_000 + b",1\n"
+  ((_, row),) = read(data, "csv")
+  assert len(row["a"]) == 200_000
+
+
 def test_everything_but_tabs_is_literal_in_tsv():
   data = b'a\tb\n"x\ty"\n\\t\t"z"\n'
   assert read(data, "tsv") == [

@@ -138,3 +138,23 @@ def test_metric_functions_that_only_t5x_can_call():
     EvalTask(seqio_task("aux", [with_aux]), "validation")
   with pytest.raises(ValueError, match="must have positional arguments"):
     EvalTask(seqio_task("odd", [lambda a, b: {}]), "validation")
+
+
+@pytest.mark.parametrize(
+  ("value", "message"),
+  [
+    (lambda: {}["x"], "KeyError: 'x'"),
+    (lambda: None, "AttributeError"),
+    (lambda: {"a": "good"}, "could not convert string to float"),
+    (lambda: {"a": np.ones(3)}, "TypeError"),
+  ],
+)
+def test_a_metric_function_that_fails_is_named(value, message):
+  def broken(targets, predictions):
+    return value()
+
+  task = EvalTask(seqio_task("broken", [broken]), "validation")
+  expected = f"metric function broken of task 'broken' failed: .*{message}"
+  with pytest.raises(ValueError, match=expected) as error:
+    task.main_metric()
+  assert "\n" not in str(error.value)

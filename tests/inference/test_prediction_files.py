@@ -322,6 +322,8 @@ def test_tables(predictor, tmp_path):
     ("in.json", '[\n{"text": "a"}\n]\n', "line 1: not valid JSON"),
     ("in.jsonl", '{"text": ["a"]}\n', "line 1: field 'text' is a list"),
     ("in.jsonl", '{"text": {"a": 1}}\n', "line 1: field 'text' is an object"),
+    ("in.jsonl", '{"text": "a", "x": [NaN]}\n', "line 1: NaN .* field 'x'"),
+    ("in.jsonl", '{"text": 1e999}\n', "infinite number in field 'text'"),
     ("in.jsonl", '{"text": false}\n', "line 1: field 'text' is false"),
   ],
 )

@@ -378,6 +378,15 @@ def test_template_and_raw(bank, backbone):
   assert ids(raw, a)[-1] == batches.EOS_ID
 
 
+def test_a_label_is_not_shown_unless_the_template_names_it(bank, backbone):
+  predictor = predict.Predictor(bank, backbone)
+  ids = lambda row: list(predictor.prepare(row).ids)
+  row = {"text": "fine", "task": "predict_a"}
+  assert ids({**row, "label": "yes", "id": 3}) == ids(row)
+  named = {"text": "fine", "task": "predict_b", "label": "yes"}
+  assert ids(named) != ids({**named, "label": "no"})
+
+
 def test_long_inputs_are_counted(bank, backbone):
   short = predict.Predictor(bank, backbone, inputs_length=4)
   short.predict([{"text": "a b c d e f g h", "task": "predict_a"}])

@@ -26,6 +26,13 @@ def test_the_home_folder_is_expanded(monkeypatch):
   assert checks.path("train.model_dir", "~/a") == "/home/ann/a"
 
 
+@pytest.mark.parametrize("name", ["exp[1]", "a*", "b?"])
+def test_a_program_that_reads_patterns_gets_none(name):
+  paths.check_no_pattern("runs/{a} b", "MODEL_DIR", "t5x")
+  with pytest.raises(ValueError, match="MODEL_DIR=.*: t5x takes the char"):
+    paths.check_no_pattern(f"runs/{name}", "MODEL_DIR", "t5x")
+
+
 def test_an_address_is_refused_where_a_local_folder_is_needed(tmp_path):
   paths.check_local(tmp_path, "a backbone")
   with pytest.raises(
