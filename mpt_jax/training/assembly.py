@@ -93,7 +93,9 @@ class Setup(Assembly):
   def make_train_step(self):
     """Returns (state, step): the initial state and the jitted step."""
     optimizer = self.make_optimizer()
-    state = step.init_train_state(optimizer, self.trainable, self.mesh)
+    state = step.init_train_state(
+      self.model, optimizer, self.trainable, self.mesh
+    )
     num_microbatches = self.experiment.num_microbatches
     train_step = step.make_train_step(
       self.model,

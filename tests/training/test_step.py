@@ -65,7 +65,7 @@ def run(
   if teacher is not None:
     frozen["teacher_prompt"] = teacher
   made = make_optimizer(optimizer, NUM_STEPS, model.prompt_config)
-  state = init_train_state(made, trainable, mesh)
+  state = init_train_state(model, made, trainable, mesh)
   shardings = None if mesh is None else state_shardings(state, mesh)
   step = make_train_step(model, made, num_microbatches, shardings)
   metrics = []
@@ -206,7 +206,7 @@ def test_the_step_is_compiled_once(bank_of_three, params, lists):
     jax.device_put(params, partitioning.replicated(mesh))
   )
   optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, bank_of_three.prompt_config)
-  state = init_train_state(optimizer, trainable, mesh)
+  state = init_train_state(bank_of_three, optimizer, trainable, mesh)
   step = make_train_step(
     bank_of_three, optimizer, shardings=state_shardings(state, mesh)
   )
