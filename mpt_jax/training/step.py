@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from mpt_jax.model import partitioning
-from mpt_jax.model.objective import Model
-from mpt_jax.training.faults import (
+from mpt_jax.model.faults import (
   find_active,
   init_faults,
   record,
   select_rows,
 )
+from mpt_jax.model.objective import Model
 
 
 @flax.struct.dataclass
