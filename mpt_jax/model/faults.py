@@ -36,7 +36,22 @@ class Fault(NamedTuple):
   term: str
 
   def __str__(self):
-    return f"{self.slot} at step {self.step} ({self.term})"
+    return f"{self.slot} at step {self.step} (first in: {self.term})"
+
+  @property
+  def fields(self) -> dict:
+    """The fault as JSON values, for the slot's entry in a prompt file."""
+    return {"step": self.step, "term": self.term}
+
+  @property
+  def advice(self) -> str:
+    """What may help."""
+    if self.term == "prompt":
+      return "its values were damaged between two steps"
+    if self.step == 1 and self.term != "update":
+      # No update came before, so the learning rate had no part in it.
+      return "check its start, its teacher and the weights of the T5"
+    return "try a lower learning_rate or learning_rate_scale"
 
 
 def init_faults(num_tasks: int):
@@ -78,6 +93,22 @@ def read_faults(faults, names) -> list[Fault]:
     if step
   ]
   return sorted(found, key=lambda fault: fault.step)
+
+
+def describe_all(faults: list[Fault]) -> str:
+  """Says why a run in which all slots have a fault stops."""
+  each = ", ".join(map(str, faults[:5]))
+  more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+  advice = faults[0].advice
+  if all(f.step == 1 and f.term not in ("prompt", "update") for f in faults):
+    advice = (
+      "no update came before and all starting prompts and teachers are finite,"
+      " so look at the weights of the T5, or for starts that are too large"
+    )
+  return (
+    f"no slot is left to train: {each}{more} are not finite; the run stopped at"
+    f" its last checkpoint ({advice})"
+  )
 
 
 def select_rows(prompts: PromptConfig, chosen, new, old):

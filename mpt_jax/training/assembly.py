@@ -255,13 +255,24 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     embedding: [V, D] token embedding of the backbone.
   """
   vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
-  return init_bank(
-    parts.experiment.slots,
-    parts.model.prompt_config,
+  slots, model = parts.experiment.slots, parts.model
+  prompt = init_bank(
+    slots,
+    model.prompt_config,
     np.asarray(embedding, np.float32),
     encode=vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
+  sound = model.find_sound(model.compose(prompt))
+  for slot, is_sound in zip(slots, np.asarray(sound), strict=True):
+    if not is_sound:
+      source = "the embedding of the T5" if slot.source is None else slot.source
+      raise ValueError(
+        f"slot {slot.name!r}: the prompt that it starts from is not finite in"
+        f" {model.config.dtype} (init {slot.init!r} from {source}); choose"
+        " another init or source"
+      )
+  return prompt
 
 
 def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
@@ -331,4 +342,10 @@ def teacher_prompts(experiment: Experiment, fingerprint: str | None):
       f"the teachers' prompts have length {length}, but"
       f" Experiment.prompt_length={experiment.prompt_length}; they must be equal"
     )
+  for slot in experiment.slots:
+    if not np.isfinite(composed[teachers.index(slot.task)]).all():
+      raise ValueError(
+        f"slot {slot.name!r}: its teacher in {experiment.teachers} is not"
+        " finite; train this teacher again"
+      )
   return composed[[teachers.index(slot.task) for slot in experiment.slots]]

@@ -9,7 +9,7 @@ import tokenize
 from mpt_jax.io import paths as folders
 from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
-from mpt_jax.io.errors import run_and_report
+from mpt_jax.io.errors import ExitCode, run_and_report
 
 # The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
 TRAIN = "mpt_jax.training.loop.train"
@@ -353,6 +353,7 @@ def _train(argv):
       check_macros(bindings, [files], paths)
       arguments, config_text = load_config(files, bindings, paths)
     try:
-      trainer.train(**arguments, config_text=config_text)
+      result = trainer.train(**arguments, config_text=config_text)
     except (ValueError, TypeError) as error:
       raise ValueError(as_written(str(error))) from error
+  return ExitCode.DIVERGED if result.diverged else ExitCode.DONE

@@ -7,6 +7,7 @@ import jax
 from mpt_jax.data.batches import make_batch
 from mpt_jax.io import signals
 from mpt_jax.model import partitioning
+from mpt_jax.model.faults import Fault, read_faults
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup
 from mpt_jax.training.best import init_best, update_best
@@ -55,7 +56,8 @@ class Run:
     if not (run_folder.has_trained(model_dir) and agreement.is_alone()):
       self._first_batch, _ = make_batch(self._stream.peek(), setup.layout)
     self._base_key = jax.random.key(self._experiment.seed)
-    self._window = Window(self._experiment.slots)
+    report = lambda fault: self._log.fault(fault)  # There is no log yet.
+    self._window = Window(self._experiment.slots, report)
     self.step, self.metrics, self._evaluated = 0, [], None
     # Whether the evaluation at the present step was left, and whether to stop.
     self.evaluation_is_due = self._stops = False
@@ -86,8 +88,17 @@ class Run:
       self.state, self.best, self._stream
     )
     self.step = int(self.state.step)
+    self._window.know(self.faults)
     self._window.resume(checkpoints.pending.get("window"))
     self.evaluation_is_due = checkpoints.pending.get("evaluation_is_due", False)
+
+  @property
+  def faults(self) -> list[Fault]:
+    """The slots that are frozen, and why."""
+    if self.state.faults is None:
+      return []
+    names = [slot.name for slot in self._experiment.slots]
+    return read_faults(partitioning.fetch(self.state.faults), names)
 
   def go(self, log, agreed, checkpoint_period: int, log_period: int):
     """Trains to the last step.
@@ -128,6 +139,8 @@ class Run:
         self._evaluate_step()
       if saves or agreed.is_due() or self._stops:
         self._save()
+    if self.faults:
+      log.faults(self.faults, len(self._experiment.slots))
     if self._stops or agreed.signum is not None:
       log.note(
         f"step {self.step} of {self._experiment.total_steps} is saved in"
@@ -223,4 +236,5 @@ class Run:
       self.best,
       self.names,
       metrics,
+      self.faults,
     )

@@ -36,6 +36,22 @@ class TrainState:
   faults: Any = None
   backup: Any = None
 
+  def checkpointed(self) -> "TrainState":
+    """Returns what a checkpoint holds."""
+    return self.replace(backup=None)
+
+  def resumed(self, saved: "TrainState") -> "TrainState":
+    """Returns the state to go on from, a state of this one's structure.
+
+    Args:
+      saved: what a checkpoint held. Those of earlier versions have no `faults`.
+    """
+    faults = self.faults if saved.faults is None else saved.faults
+    backup = self.backup
+    if backup is not None:
+      backup = jax.tree.map(jnp.array, saved.params)
+    return saved.replace(faults=faults, backup=backup)
+
 
 def init_train_state(model, optimizer, params, mesh=None) -> TrainState:
   """Returns the state before the first step.
