@@ -256,7 +256,7 @@ def test_what_is_not_compared_does_not_matter(run):
       state, _ = checkpoints.restore(make_state(20), make_best(0), stream)
       assert int(state.step) in (10, 20)
       np.testing.assert_array_equal(
-        state.params["prompt"], make_state(int(state.step))["prompt"]
+        state.params["prompt"], make_state(int(state.step)).params["prompt"]
       )
       checkpoints.close()
 
