@@ -251,15 +251,13 @@ class Window:
       self._sums[name] = (old[0] + total, old[1] + count)
     if not (finite.all() and math.isfinite(self._norm)):
       where = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+      advice = "Try a lower learning_rate"
+      if step == 1:  # No update came before.
+        advice = "Check the weights that it started from"
       raise TrainingDiverged(
         f"the loss is not finite at step {step}, on"
         f" {', '.join(where) or 'the gradient of all tasks'}; the run stopped"
-        " at its last checkpoint. "
-        + (
-          "Check the weights that it started from"
-          if step == 1
-          else "Try a lower learning_rate"
-        )
+        f" at its last checkpoint. {advice}"
       )
     self._stats += stats
     self._timed_tokens += stats.num_tokens
