@@ -199,12 +199,14 @@ class Window:
 
   Args:
     slots: the slots of the bank.
+
+  Attributes:
     report: called once with the `model.faults.Fault` of a slot.
   """
 
-  def __init__(self, slots, report=None):
+  def __init__(self, slots):
     self._names = [slot.name for slot in slots]
-    self._report = report
+    self.report = lambda fault: None
     self._known = set()
     self._sums = {}
     self._stats = batches.BatchStats()
@@ -265,8 +267,8 @@ class Window:
   def _see_faults(self, faults):
     """Reports new faults; stops the run if no slot is left."""
     for fault in faults:
-      if fault.slot not in self._known and self._report is not None:
-        self._report(fault)
+      if fault.slot not in self._known:
+        self.report(fault)
     self.know(faults)
     if len(self._known) == len(self._names):
       raise TrainingDiverged(describe_all(faults))

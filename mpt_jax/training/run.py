@@ -56,8 +56,7 @@ class Run:
     if not (run_folder.has_trained(model_dir) and agreement.is_alone()):
       self._first_batch, _ = make_batch(self._stream.peek(), setup.layout)
     self._base_key = jax.random.key(self._experiment.seed)
-    report = lambda fault: self._log.fault(fault)  # There is no log yet.
-    self._window = Window(self._experiment.slots, report)
+    self._window = Window(self._experiment.slots)
     self.step, self.metrics, self._evaluated = 0, [], None
     # Whether the evaluation at the present step was left, and whether to stop.
     self.evaluation_is_due = self._stops = False
@@ -115,6 +114,7 @@ class Run:
       signals.Stopped: a signal came; everything is saved.
     """
     self._log, self._agreed = log, agreed
+    self._window.report = log.fault
     agreed.begin(self.step)
     for line in self._checkpoints.notes:
       log.note(line)
