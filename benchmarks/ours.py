@@ -104,7 +104,9 @@ class Trainer:
     if distill:
       self._frozen["teacher_prompt"] = put({"shared_prompt": teacher_prompts})
     optimizer = make_optimizer(OPTIMIZER, 1, self.model.prompt_config)
-    self._state = init_train_state(optimizer, {"prompt": prompts}, self._mesh)
+    self._state = init_train_state(
+      self.model, optimizer, {"prompt": prompts}, self._mesh
+    )
     self._step = make_train_step(
       self.model,
       optimizer,

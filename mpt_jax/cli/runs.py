@@ -9,6 +9,7 @@ import os
 import sys
 
 from mpt_jax.cli.arguments import add_backbone
+from mpt_jax.io.errors import ExitCode
 
 
 def add_quickstart(command):
@@ -112,6 +113,9 @@ def _sweep(arguments):
     report.print_plan(
       table, planned, console, command if arguments.commands else None
     )
-    return
-  lines = sweep(table, model_dir, bindings, paths, arguments.only)
+    return ExitCode.DONE
+  lines, left_out = sweep(table, model_dir, bindings, paths, arguments.only)
   report.print_table(table, lines, console)
+  if left_out or any(line.diverged for line in lines):
+    return ExitCode.DIVERGED
+  return ExitCode.DONE

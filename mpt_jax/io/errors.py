@@ -16,7 +16,7 @@ class ExitCode(enum.IntEnum):
   DONE = 0
   DAMAGED = 1  # `mpt verify` found damage.
   MISTAKE = 2  # Something that the user can fix; one line says what.
-  DIVERGED = 3  # Some slots diverged; the others are trained and saved.
+  DIVERGED = 3  # Slots diverged; those that did not are trained and saved.
   HUNG_UP = 129  # The terminal closed (SIGHUP); the work is saved.
   INTERRUPTED = 130  # Ctrl-C (SIGINT); the work is saved.
   PIPE_CLOSED = 141  # Nobody reads the output any more (SIGPIPE).
@@ -153,7 +153,8 @@ def _report(error, show) -> int:
     if show:
       traceback.print_exception(error)
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return ExitCode.MISTAKE
+    diverged = isinstance(error, TrainingDiverged)
+    return ExitCode.DIVERGED if diverged else ExitCode.MISTAKE
   raise error
 
 

@@ -8,7 +8,7 @@ import tokenize
 from mpt_jax.io import paths as folders
 from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
-from mpt_jax.io.errors import run_and_report
+from mpt_jax.io.errors import ExitCode, run_and_report
 from mpt_jax.launchers import gin_names
 
 # The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
@@ -287,6 +287,7 @@ def _train(argv):
       files, bindings, paths, _ = parse_args(argv)
       arguments, config_text = load_config(files, bindings, paths, strict=True)
     try:
-      trainer.train(**arguments, config_text=config_text)
+      result = trainer.train(**arguments, config_text=config_text)
     except (ValueError, TypeError) as error:
       raise ValueError(gin_names.as_written(str(error))) from error
+  return ExitCode.DIVERGED if result.diverged else ExitCode.DONE

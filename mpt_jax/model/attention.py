@@ -13,6 +13,29 @@ from mpt_jax.model.layers import Linear
 # Added to the scores of masked positions before the softmax. It is finite, so a
 # row whose positions are all masked (padding) gets a uniform softmax, not NaN.
 MASKED = -1e10
+# Gradients from here on count as not finite. Their squares, and sums of their
+# products with anything in a T5, still fit into float32.
+LARGEST_GRADIENT = 2.0**60
+
+
+@jax.custom_vjp
+def bound_gradient(x):
+  """Returns x, and passes on only gradients below `LARGEST_GRADIENT`.
+
+  Attention multiplies the gradients of all positions of a row by the weights of
+  masked positions, which are 0. If the gradient of one example overflows, the
+  product 0 · ∞ would make the gradients of the other examples NaN. The example
+  itself keeps its gradient, through the residual connection.
+  """
+  return x
+
+
+def _bound(_, gradient):
+  bounded = jnp.abs(gradient) < LARGEST_GRADIENT
+  return (jnp.where(bounded, gradient, 0),)
+
+
+bound_gradient.defvjp(lambda x: (x, None), _bound)
 
 
 class Attention(nn.Module):
@@ -57,7 +80,11 @@ class Attention(nn.Module):
   def output(self, y):
     """Projects the heads' means of values, [B, H, T, K], to [B, T, D]."""
     y = jnp.swapaxes(y, -2, -3)
-    return self.out(y.reshape(*y.shape[:-2], self.num_heads * self.head_dim))
+    return self.join(y.reshape(*y.shape[:-2], self.num_heads * self.head_dim))
+
+  def join(self, y):
+    """Projects [..., H·K] to [..., D]; see `bound_gradient`."""
+    return bound_gradient(self.out(y))
 
   def __call__(self, x, keys, values, bias, deterministic=True):
     """Attends from x [B, T, D] to keys and values [B, H, L, K].

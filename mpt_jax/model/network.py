@@ -157,7 +157,9 @@ class T5(nn.Module):
     x, cache = self.decoder.step(x, cache, index)
     return self.logits(x)[:, 0], cache
 
-  def __call__(self, batch, deterministic=True, all_hidden=False) -> Output:
+  def __call__(
+    self, batch, deterministic=True, all_hidden=False, prompts=None
+  ) -> Output:
     """Runs both stacks on a batch of `mpt_jax.data.batches.make_batch`."""
     encoder_hidden = self.encode(
       batch["encoder_input_tokens"],
@@ -165,6 +167,7 @@ class T5(nn.Module):
       batch.get("encoder_prompt_positions"),
       batch.get("encoder_task_ids"),
       deterministic,
+      prompts,
     )
     logits, decoder_hidden = self.decode(
       encoder_hidden[-1],

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 
 from mpt_jax.io import checks
 from mpt_jax.model import losses
+from mpt_jax.model.attention import LARGEST_GRADIENT
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5, init_variables
 from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kinds import compose_bank
 
 TRAINABLE = ("prompt", "everything")
 STACKS = ("encoder", "decoder")
@@ -162,8 +164,24 @@ class Model:
     frozen = {k: v for k, v in params.items() if k != "prompt"}
     return {"prompt": params["prompt"]}, frozen
 
-  def loss(self, trainable, frozen, batch, key=None):
+  def compose(self, prompt):
+    """Returns the prompts [N, P, D] of the bank's arrays."""
+    return compose_bank(prompt, self.groups)
+
+  def find_sound(self, prompts):
+    """Returns which prompts [N, P, D] are finite in the T5's dtype: [N] bool.
+
+    A T5 has finite activations wherever its weights and its input are finite,
+    because each layer norms what it reads.
+    """
+    finite = jnp.isfinite(prompts.astype(jnp.dtype(self.config.dtype)))
+    return jnp.all(finite, axis=(1, 2))
+
+  def loss(self, trainable, frozen, batch, key=None, prompts=None):
     """Computes the loss of a batch, the sum of the means of the groups.
+
+    A prompt that is not finite counts as 0, so that its values do not reach the
+    other tasks in its rows, and the sums of its task become NaN.
 
     Args:
       trainable: the parameters to differentiate with respect to.
@@ -173,41 +191,129 @@ class Model:
         `decoder_mean_weights` and `encoder_mean_weights` must hold the weights
         of `losses.mean_weights` for the whole batch.
       key: PRNG key for dropout, or None for no dropout.
+      prompts: [N, P, D], composed prompts to use in place of the bank in
+        `trainable`.
 
     Returns:
       (loss [], metrics). For each term, the metrics have a pair of arrays [N]:
       the sum over each task's positions, and the number of these positions.
       "loss" is the task loss; "kl" and "hidden" exist for distillation only.
     """
+    loss, metrics, _ = self._loss(trainable, frozen, batch, key, prompts)
+    return loss, metrics
+
+  def _loss(self, trainable, frozen, batch, key, prompts):
+    """Returns `loss` and which tasks have no value that is not finite: [N]."""
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
     params = {**frozen, **trainable}
-    distill = self.loss_config.distill
     if "decoder_mean_weights" not in batch:
       batch = {**batch, **self.mean_weights(batch)}
+    sound = jnp.ones((self.num_tasks,), bool)
+    if self.prompt_config is not None:
+      if prompts is None:
+        prompts = self.compose(params["prompt"])
+      sound = self.find_sound(prompts)
+      # Positions attend to masked ones with weight 0, and 0 · NaN is NaN.
+      prompts = jnp.where(sound[:, None, None], prompts, 0)
+    broken = jnp.where(sound, 0, jnp.nan)
+    terms = self._terms(params, teacher, batch, key, prompts)
+
+    metrics, means = {}, {}
+    for name, parts in terms.items():
+      sums, means[name] = [], 0.0
+      for stack, values in parts:
+        weights = _position_weights(batch, stack)
+        task_ids = batch[f"{stack}_task_ids"]
+        # Not read off the sums: another reader of them changes how XLA adds up
+        # the parts of a batch.
+        finite = jnp.isfinite(values)
+        sound = sound.at[task_ids].min(finite)
+        values_here = values * weights + broken[task_ids]
+        sums.append(
+          tuple(
+            losses.sum_by(x, task_ids, self.num_tasks)
+            for x in (values_here, weights)
+          )
+        )
+        means[name] += jnp.sum(values * batch[f"{stack}_mean_weights"])
+      metrics[name] = tuple(
+        functools.reduce(jnp.add, x) for x in zip(*sums, strict=True)
+      )
+      means[name] /= len(parts)
+    loss = means.pop("loss")
+    if means:
+      loss += self.loss_config.distill.weight * sum(means.values())
+    return loss, metrics, sound
+
+  def gradients(self, trainable, frozen, batch, key=None, active=None):
+    """Differentiates the loss; a task with a fault adds nothing to shared rows.
+
+    Each task gets a gradient of its own, also for rows that it shares. Those of
+    tasks that are not active, whose loss is not finite or whose gradient is not
+    below `LARGEST_GRADIENT` are then selected away.
+
+    Args:
+      trainable: see `loss`.
+      frozen: see `loss`.
+      batch: see `loss`.
+      key: see `loss`.
+      active: [N] bool, for trainable="prompt".
+
+    Returns:
+      (gradients, metrics). The metrics are those of `loss` and, for
+      trainable="prompt", "gradient_faults" [N], 1 for a task whose gradient is
+      not sound.
+    """
+    if self.trainable == "everything":
+      return jax.grad(self.loss, has_aux=True)(trainable, frozen, batch, key)
+
+    def loss(own):
+      prompts = compose_bank(own, range(self.num_tasks))
+      loss, *others = self._loss(trainable, frozen, batch, key, prompts)
+      return loss, others
+
+    own, add_up = jax.vjp(self._rows_by_task, trainable["prompt"])
+    own, (metrics, healthy) = jax.grad(loss, has_aux=True)(own)
+    squares = sum(
+      jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
+      for x in jax.tree.leaves(own)
+    )
+    sound = squares < LARGEST_GRADIENT**2  # False for NaN.
+    healthy &= sound & active
+    select = lambda x: jnp.where(healthy.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+    (gradients,) = add_up(jax.tree.map(select, own))
+    faults = (~sound).astype(jnp.float32)
+    return {"prompt": gradients}, {**metrics, "gradient_faults": faults}
+
+  def _rows_by_task(self, prompt):
+    """Returns each task's row of each array of the bank: [N, ...]."""
+    return {
+      name: jnp.asarray(x)[self.prompt_config.rows(name)]
+      for name, x in prompt.items()
+    }
+
+  def _terms(self, params, teacher, batch, key, prompts):
+    """Returns each term's [(stack, values [B, T or L])]; see `loss`."""
+    distill = self.loss_config.distill
     all_hidden = distill is not None and distill.hidden_layers != "last"
     output = self.network.apply(
       {"params": params},
       batch,
       deterministic=key is None,
       all_hidden=all_hidden,
+      prompts=prompts,
       rngs=None if key is None else {"dropout": key},
     )
-    weights = batch["decoder_loss_weights"]
-    task_ids = batch["decoder_task_ids"]
     token_loss = losses.cross_entropy(
       output.logits,
       batch["decoder_target_tokens"],
       self.loss_config.label_smoothing,
       self.loss_config.z_loss,
     )
-    total = jnp.sum(token_loss * batch["decoder_mean_weights"])
-    count = losses.sum_by(weights, task_ids, self.num_tasks)
-    by_task = lambda x: losses.sum_by(x * weights, task_ids, self.num_tasks)
-    metrics = {"loss": (by_task(token_loss), count)}
+    terms = {"loss": [("decoder", token_loss)]}
     if distill is None:
-      return total, metrics
-
+      return terms
     teacher_output = jax.lax.stop_gradient(
       T5(self.config, self.teacher_config, self.plan).apply(
         {"params": {**params, "prompt": teacher}},
@@ -215,59 +321,51 @@ class Model:
         all_hidden=all_hidden,
       )
     )
-    terms = 0.0
     if distill.kl:
       kl = distill.temperature**2 * losses.kl_divergence(
         teacher_output.logits, output.logits, distill.temperature
       )
-      terms += jnp.sum(kl * batch["decoder_mean_weights"])
-      metrics["kl"] = (by_task(kl), count)
+      terms["kl"] = [("decoder", kl)]
     if distill.hidden:
-      hidden, metrics["hidden"] = self._hidden_loss(
-        teacher_output, output, batch
-      )
-      terms += hidden
-    return total + distill.weight * terms, metrics
+      terms["hidden"] = [
+        (stack, self._hidden_error(teacher_output, output, stack))
+        for stack in distill.hidden_stacks
+      ]
+    return terms
 
-  def _hidden_loss(self, teacher, student, batch):
-    distill = self.loss_config.distill
-    total = 0.0
-    sums = jnp.zeros((self.num_tasks,))
-    counts = jnp.zeros((self.num_tasks,))
-    for stack in distill.hidden_stacks:
-      teacher_states = getattr(teacher, f"{stack}_hidden")
-      student_states = getattr(student, f"{stack}_hidden")
-      if isinstance(distill.hidden_layers, tuple):
-        chosen = distill.hidden_layers
-        if max(chosen) >= len(student_states):
-          raise ValueError(
-            f"hidden_layers={chosen}: the {stack} has states 0 to"
-            f" {len(student_states) - 1}"
-          )
-        teacher_states = [teacher_states[i] for i in chosen]
-        student_states = [student_states[i] for i in chosen]
-      error = sum(
-        losses.hidden_mse(t, s)
-        for t, s in zip(teacher_states, student_states, strict=True)
-      ) / len(student_states)
-      total += jnp.sum(error * batch[f"{stack}_mean_weights"])
-      task_ids = batch[f"{stack}_task_ids"]
-      real = (batch[f"{stack}_segment_ids"] > 0).astype(jnp.float32)
-      sums += losses.sum_by(error * real, task_ids, self.num_tasks)
-      counts += losses.sum_by(real, task_ids, self.num_tasks)
-    return total / len(distill.hidden_stacks), (sums, counts)
+  def _hidden_error(self, teacher, student, stack):
+    """Returns the mean squared difference of a stack's states, [B, L]."""
+    teacher_states = getattr(teacher, f"{stack}_hidden")
+    student_states = getattr(student, f"{stack}_hidden")
+    chosen = self.loss_config.distill.hidden_layers
+    if isinstance(chosen, tuple):
+      if max(chosen) >= len(student_states):
+        raise ValueError(
+          f"hidden_layers={chosen}: the {stack} has states 0 to"
+          f" {len(student_states) - 1}"
+        )
+      teacher_states = [teacher_states[i] for i in chosen]
+      student_states = [student_states[i] for i in chosen]
+    return sum(
+      losses.hidden_mse(t, s)
+      for t, s in zip(teacher_states, student_states, strict=True)
+    ) / len(student_states)
 
   def mean_weights(self, batch):
     """Returns weights that turn sums over this batch into means per group."""
     groups = jnp.asarray(self.groups)
     result = {}
-    for stack, weights in (
-      ("encoder", (batch["encoder_segment_ids"] > 0).astype(jnp.float32)),
-      ("decoder", batch["decoder_loss_weights"]),
-    ):
+    for stack in STACKS:
       ids = groups[batch[f"{stack}_task_ids"]]
       num_groups = max(self.groups) + 1
       result[f"{stack}_mean_weights"] = losses.mean_weights(
-        weights, ids, num_groups
+        _position_weights(batch, stack), ids, num_groups
       )
     return result
+
+
+def _position_weights(batch, stack):
+  """Returns the weight of each position of a stack's loss; 0 at padding."""
+  if stack == "decoder":
+    return batch["decoder_loss_weights"]
+  return (batch["encoder_segment_ids"] > 0).astype(jnp.float32)

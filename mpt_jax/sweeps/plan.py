@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import json
 import pathlib
 import re
 import shlex
@@ -53,6 +54,14 @@ class PlannedRun:
   @property
   def finished(self) -> bool:
     return (self.folder / FINISHED).is_file()
+
+  @property
+  def diverged(self) -> dict:
+    """Slots of a finished run that diverged: {name: {"step", "term"}}."""
+    if not self.finished:
+      return {}
+    text = (self.folder / FINISHED).read_text(encoding="utf-8")
+    return json.loads(text).get("diverged", {})
 
   @property
   def status(self) -> str:

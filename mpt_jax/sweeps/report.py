@@ -13,6 +13,7 @@ from mpt_jax.sweeps.results import row_slots, t5_config, trained_parameters
 
 MISSING = "–"
 UNKNOWN = "?"
+DIVERGED = "!"
 LEGEND = (
   f"{MISSING}: not measured yet. {UNKNOWN}: the published number is not known"
   " here."
@@ -26,6 +27,13 @@ def _headings(table):
 def _published(line, heading):
   value = line.row.paper.get(heading)
   return UNKNOWN if value is None else f"{value:.1f}"
+
+
+def _mean(line, heading):
+  cell = line.cells.get(heading)
+  if cell is None:
+    return MISSING
+  return f"{cell.mean:.1f}{DIVERGED if heading in line.diverged else ''}"
 
 
 def _parameters(line):
@@ -48,6 +56,14 @@ def _notes(table, lines):
       sources.setdefault(line.row.source, []).append(line.row.method)
   for source, methods in sources.items():
     notes.append(f"{', '.join(dict.fromkeys(methods))}: {source}.")
+  diverged = dict.fromkeys(
+    name for line in lines for names in line.diverged.values() for name in names
+  )
+  if diverged:
+    notes.append(
+      f"{DIVERGED}: with slots that diverged, at their last good state:"
+      f" {', '.join(diverged)}."
+    )
   return [*notes, *table.notes]
 
 
@@ -74,7 +90,7 @@ def rich_table(table, lines) -> rich.table.Table:
     cells = [line.cells.get(h) for h in _headings(table)]
     rows = []
     if line.row.run is not None:
-      means = [MISSING if c is None else f"{c.mean:.1f}" for c in cells]
+      means = [_mean(line, heading) for heading in _headings(table)]
       rows.append(["here", _parameters(line), *means])
       if any(c is not None and c.std is not None for c in cells):
         no_std = lambda c: c is None or c.std is None
@@ -107,7 +123,7 @@ def markdown(table, lines) -> str:
       values = []
       for heading in headings:
         cell = line.cells.get(heading)
-        text = MISSING if cell is None else f"{cell.mean:.1f}"
+        text = _mean(line, heading)
         if cell is not None and cell.std is not None:
           text += f" ± {cell.std:.1f}"
         values.append(text)
@@ -134,6 +150,7 @@ def as_json(table, lines) -> dict:
         "trained_per_task": line.parameters,
         "here": {k: c._asdict() for k, c in line.cells.items()},
         "chosen": line.labels,
+        "diverged": line.diverged,
         "metrics": line.metrics,
         "paper": dict(line.row.paper),
         "paper_trained_per_task": line.row.parameters,

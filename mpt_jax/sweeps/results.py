@@ -49,6 +49,8 @@ class Line:
     labels: {heading: label of the slots that validation chose}.
     metrics: {heading: name of the metric}.
     parameters: trained parameters per task, None if there is no run.
+    diverged: {heading: names of the slots in its cell that diverged}. They
+      count with the last good state of their prompts.
   """
 
   row: Row
@@ -57,6 +59,7 @@ class Line:
   labels: dict[str, str]
   metrics: dict[str, str]
   parameters: float | None
+  diverged: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def row_slots(table, row, run) -> list:
@@ -268,7 +271,7 @@ def table_lines(table, planned) -> list[Line]:
 
 
 def _line(table, row, method, runs):
-  scores, labels, metrics, expected = {}, {}, {}, {}
+  scores, labels, metrics, expected, diverged = {}, {}, {}, {}, {}
   for run in runs:
     for slot in row_slots(table, row, run):
       expected.setdefault(slot.task, set()).add(slot.seed)
@@ -287,6 +290,8 @@ def _line(table, row, method, runs):
         score = in_percent(metric, found[metric])
         scores.setdefault(slot.task, {})[slot.seed] = score
         labels[heading] = slot.label
+        if slot.name in run.diverged:
+          diverged.setdefault(heading, []).append(slot.name)
   complete = {t: s for t, s in scores.items() if set(s) == expected[t]}
   cells = {
     heading: _cell(list(complete[task].values()))
@@ -298,6 +303,8 @@ def _line(table, row, method, runs):
     by_seed = [np.mean([s[k] for s in complete.values()]) for k in seeds]
     mean = float(np.mean([cell.mean for cell in cells.values()]))
     cells[table.average] = _cell(by_seed)._replace(mean=mean)
+    if diverged:
+      diverged[table.average] = sum(diverged.values(), [])
   return Line(
     row,
     method,
@@ -305,6 +312,7 @@ def _line(table, row, method, runs):
     labels,
     metrics,
     _parameters_per_task(table, row, runs),
+    {heading: names for heading, names in diverged.items() if heading in cells},
   )
 
 

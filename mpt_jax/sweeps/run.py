@@ -13,6 +13,7 @@ import rich.console
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import files
+from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.paths import expand
 from mpt_jax.sweeps import report, results
 from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
@@ -27,7 +28,7 @@ def sweep(
   paths=(),
   only=(),
   console: rich.console.Console | None = None,
-) -> list:
+) -> tuple[list, dict[str, str]]:
   """Trains and evaluates the missing runs of a table, and writes the table.
 
   Args:
@@ -39,13 +40,15 @@ def sweep(
     only: patterns of the names of the runs to do; the others are skipped.
     console: where progress is printed; stderr by default.
 
+  A run that diverges, or that needs such a run, is left out; the others go on.
+
   Returns:
-    The table's lines, see `results.table_lines`.
+    The table's lines, see `results.table_lines`, and {name: reason} of the runs
+    that were left out.
 
   Raises:
     FileNotFoundError: a T5 does not exist.
     ValueError: settings are wrong, or differ from those of the run in a folder.
-    TrainingDiverged: a run's loss became NaN or infinite.
   """
   console = console or rich.console.Console(stderr=True)
   say = functools.partial(
@@ -65,20 +68,48 @@ def sweep(
   for name in dict.fromkeys(needed):
     if name is not None:
       open_backbone(name)
+  left_out = {}
   for number, run in enumerate(todo, 1):
     where = f"run {number} of {len(todo)}, {run.name}"
+    missing = [name for name in run.uses if name in left_out]
     if run.finished:
       say(f"{where}: finished before")
+    elif missing:
+      left_out[run.name] = f"it needs {missing[0]}, which diverged"
     else:
       say(f"{where}: {run.folder}")
-      loop.train(
-        **run.arguments, description=run.name, config_text=run.config_text
-      )
-      finished = {"total_steps": run.experiment.total_steps}
-      files.write_text(run.folder / FINISHED, json.dumps(finished) + "\n")
-    if results.evaluate_run(table, run, console):
+      try:
+        _train(run)
+      except TrainingDiverged as error:
+        left_out[run.name] = str(error)
+    if run.name in left_out:
+      say(f"{where}: left out: {left_out[run.name]}")
+    elif results.evaluate_run(table, run, console):
       lines = results.table_lines(table, planned)
       report.write_files(table, lines, model_dir)
   lines = results.table_lines(table, planned)
   report.write_files(table, lines, model_dir)
-  return lines
+  for name, reason in left_out.items():
+    say(f"{name} was left out: {reason}")
+  for run in todo:
+    for slot, fault in run.diverged.items():
+      say(
+        f"{run.name}: {slot} diverged at step {fault['step']}; the table marks"
+        " its numbers"
+      )
+  return lines, left_out
+
+
+def _train(run):
+  """Trains a run and marks it as finished.
+
+  Raises:
+    TrainingDiverged: no slot is left to train.
+  """
+  result = loop.train(
+    **run.arguments, description=run.name, config_text=run.config_text
+  )
+  finished = {"total_steps": run.experiment.total_steps}
+  if result.diverged:
+    finished["diverged"] = {f.slot: f.fields for f in result.diverged}
+  files.write_text(run.folder / FINISHED, json.dumps(finished) + "\n")

@@ -95,7 +95,9 @@ class Setup(Assembly):
   def make_train_step(self):
     """Returns (state, step): the initial state and the jitted step."""
     optimizer = self.make_optimizer()
-    state = step.init_train_state(optimizer, self.trainable, self.mesh)
+    state = step.init_train_state(
+      self.model, optimizer, self.trainable, self.mesh
+    )
     num_microbatches = self.experiment.num_microbatches
     train_step = step.make_train_step(
       self.model,
@@ -255,13 +257,24 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     embedding: [V, D] token embedding of the backbone.
   """
   vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
-  return init_bank(
-    parts.experiment.slots,
-    parts.model.prompt_config,
+  slots, model = parts.experiment.slots, parts.model
+  prompt = init_bank(
+    slots,
+    model.prompt_config,
     np.asarray(embedding, np.float32),
     encode=vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
+  sound = model.find_sound(model.compose(prompt))
+  for slot, is_sound in zip(slots, np.asarray(sound), strict=True):
+    if not is_sound:
+      source = "the embedding of the T5" if slot.source is None else slot.source
+      raise ValueError(
+        f"slot {slot.name!r}: the prompt that it starts from is not finite in"
+        f" {model.config.dtype} (init {slot.init!r} from {source}); choose"
+        " another init or source"
+      )
+  return prompt
 
 
 def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
@@ -331,4 +344,10 @@ def teacher_prompts(experiment: Experiment, fingerprint: str | None):
       f"the teachers' prompts have length {length}, but"
       f" Experiment.prompt_length={experiment.prompt_length}; they must be equal"
     )
+  for slot in experiment.slots:
+    if not np.isfinite(composed[teachers.index(slot.task)]).all():
+      raise ValueError(
+        f"slot {slot.name!r}: its teacher in {experiment.teachers} is not"
+        " finite; train this teacher again"
+      )
   return composed[[teachers.index(slot.task) for slot in experiment.slots]]

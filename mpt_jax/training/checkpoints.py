@@ -164,7 +164,7 @@ class Checkpoints:
     if step in self._manager.all_steps():
       self._manager.delete(step)
     args = ocp.args.Composite(
-      state=ocp.args.StandardSave(state),
+      state=ocp.args.StandardSave(state.checkpointed()),
       best=ocp.args.StandardSave(best),
       stream=StreamSave(stream, pending or {}),
       digests=DigestsSave(),
@@ -248,17 +248,22 @@ class Checkpoints:
 
   def _restore(self, step, state, best, stream):
     saved = self._manager.item_metadata(step)["state"]
-    _check_shapes(saved.tree if hasattr(saved, "tree") else saved, state)
+    saved = saved.tree if hasattr(saved, "tree") else saved
+    kept = state.checkpointed()
+    if not saved.get("faults"):  # An earlier version wrote it.
+      kept = kept.replace(faults=None)
+    _check_shapes(saved, kept)
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(state),
+        state=ocp.args.StandardRestore(kept),
         best=ocp.args.StandardRestore(best),
         stream=StreamRestore(stream),
       ),
     )
     self.pending = restored["stream"]
-    return restored["state"], jax.tree.map(np.asarray, restored["best"])
+    new = state.resumed(restored["state"])
+    return new, jax.tree.map(np.asarray, restored["best"])
 
   def close(self):
     self._manager.close()

@@ -8,6 +8,7 @@ from etils import epath
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.io import checks, paths, signals
+from mpt_jax.model.faults import Fault
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup, set_up
@@ -28,6 +29,8 @@ class Result:
     metrics: the metrics of each slot at the last evaluation.
     setup: the loaded experiment.
     params: all parameters at the last step.
+    diverged: the `model.faults.Fault` of each slot that is frozen at its last
+      good state, because a value of it was not finite; empty if all is well.
   """
 
   best: PromptBank | None
@@ -35,6 +38,7 @@ class Result:
   metrics: list[dict]
   setup: Setup
   params: dict
+  diverged: tuple[Fault, ...] = ()
 
 
 def train(
@@ -80,7 +84,8 @@ def train(
     ValueError: the settings do not fit each other, the folder holds another
       experiment or is in use, or the processes differ. The folder is not
       changed.
-    TrainingDiverged: the loss became NaN or infinite.
+    TrainingDiverged: no slot is left to train, see `Result.diverged`, or the
+      loss of a T5 that trains became NaN or infinite.
     signals.Stopped: a signal ended the run.
   """
   checks.instance("train.experiment", experiment, cls=Experiment)
@@ -125,7 +130,7 @@ def train(
         agreed = agreement.Agreement(stop, checkpoint_minutes)
         run.go(log, agreed, checkpoint_period, log_period)
       checkpoints.close()
-  return _result(setup, run.state, run.best, run.names, run.metrics)
+  return _result(run)
 
 
 @contextlib.contextmanager
@@ -162,12 +167,21 @@ def _load(experiment, model_dir, num_model_partitions):
   return setup, settings
 
 
-def _result(setup, state, best, names, metrics) -> Result:
+def _result(run: Run) -> Result:
+  setup, trainable, faults = run.setup, run.state.params, run.faults
   best_bank = last_bank = None
   if setup.model.prompt_config is not None:
-    last_bank = run_folder.make_bank(setup, state.params["prompt"], metrics)
-    best_bank = run_folder.best_bank(setup, best, last_bank, names)
-  params = setup.network_params(state.params)
+    last_bank = run_folder.make_bank(
+      setup, trainable["prompt"], run.metrics, faults
+    )
+    best_bank = run_folder.best_bank(
+      setup, run.best, last_bank, run.names, faults
+    )
   return Result(
-    best=best_bank, last=last_bank, metrics=metrics, setup=setup, params=params
+    best=best_bank,
+    last=last_bank,
+    metrics=run.metrics,
+    setup=setup,
+    params=setup.network_params(trainable),
+    diverged=tuple(faults),
   )

@@ -8,13 +8,17 @@ import time
 
 import jax
 import numpy as np
+import rich.box
 import rich.console
+import rich.table
 from etils import epath
+from rich.text import Text
 
 from mpt_jax.data import batches
 from mpt_jax.io import digests, errors, files, tensorflow_quietly
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
+from mpt_jax.model.faults import describe_all, read_faults
 
 
 class MetricsLog:
@@ -109,6 +113,43 @@ class MetricsLog:
     if self._is_primary:
       self._bar.print(f"{self._description}: {text}")
 
+  def fault(self, fault):
+    """Reports a slot that is frozen, a `model.faults.Fault`."""
+    self.note(
+      f"{fault} is not finite: this slot is frozen as it was before, and the"
+      f" others go on; {fault.advice}"
+    )
+    if self._is_primary:
+      self._write_line(fault.step, "fault", fault._asdict())
+
+  def faults(self, faults, num_slots):
+    """Prints a table of the slots that are frozen.
+
+    Args:
+      faults: the `model.faults.Fault` of each of them.
+      num_slots: all slots of the bank.
+    """
+    drawn = rich.table.Table(
+      title=f"{self._description}: {len(faults)} of {num_slots} slots diverged",
+      title_justify="left",
+      box=rich.box.SIMPLE_HEAD,
+      show_edge=False,
+    )
+    drawn.add_column("slot", overflow="fold")
+    drawn.add_column("frozen since", justify="right")
+    drawn.add_column("first in")
+    for fault in faults:
+      drawn.add_row(Text(fault.slot), f"step {fault.step}", fault.term)
+    if self._is_primary:
+      self._console.print(drawn)
+
+  def _write_line(self, step, kind, values):
+    seconds = round(time.monotonic() - self._start, 3)
+    line = {"step": step, "kind": kind, "seconds": seconds, **values}
+    with errors.writing(self._path):
+      self._file.write(json.dumps(digests.seal(line)) + "\n")
+      self._file.flush()
+
   def write(self, step, kind, scalars, shown=()):
     """Logs scalars.
 
@@ -120,15 +161,7 @@ class MetricsLog:
     """
     if not self._is_primary:
       return
-    line = {
-      "step": step,
-      "kind": kind,
-      "seconds": round(time.monotonic() - self._start, 3),
-      **scalars,
-    }
-    with errors.writing(self._path):
-      self._file.write(json.dumps(digests.seal(line)) + "\n")
-      self._file.flush()
+    self._write_line(step, kind, scalars)
     if self._writer:
       with _writing_events(self._path.parent):
         self._writer.write_scalars(
@@ -162,10 +195,19 @@ def _writing_events(folder):
 
 
 class Window:
-  """Sums the metrics of some steps; stops a run whose loss is not finite."""
+  """Sums the metrics of some steps, and finds slots that diverge.
+
+  Args:
+    slots: the slots of the bank.
+
+  Attributes:
+    report: called once with the `model.faults.Fault` of a slot.
+  """
 
   def __init__(self, slots):
     self._names = [slot.name for slot in slots]
+    self.report = lambda fault: None
+    self._known = set()
     self._sums = {}
     self._stats = batches.BatchStats()
     self._norm = 0.0
@@ -187,7 +229,8 @@ class Window:
       metrics: the metrics of `step.make_train_step`, on the device.
 
     Raises:
-      TrainingDiverged: the loss or gradient of the previous step is not finite.
+      TrainingDiverged: no slot is left to train after the previous step, or a
+        T5 that trains had a loss or gradient that is not finite.
     """
     self.catch_up()
     self._pending = (step, stats, metrics)
@@ -201,6 +244,8 @@ class Window:
   def _add(self, step, stats, metrics):
     metrics = jax.device_get(metrics)
     self._norm = float(metrics.pop("grad_norm"))
+    if "faults" in metrics:
+      self._see_faults(read_faults(metrics.pop("faults"), self._names))
     finite = np.ones(len(self._names), bool)
     for name, (total, count) in metrics.items():
       finite &= np.isfinite(total[: len(self._names)])
@@ -208,13 +253,29 @@ class Window:
       self._sums[name] = (old[0] + total, old[1] + count)
     if not (finite.all() and math.isfinite(self._norm)):
       where = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+      advice = "Try a lower learning_rate"
+      if step == 1:  # No update came before.
+        advice = "Check the weights that it started from"
       raise TrainingDiverged(
         f"the loss is not finite at step {step}, on"
         f" {', '.join(where) or 'the gradient of all tasks'}; the run stopped"
-        " at its last checkpoint. Try a lower learning_rate"
+        f" at its last checkpoint. {advice}"
       )
     self._stats += stats
     self._timed_tokens += stats.num_tokens
+
+  def _see_faults(self, faults):
+    """Reports new faults; stops the run if no slot is left."""
+    for fault in faults:
+      if fault.slot not in self._known:
+        self.report(fault)
+    self.know(faults)
+    if len(self._known) == len(self._names):
+      raise TrainingDiverged(describe_all(faults))
+
+  def know(self, faults):
+    """Takes faults that were reported before."""
+    self._known |= {fault.slot for fault in faults}
 
   def pending(self) -> dict:
     """Returns what `flush` would report, for JSON; empty after `flush`.

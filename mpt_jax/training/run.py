@@ -7,6 +7,7 @@ import jax
 from mpt_jax.data.batches import make_batch
 from mpt_jax.io import signals
 from mpt_jax.model import partitioning
+from mpt_jax.model.faults import Fault, read_faults
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup
 from mpt_jax.training.best import init_best, update_best
@@ -86,8 +87,17 @@ class Run:
       self.state, self.best, self._stream
     )
     self.step = int(self.state.step)
+    self._window.know(self.faults)
     self._window.resume(checkpoints.pending.get("window"))
     self.evaluation_is_due = checkpoints.pending.get("evaluation_is_due", False)
+
+  @property
+  def faults(self) -> list[Fault]:
+    """The slots that are frozen, and why."""
+    if self.state.faults is None:
+      return []
+    names = [slot.name for slot in self._experiment.slots]
+    return read_faults(partitioning.fetch(self.state.faults), names)
 
   def go(self, log, agreed, checkpoint_period: int, log_period: int):
     """Trains to the last step.
@@ -104,6 +114,7 @@ class Run:
       signals.Stopped: a signal came; everything is saved.
     """
     self._log, self._agreed = log, agreed
+    self._window.report = log.fault
     agreed.begin(self.step)
     for line in self._checkpoints.notes:
       log.note(line)
@@ -128,6 +139,8 @@ class Run:
         self._evaluate_step()
       if saves or agreed.is_due() or self._stops:
         self._save()
+    if self.faults:
+      log.faults(self.faults, len(self._experiment.slots))
     if self._stops or agreed.signum is not None:
       log.note(
         f"step {self.step} of {self._experiment.total_steps} is saved in"
@@ -223,4 +236,5 @@ class Run:
       self.best,
       self.names,
       metrics,
+      self.faults,
     )

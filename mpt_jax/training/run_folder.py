@@ -18,20 +18,23 @@ SETTINGS = run_settings.FILE
 _FREE = ("eval.num_rows",)
 
 
-def make_bank(setup: Setup, prompt, metrics=()) -> PromptBank:
+def make_bank(setup: Setup, prompt, metrics=(), faults=()) -> PromptBank:
   """Makes a bank from a prompt tree, with everything that prediction needs.
 
   Args:
     setup: the loaded experiment.
     prompt: the prompt tree.
     metrics: a dict for each slot, with the metrics of these prompts, or empty.
+    faults: the `model.faults.Fault` of each slot that is frozen.
   """
+  diverged = {fault.slot: {"diverged": fault.fields} for fault in faults}
   slots = tuple(
     {
       "task": slot.task,
       "label_names": evaluator.label_names(task),
       "template": getattr(task, "template", None),
       "metrics": _without_nan(metrics[i]) if metrics else {},
+      **diverged.get(slot.name, {}),
     }
     for i, (slot, task) in enumerate(
       zip(setup.experiment.slots, setup.tasks, strict=True)
@@ -51,7 +54,9 @@ def _without_nan(metrics):
   return {k: v if np.isfinite(v) else None for k, v in metrics.items()}
 
 
-def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
+def best_bank(
+  setup: Setup, best, last: PromptBank, names, faults=()
+) -> PromptBank:
   """Makes the bank with each group's prompts at its best evaluation.
 
   Returns `last` if a group has not been evaluated.
@@ -64,10 +69,12 @@ def best_bank(setup: Setup, best, last: PromptBank, names) -> PromptBank:
       names, best["values"], setup.model.groups, strict=True
     )
   ]
-  return make_bank(setup, best["prompt"], metrics)
+  return make_bank(setup, best["prompt"], metrics, faults)
 
 
-def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
+def write_prompts(
+  model_dir, setup, trainable, best, names, metrics=(), faults=()
+):
   """Writes the run's prompt files, or its backbone if everything trains.
 
   Args:
@@ -77,15 +84,16 @@ def write_prompts(model_dir, setup, trainable, best, names, metrics=()):
     best: see `best.init_best`.
     names: the name of each slot's main metric; None without evaluation.
     metrics: the metrics of each slot for `trainable`, or empty.
+    faults: see `make_bank`.
   """
   # Several processes may each hold a part of an array.
   trainable = jax.tree.map(partitioning.fetch, trainable)
   if jax.process_index() != 0:
     return
   if setup.model.prompt_config is not None:
-    last = make_bank(setup, trainable["prompt"], metrics)
+    last = make_bank(setup, trainable["prompt"], metrics, faults)
     last.save(model_dir / "prompts" / "last.safetensors")
-    chosen = best_bank(setup, best, last, names)
+    chosen = best_bank(setup, best, last, names, faults)
     chosen.save(model_dir / "prompts" / "best.safetensors")
   if setup.model.trainable == "everything":
     from mpt_jax.backbones.backbone import write_backbone

@@ -8,6 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from mpt_jax.model import partitioning
+from mpt_jax.model.faults import (
+  find_active,
+  init_faults,
+  record,
+  select_rows,
+)
 from mpt_jax.model.objective import Model
 
 
@@ -19,17 +25,39 @@ class TrainState:
     step: [] int32, the number of steps done.
     params: the trainable parameters only.
     opt_state: optimizer state of the trainable parameters.
+    faults: [N, 2] int32 if prompts train, see `faults.init_faults`.
+    backup: a copy of the prompts, in case they are damaged between two steps.
+      Checkpoints do not hold it.
   """
 
   step: Any
   params: Any
   opt_state: Any
+  faults: Any = None
+  backup: Any = None
+
+  def checkpointed(self) -> "TrainState":
+    """Returns what a checkpoint holds."""
+    return self.replace(backup=None)
+
+  def resumed(self, saved: "TrainState") -> "TrainState":
+    """Returns the state to go on from, a state of this one's structure.
+
+    Args:
+      saved: what a checkpoint held. Those of earlier versions have no `faults`.
+    """
+    faults = self.faults if saved.faults is None else saved.faults
+    backup = self.backup
+    if backup is not None:
+      backup = jax.tree.map(jnp.array, saved.params)
+    return saved.replace(faults=faults, backup=backup)
 
 
-def init_train_state(optimizer, params, mesh=None) -> TrainState:
+def init_train_state(model, optimizer, params, mesh=None) -> TrainState:
   """Returns the state before the first step.
 
   Args:
+    model: the model.
     optimizer: the optimizer of the trainable parameters.
     params: the trainable parameters.
     mesh: the devices of the state; arrays without a sharding are replicated
@@ -38,6 +66,9 @@ def init_train_state(optimizer, params, mesh=None) -> TrainState:
   # A step donates its state, and the caller may still hold these arrays.
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  if model.trainable == "prompt":
+    backup = jax.tree.map(jnp.array, params)
+    state = state.replace(faults=init_faults(model.num_tasks), backup=backup)
   if mesh is None:
     return state
   # Without explicit shardings, JAX would compile the step again for the state
@@ -75,15 +106,14 @@ def make_train_step(
 
   Returns:
     A jitted function (state, frozen, batch, base_key) -> (state, metrics) that
-    donates `state`. Metrics are those of `Model.loss` and "grad_norm" []. The
-    only randomness is dropout, from fold_in(base_key, state.step).
+    donates `state`. Metrics are those of `Model.loss`, "grad_norm" [] and, if
+    prompts train, "faults" [N, 2]; slots with a fault then count as slots
+    without examples. The only randomness is dropout, from fold_in(base_key,
+    state.step).
   """
   use_dropout = model.config.dropout_rate > 0
 
-  def gradients(params, frozen, batch, key):
-    return jax.grad(model.loss, has_aux=True)(params, frozen, batch, key)
-
-  def accumulated(params, frozen, batch, key, num_parts):
+  def accumulated(params, frozen, batch, key, active, num_parts):
     rows = batch["encoder_input_tokens"].shape[0]
     if rows % num_parts:
       raise ValueError(
@@ -101,28 +131,36 @@ def make_train_step(
     def body(total, part):
       index, part = part
       part_key = None if key is None else jax.random.fold_in(key, index)
-      new = gradients(params, frozen, part, part_key)
+      new = model.gradients(params, frozen, part, part_key, active)
       return jax.tree.map(jnp.add, total, new), None
 
     first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(gradients, params, frozen, first, key)
+    shapes = jax.eval_shape(model.gradients, params, frozen, first, key, active)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     indices = jnp.arange(num_parts)
     return jax.lax.scan(body, zeros, (indices, parts))[0]
 
   def train_step(state, frozen, batch, base_key):
+    active = None
+    if model.trainable == "prompt":
+      state = _restore_damaged(model, state)
+      active = find_active(state.faults)
     key = jax.random.fold_in(base_key, state.step) if use_dropout else None
     # Weights for the whole batch: the losses of its parts then sum to its mean.
     batch = {**batch, **model.mean_weights(batch)}
     num_parts = num_microbatches or batch["encoder_input_tokens"].shape[0]
     if num_parts == 1:
-      grads, metrics = gradients(state.params, frozen, batch, key)
+      grads, metrics = model.gradients(state.params, frozen, batch, key, active)
     else:
-      grads, metrics = accumulated(state.params, frozen, batch, key, num_parts)
+      grads, metrics = accumulated(
+        state.params, frozen, batch, key, active, num_parts
+      )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-    return TrainState(state.step + 1, params, opt_state), metrics
+    new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+    if model.trainable == "prompt":
+      new, metrics = _freeze_diverged(model, state, new, metrics)
+    return new, {**metrics, "grad_norm": optax.global_norm(grads)}
 
   return jax.jit(
     train_step,
@@ -131,3 +169,48 @@ def make_train_step(
     out_shardings=shardings
     and (shardings, partitioning.replicated(shardings.step.mesh)),
   )
+
+
+def _restore_damaged(model, state) -> TrainState:
+  """Records prompts that are not finite, and takes them from the backup."""
+  sound = model.find_sound(model.compose(state.params["prompt"]))
+  restored = select_rows(model.prompt_config, sound, state.params, state.backup)
+  faults = record(state.faults, state.step + 1, "prompt", ~sound)
+  return state.replace(params=restored, faults=faults)
+
+
+def _freeze_diverged(model, old, new, metrics):
+  """Records the faults of a step, and undoes it for all slots with a fault.
+
+  Args:
+    model: the model.
+    old: the state before the step.
+    new: the state after the step.
+    metrics: the metrics of `Model.gradients`.
+
+  Returns:
+    The state and the metrics of the step.
+  """
+  metrics = dict(metrics)
+  gradient_faults = metrics.pop("gradient_faults")
+  faults = old.faults
+  for name, (total, _) in metrics.items():
+    faults = record(faults, new.step, name, ~jnp.isfinite(total))
+  faults = record(faults, new.step, "gradient", gradient_faults > 0)
+  sound = model.find_sound(model.compose(new.params["prompt"]))
+  faults = record(faults, new.step, "update", ~sound)
+  active = find_active(faults)
+  metrics = {
+    name: tuple(jnp.where(active, x, 0) for x in pair)
+    for name, pair in metrics.items()
+  }
+  keep = lambda new, old: select_rows(model.prompt_config, active, new, old)
+  params = keep(new.params, old.params)
+  new = TrainState(
+    step=new.step,
+    params=params,
+    opt_state=keep(new.opt_state, old.opt_state),
+    faults=faults,
+    backup=params,
+  )
+  return new, {**metrics, "faults": faults}

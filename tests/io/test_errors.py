@@ -21,11 +21,16 @@ def raises(error):
     ValueError("bad\n  value"),
     TypeError("bad value"),
     FileNotFoundError("bad value"),
-    errors.TrainingDiverged("bad value"),
   ],
 )
 def test_what_a_user_can_fix_is_one_line(error, capsys):
   assert errors.run_and_report(raises(error)) == 2
+  assert capsys.readouterr().err == "error: bad value\n"
+
+
+def test_a_run_that_diverged_has_a_code_of_its_own(capsys):
+  diverged = errors.TrainingDiverged("bad value")
+  assert errors.run_and_report(raises(diverged)) == 3
   assert capsys.readouterr().err == "error: bad value\n"
 
 

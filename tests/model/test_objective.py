@@ -12,8 +12,10 @@ import pytest
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import losses
+from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import compose_bank
 
@@ -397,3 +399,46 @@ def test_models_are_checked(student, changes, message):
 def test_distillation_settings_are_checked(changes, message):
   with pytest.raises(ValueError, match=message):
     DistillConfig(**changes)
+
+
+@pytest.mark.parametrize("plan", [Dense(), BySegments(11, 3)], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_a_gradient_that_overflows_does_not_reach_other_tasks(
+  make_config, make_params, make_examples, plan, value
+):
+  """The backward pass of packed rows, where one task's gradient is bad."""
+  bank = PromptConfig(num_tasks=2, prompt_length=2, rank=0)
+  model = Model(make_config(), bank, plan=plan)
+  layout = BatchLayout(
+    inputs_length=9,
+    targets_length=6,
+    prompt_length=2,
+    num_tasks=2,
+    row_length=40,
+  )
+  batch, _ = make_batch(make_examples(6, num_tasks=2), layout)
+  params = make_params(model)
+  rows = batch["encoder_task_ids"][0][batch["encoder_segment_ids"][0] > 0]
+  assert set(rows.tolist()) == {0, 1}
+
+  def states(prompts):
+    output = model.network.apply({"params": params}, batch, prompts=prompts)
+    return output.decoder_hidden[-1], output.encoder_hidden[-1]
+
+  _, pull = jax.vjp(states, params["prompt"]["shared_prompt"])
+
+  def gradient(bad):
+    made = []
+    for stack in ("decoder", "encoder"):
+      own = batch[f"{stack}_task_ids"] == 0
+      own &= batch[f"{stack}_segment_ids"] > 0
+      shape = (*own.shape, model.config.emb_dim)
+      random = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+      made.append(np.where(own[..., None], np.float32(bad), random))
+    return np.asarray(pull(tuple(made))[0])
+
+  found, expected = gradient(value), gradient(0.0)
+  np.testing.assert_array_equal(found[1], expected[1])
+  assert np.abs(expected[1]).max() > 0
+  # The task itself has a gradient that nobody takes for a sound one.
+  assert not np.square(found[0]).sum() < 2.0**120

@@ -73,6 +73,24 @@ def test_what_is_not_measured_is_shown_as_missing(measured):
   assert "| MPT | paper | 77.6K | 79.4 | ? | 85.6 |" in text
 
 
+def test_a_cell_with_a_slot_that_diverged_is_marked(measured):
+  table, planned = measured
+  fault = {"glue_rte_s1_mpt": {"step": 3, "term": "update"}}
+  path = planned[1].folder / plans.FINISHED
+  path.write_text(json.dumps({"total_steps": 9, "diverged": fault}))
+  lines = results.table_lines(table, planned)
+  slots = ["glue_rte_s1_mpt"]
+  assert line_of(lines, "MPT").diverged == {"RTE": slots, "GLUE": slots}
+  assert line_of(lines, "prompt tuning").diverged == {}
+  text = report.markdown(table, lines)
+  assert (
+    "| MPT | here | 77,668 | 85.0! ± 7.1 | 42.5 ± 3.5 | 63.8! ± 5.3 |" in text
+  )
+  assert (
+    "!: with slots that diverged, at their last good state: glue_rte_s1" in text
+  )
+
+
 def test_bleu_is_in_percent_already():
   assert results.in_percent("bleu", 31.5) == 31.5
   assert results.in_percent("f1", 0.315) == 31.5

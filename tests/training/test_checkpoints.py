@@ -10,6 +10,7 @@ import pytest
 
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.checkpoints import Checkpoints
+from mpt_jax.training.step import TrainState
 
 
 class Stream:
@@ -27,7 +28,7 @@ class Stream:
 
 def make_state(step):
   values = jax.random.normal(jax.random.key(step), (2, 40, 3))
-  return {"prompt": values, "step": jnp.int32(step)}
+  return TrainState(jnp.int32(step), {"prompt": values}, None)
 
 
 def make_best(step):
@@ -55,8 +56,10 @@ def restore(folder, shape_of=20):
   """(step, notes) of what a run would resume with; the arrays must fit."""
   checkpoints, stream = Checkpoints(folder), Stream(None)
   state, best = checkpoints.restore(make_state(shape_of), make_best(0), stream)
-  step = int(state["step"])
-  np.testing.assert_array_equal(state["prompt"], make_state(step)["prompt"])
+  step = int(state.step)
+  np.testing.assert_array_equal(
+    state.params["prompt"], make_state(step).params["prompt"]
+  )
   np.testing.assert_array_equal(best["metric"], make_best(step)["metric"])
   assert stream.position == step
   assert checkpoints.latest_step == step
@@ -217,7 +220,7 @@ def test_an_unreadable_one_of_an_earlier_version_is_passed_over(run):
 
 def test_another_model_is_no_damage(run):
   checkpoints = Checkpoints(run)
-  state = {"prompt": jnp.zeros((2, 40, 4)), "step": jnp.int32(0)}
+  state = TrainState(jnp.int32(0), {"prompt": jnp.zeros((2, 40, 4))}, None)
   with pytest.raises(ValueError, match="does not fit this model"):
     checkpoints.restore(state, make_best(0), Stream(None))
   assert checkpoint_files.find_steps(run) == [20, 10]
@@ -251,8 +254,33 @@ def test_what_is_not_compared_does_not_matter(run):
       path.write_bytes(damaged)
       checkpoints, stream = Checkpoints(run), Stream(None)
       state, _ = checkpoints.restore(make_state(20), make_best(0), stream)
-      assert int(state["step"]) in (10, 20)
+      assert int(state.step) in (10, 20)
       np.testing.assert_array_equal(
-        state["prompt"], make_state(int(state["step"]))["prompt"]
+        state.params["prompt"], make_state(int(state.step)).params["prompt"]
       )
       checkpoints.close()
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_faults(run):
+  """The checkpoints of `written` are such: they have neither field."""
+  faults = jnp.zeros((2, 2), jnp.int32)
+  backup = {"prompt": jnp.zeros((2, 40, 3))}
+  now = make_state(0).replace(faults=faults, backup=backup)
+  state, _ = Checkpoints(run).restore(now, make_best(0), Stream(None))
+  np.testing.assert_array_equal(state.faults, faults)
+  np.testing.assert_array_equal(
+    state.backup["prompt"], make_state(20).params["prompt"]
+  )
+
+
+def test_a_checkpoint_keeps_the_faults_and_not_the_backup(tmp_path):
+  faults = jnp.array([[0, 0], [7, 4]], jnp.int32)
+  state = make_state(3).replace(faults=faults, backup=make_state(3).params)
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(3, state, make_best(3), Stream(3))
+  saved = checkpoints._manager.item_metadata(3)["state"]
+  assert not (saved.tree if hasattr(saved, "tree") else saved).get("backup")
+  empty = make_state(4).replace(faults=0 * faults, backup=make_state(4).params)
+  restored, _ = checkpoints.restore(empty, make_best(0), Stream(None))
+  np.testing.assert_array_equal(restored.faults, faults)
+  jax.tree.map(np.testing.assert_array_equal, restored.backup, state.params)

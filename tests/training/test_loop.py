@@ -27,6 +27,7 @@ from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.inference import engine
 from mpt_jax.io import locks, signals
 from mpt_jax.io.errors import TrainingDiverged
+from mpt_jax.model.faults import Fault
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot, make_slots
@@ -328,38 +329,53 @@ def test_a_run_that_cannot_start_leaves_the_folder_free(teacher_run, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-def test_nan_stops_with_step_and_task_and_keeps_the_checkpoint(
-  teacher_run, tmp_path, monkeypatch
+def test_a_slot_that_diverges_is_frozen_and_named(
+  teacher_run, tmp_path, monkeypatch, capsys
 ):
-  experiment, _, _ = teacher_run
-  poisoned_step = 6
-  name = experiment.slots[1].name
+  experiment, folder, healthy = teacher_run
   original = step.make_train_step
+  before = {}
 
   def make(*args):
     train_step = original(*args)
 
     def poisoned(state, frozen, batch, key):
-      if int(state.step) + 1 == poisoned_step:
+      if int(state.step) + 1 == 6:
         prompt = state.params["prompt"]["shared_prompt"]
+        before["prompt"] = np.array(prompt)
         state.params["prompt"]["shared_prompt"] = jax.device_put(
-          np.array(prompt) * np.array([1.0, np.nan], np.float32)[:, None, None],
+          before["prompt"] * np.array([1, np.nan], np.float32)[:, None, None],
           prompt.sharding,
         )
       return train_step(state, frozen, batch, key)
 
     return poisoned
 
-  monkeypatch.setattr(step, "make_train_step", make)
-  with pytest.raises(TrainingDiverged) as stopped:
-    run(experiment, tmp_path / "run")
-  assert f"step {poisoned_step}" in str(stopped.value)
-  assert name in str(stopped.value)
-  assert checkpoints.Checkpoints(tmp_path / "run").latest_step == 4
-  monkeypatch.undo()
-  # The last checkpoint is intact: the run resumes from it.
-  run(experiment, tmp_path / "run")
-  assert_same_run(teacher_run[1], tmp_path / "run")
+  with monkeypatch.context() as patch:
+    patch.setattr(step, "make_train_step", make)
+    result = run(experiment, tmp_path / "run")
+  fine, name = (slot.name for slot in experiment.slots)
+  fault = Fault(name, 6, "prompt")
+  assert result.diverged == (fault,) and healthy.diverged == ()
+  # The other slot ends as without it, and this one as it was before step 6.
+  frozen = result.last.params["shared_prompt"]
+  np.testing.assert_array_equal(
+    frozen[0], healthy.last.params["shared_prompt"][0]
+  )
+  np.testing.assert_array_equal(frozen[1], before["prompt"][1])
+  lines = [x for x in read_metrics(tmp_path / "run") if x["kind"] == "fault"]
+  assert lines == [{"kind": "fault", **fault._asdict()}]
+  for file in ("best", "last"):
+    path = tmp_path / "run" / "prompts" / f"{file}.safetensors"
+    own = bank.load_bank(path).slots
+    assert "diverged" not in own[0]
+    assert own[1]["diverged"] == {"step": 6, "term": "prompt"}
+  shown = capsys.readouterr().err
+  assert "1 of 2 slots diverged" in shown and f"{name} at step 6" in shown
+  # A resumed run knows it and does not report it again.
+  again = run(experiment, tmp_path / "run")
+  assert again.diverged == (fault,)
+  assert f"{name} at step 6" not in capsys.readouterr().err
 
 
 def test_a_huge_learning_rate_stops_the_run(teacher_run, tmp_path):

@@ -1,5 +1,6 @@
 """Properties of the step: what moves, what does not, and independence."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,10 @@ import train_fixtures  # noqa: F401  Sets the compilation cache.
 from mpt_jax.data import batches
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.model import partitioning
+from mpt_jax.model.cpu.strategy import BySegments
+from mpt_jax.model.faults import Fault, read_faults, record
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
+from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.training.optimizers import OptimizerConfig, make_optimizer
 from mpt_jax.training.step import (
@@ -65,7 +69,7 @@ def run(
   if teacher is not None:
     frozen["teacher_prompt"] = teacher
   made = make_optimizer(optimizer, NUM_STEPS, model.prompt_config)
-  state = init_train_state(made, trainable, mesh)
+  state = init_train_state(model, made, trainable, mesh)
   shardings = None if mesh is None else state_shardings(state, mesh)
   step = make_train_step(model, made, num_microbatches, shardings)
   metrics = []
@@ -206,7 +210,7 @@ def test_the_step_is_compiled_once(bank_of_three, params, lists):
     jax.device_put(params, partitioning.replicated(mesh))
   )
   optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, bank_of_three.prompt_config)
-  state = init_train_state(optimizer, trainable, mesh)
+  state = init_train_state(bank_of_three, optimizer, trainable, mesh)
   step = make_train_step(
     bank_of_three, optimizer, shardings=state_shardings(state, mesh)
   )
@@ -258,3 +262,123 @@ def test_dropout_follows_the_base_key_and_the_step(
   # The same batch and parameters, another step: other units are dropped.
   assert losses[0][0] != losses[0][1]
   assert jnp.isfinite(jnp.asarray(losses)).all()
+
+
+class Stepper:
+  """Takes the steps of `lists` one by one, all with one compiled program."""
+
+  def __init__(self, model, params, lists, num_microbatches=1):
+    self.model = model
+    self.trainable, frozen = model.split_params(params)
+    self.frozen = model.plan.prepare(frozen)
+    self.optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, model.prompt_config)
+    self.step = make_train_step(model, self.optimizer, num_microbatches)
+    layout = model.plan.rows(batch_config(num_tasks=model.num_tasks))
+    self.batches = [batches.make_batch(x, layout)[0] for x in lists]
+
+  def go(self, before=lambda step, state: state):
+    """The states after each step; `before` may change the state before it."""
+    state = init_train_state(self.model, self.optimizer, self.trainable)
+    states = []
+    for i, batch in enumerate(self.batches, 1):
+      state = before(i, state)
+      state, metrics = self.step(state, self.frozen, batch, jax.random.key(0))
+      assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
+      states.append(jax.device_get(state))
+    return states
+
+
+PLANS = {"dense": Dense(), "segments": BySegments(12, 3)}
+
+
+@pytest.fixture(scope="module", params=["dense", "segments"])
+def stepper(request, bank_of_three, params, lists):
+  model = dataclasses.replace(bank_of_three, plan=PLANS[request.param])
+  return Stepper(model, params, lists)
+
+
+@pytest.fixture(scope="module")
+def healthy(stepper):
+  return stepper.go()
+
+
+def plant(task, name, value, at=2):
+  """Sets a row of a slot before a step."""
+
+  def before(step, state):
+    if step != at:
+      return state
+    prompt = dict(state.params["prompt"])
+    prompt[name] = jnp.asarray(prompt[name]).at[task].set(value)
+    return state.replace(params={"prompt": prompt})
+
+  return before
+
+
+def rows(state, name, chosen):
+  """The rows of an array of the bank, and of its moments."""
+  adam = state.opt_state[2][0]
+  trees = (state.params, adam.mu, adam.nu)
+  return [np.asarray(x["prompt"][name])[chosen] for x in trees]
+
+
+def assert_equal(first, second):
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 1e30, 1e12])
+def test_a_slot_with_any_values_does_not_reach_other_groups(
+  stepper, healthy, value
+):
+  states = stepper.go(plant(0, "shared_prompt", value))
+  for state, expected in zip(states, healthy, strict=True):
+    assert_equal(
+      rows(state, "shared_prompt", [1]), rows(expected, "shared_prompt", [1])
+    )
+    for name in ("task_columns", "task_rows"):
+      assert_equal(rows(state, name, [1, 2]), rows(expected, name, [1, 2]))
+  faults = read_faults(states[-1].faults, "abc")
+  if not np.isfinite(value):
+    assert faults == [Fault("a", 2, "prompt")]
+    for name in ("shared_prompt", "task_columns", "task_rows"):
+      assert_equal(rows(states[-1], name, [0]), rows(healthy[0], name, [0]))
+  # A prompt of 1e30 has a finite loss, gradient and update.
+  if value in (1e30, 1e12):
+    assert faults == []
+
+
+def test_a_slot_that_diverges_leaves_its_group(stepper, healthy):
+  states = stepper.go(plant(1, "task_rows", np.nan))
+  assert read_faults(states[-1].faults, "abc") == [Fault("b", 2, "prompt")]
+
+  def leave(step, state):
+    bad = jnp.array([False, step == 2, False])
+    faults = record(state.faults, jnp.int32(step), "prompt", bad)
+    return state.replace(faults=faults)
+
+  assert_equal(states[-1].params, stepper.go(leave)[-1].params)
+  for name in ("task_columns", "task_rows"):
+    assert_equal(rows(states[-1], name, [1]), rows(healthy[0], name, [1]))
+    assert_equal(rows(states[-1], name, [0]), rows(healthy[-1], name, [0]))
+  # The other slot and the prompt that both share go on.
+  moved = states[-1].params["prompt"]["shared_prompt"][1]
+  assert (moved != healthy[0].params["prompt"]["shared_prompt"][1]).any()
+  assert (moved != healthy[-1].params["prompt"]["shared_prompt"][1]).any()
+
+
+def test_an_update_that_overflows_is_undone(
+  bank_of_three, params, lists, stepper
+):
+  """The rate of slot 0 alone is so large that its first update is infinite."""
+  own = Stepper(stepper.model, params, lists)
+  scales = (3e38, 1.0), (3e38, 1.0, 1.0)
+  huge = dataclasses.replace(OPTIMIZER, learning_rate=10.0)
+  huge = make_optimizer(huge, NUM_STEPS, bank_of_three.prompt_config, *scales)
+  own.optimizer, own.step = huge, make_train_step(stepper.model, huge)
+  states = own.go()
+  assert read_faults(states[-1].faults, "abc") == [Fault("a", 1, "update")]
+  for name, value in states[-1].params["prompt"].items():
+    np.testing.assert_array_equal(value[0], params["prompt"][name][0])
+  for name in ("mu", "nu"):
+    moments = getattr(states[-1].opt_state[2][0], name)["prompt"]
+    assert all((x[0] == 0).all() for x in moments.values())

@@ -225,7 +225,7 @@ def _within_segments(attention, x, bias, segments):
     bias,
     segments,
   )
-  return attention.out(y.reshape(*x.shape[:-1], -1))
+  return attention.join(y.reshape(*x.shape[:-1], -1))
 
 
 def _across_segments(attention, x, states, pieces):
@@ -279,7 +279,7 @@ def _queries_with_keys(attention, x):
 def _values_of_means(attention, y):
   """Maps weighted means of states [N, H, D] to the output [N, D]."""
   values = jnp.einsum("nhd,dhk->nhk", y, _by_heads(attention, "value"))
-  return attention.out(values.reshape(len(y), -1))
+  return attention.join(values.reshape(len(y), -1))
 
 
 def _by_heads(attention, name):
