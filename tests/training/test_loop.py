@@ -1,6 +1,7 @@
 """Whole runs: three stages, kills and resumes, and what stops a run."""
 
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 
 import jax
 import numpy as np
@@ -201,6 +203,9 @@ def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(
       patch.setattr(owner, name, stop)
       with pytest.raises(Killed):
         run(experiment, tmp_path / "killed")
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    gc.collect()  # Orbax leaves coroutines behind, which warn when they go.
   run(experiment, tmp_path / "killed")
   assert_same_run(folder, tmp_path / "killed")
 
