@@ -61,6 +61,15 @@ def label_names(task) -> tuple[str, ...] | None:
   return getattr(task.postprocessor, "label_names", None)
 
 
+def label_tokens(task) -> list[np.ndarray]:
+  """Returns the token ids of each label of a task, with the end of sequence."""
+  vocabulary = task.output_features["targets"].vocabulary
+  return [
+    np.array([*vocabulary.encode(name), batches.EOS_ID], np.int32)
+    for name in label_names(task)
+  ]
+
+
 class EvalTask:
   """The tokenised evaluation examples of one seqio task.
 
@@ -112,13 +121,6 @@ class EvalTask:
       return self.task.postprocess_fn(
         text, example=example, is_target=is_target
       )
-
-  def candidates(self):
-    """Returns the token ids of each label, with the end of sequence."""
-    return [
-      np.array([*self.vocabulary.encode(name), batches.EOS_ID], np.int32)
-      for name in self.labels
-    ]
 
   def metrics(self, predictions, scores=None) -> dict[str, float]:
     """Returns the task's metrics and the number of examples.
@@ -184,6 +186,9 @@ class Evaluator:
   Raises:
     ValueError: a task lacks the split, the split has no examples, or the method
       is "rank" and a task has no label names.
+
+  Attributes:
+    tasks: the `EvalTask` of each prompt.
   """
 
   def __init__(self, tasks, config: EvalConfig):
@@ -192,7 +197,7 @@ class Evaluator:
     for task in tasks:
       if task.name not in by_name:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
-    self._tasks = [by_name[task.name] for task in tasks]
+    self.tasks = [by_name[task.name] for task in tasks]
     for task in by_name.values():
       if config.method == "rank" and task.labels is None:
         raise ValueError(
@@ -201,15 +206,15 @@ class Evaluator:
 
   def main_metrics(self) -> list[str]:
     """Returns the `EvalTask.main_metric` of each prompt's task."""
-    tasks = {task.name: task for task in self._tasks}
+    tasks = {task.name: task for task in self.tasks}
     asked = self._config.metric
     names = {name: task.main_metric(asked) for name, task in tasks.items()}
-    return [names[task.name] for task in self._tasks]
+    return [names[task.name] for task in self.tasks]
 
   def digest(self) -> str:
     """Returns a digest of all examples, inputs and targets."""
     digest = hashlib.sha256()
-    for task in {task.name: task for task in self._tasks}.values():
+    for task in {task.name: task for task in self.tasks}.values():
       for inputs, target in zip(task.inputs, task.targets, strict=True):
         digest.update(np.asarray(inputs, np.int64).tobytes())
         digest.update(f"{task.name} {target!r}\n".encode())
@@ -225,11 +230,28 @@ class Evaluator:
     Returns:
       A dict for each task, with its metrics and "num_examples".
     """
+    return self.metrics(*self.predict(engine, progress))
+
+  def metrics(self, predictions, scores) -> list[dict]:
+    """Returns each task's metrics of what `predict` returned."""
+    made = zip(self.tasks, predictions, scores, strict=True)
+    return [task.metrics(texts, own) for task, texts, own in made]
+
+  def predict(self, engine: Engine, progress=None) -> tuple[list, list]:
+    """Answers the examples of all prompts.
+
+    Args:
+      engine, progress: see `__call__`.
+
+    Returns:
+      (predictions, scores): for each prompt the postprocessed predictions, and
+      the log-probabilities of the targets where the task's metrics need them.
+    """
     done = 0
     # Scores are computed apart from the predictions.
     total = sum(
       len(task.inputs) * (2 if task.task.score_metric_fns else 1)
-      for task in self._tasks
+      for task in self.tasks
     )
 
     def advance(count):
@@ -238,11 +260,11 @@ class Evaluator:
       if progress:
         progress(done, total)
 
-    predictions = [[None] * len(task.inputs) for task in self._tasks]
-    scores = [[None] * len(task.inputs) for task in self._tasks]
-    for name in dict.fromkeys(task.name for task in self._tasks):
-      slots = [i for i, t in enumerate(self._tasks) if t.name == name]
-      task = self._tasks[slots[0]]
+    predictions = [[None] * len(task.inputs) for task in self.tasks]
+    scores = [[None] * len(task.inputs) for task in self.tasks]
+    for name in dict.fromkeys(task.name for task in self.tasks):
+      slots = [i for i, t in enumerate(self.tasks) if t.name == name]
+      task = self.tasks[slots[0]]
       work = [(slot, i) for slot in slots for i in range(len(task.inputs))]
       texts = self._answer(engine, task, work, advance)
       for (slot, i), text in zip(work, texts, strict=True):
@@ -252,8 +274,7 @@ class Evaluator:
         made = self._score_targets(engine, task, work, advance)
         for (slot, i), score in zip(work, made, strict=True):
           scores[slot][i] = score
-    made = zip(self._tasks, predictions, scores, strict=True)
-    return [task.metrics(texts, own) for task, texts, own in made]
+    return predictions, scores
 
   def _score_targets(self, engine, task, work, advance):
     """Returns the log-probability of the target of each (prompt, index).
@@ -273,7 +294,7 @@ class Evaluator:
   def _answer(self, engine, task, work, advance):
     """Returns the predicted text of each (prompt, index of the example)."""
     rank = self._config.method != "decode" and task.labels is not None
-    candidates = task.candidates() if rank else ()
+    candidates = label_tokens(task.task) if rank else ()
     prompt = lambda slot: slot if engine.num_prompts else 0
     examples = [
       Example(task.inputs[i], prompt(slot), candidates) for slot, i in work

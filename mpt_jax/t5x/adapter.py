@@ -1,14 +1,13 @@
-"""The model, the trainer and the initial values for t5x's programs.
+"""The model and the initial values for t5x's programs.
 
 `gin/launchers/t5x.*.gin` bind the arguments of `t5x.train`, `t5x.eval` and
-`t5x.infer` to the functions here and in `data`, each of which takes the
+`t5x.infer` to the functions here, in `data` and in `trainer`, which take the
 `Experiment`. The network, the prompts, the losses, the examples of each batch
 and the optimizer are those of the native launcher. The loop, the partitioning,
 the checkpoints and the evaluator are t5x's. Nothing else in the library imports
 t5x.
 """
 
-import dataclasses
 import functools
 
 import clu.metrics
@@ -17,26 +16,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from etils import epath
 
 # isort: off
 from mpt_jax.t5x import (
   data,
 )  # Must be first: without t5x its error says what to do.
-from t5x import models, optimizers, trainer, utils
 from t5x import metrics as t5x_metrics
+from t5x import models, optimizers, utils
 
 # isort: on
 from mpt_jax.backbones import t5x_checkpoints
-from mpt_jax.backbones.fingerprints import fingerprint
-from mpt_jax.inference import decoding
+from mpt_jax.inference import decoding, evaluator
 from mpt_jax.io import paths
-from mpt_jax.model import losses, partitioning
+from mpt_jax.model import losses
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.t5x import tasks
-from mpt_jax.training import assembly, run_folder
+from mpt_jax.training import assembly
 from mpt_jax.training.experiment import Experiment
-from mpt_jax.training.optimizers import make_schedule
+
+# Metrics of `PromptModel.loss_fn` with this prefix have a value for each slot.
+BY_SLOT = "by_slot/"
 
 
 def optimizer_def(parts: assembly.Assembly) -> optimizers.OptimizerDef:
@@ -125,8 +124,17 @@ class PromptModel(models.BaseTransformerModel):
       name: clu.metrics.Average(total=total.sum(), count=count.sum())
       for name, (total, count) in terms.items()
     }
+    metrics |= {
+      BY_SLOT + name: clu.metrics.Average(total=total, count=count)
+      for name, (total, count) in terms.items()
+    }
     metrics["objective"] = t5x_metrics.AveragePerStep.from_model_output(loss)
     return loss, metrics
+
+  def eval_fn(self, params, batch):
+    """Returns the loss of evaluation rows by teacher forcing, and its terms."""
+    loss, metrics = self.loss_fn(params, batch, None)
+    return loss, {k: v for k, v in metrics.items() if not k.startswith(BY_SLOT)}
 
   def _compute_logits(
     self, params, batch, dropout_rng=None, mutable=False, other_variables=None
@@ -139,6 +147,38 @@ class PromptModel(models.BaseTransformerModel):
       mutable=mutable,
     )
 
+  @functools.cached_property
+  def _labels(self):
+    """The token ids of each slot's labels, which `Evaluator` ranks.
+
+    Returns:
+      [N, C, T] int32, zeros after a label's end and for labels that a slot
+      lacks; a slot without labels has none.
+    """
+    tasks_labels = [()] * len(self.parts.tasks)
+    if self._evaluation.method != "decode":
+      tasks_labels = [
+        evaluator.label_tokens(task) if evaluator.label_names(task) else ()
+        for task in self.parts.tasks
+      ]
+    labels = [label for own in tasks_labels for label in own]
+    table = np.zeros(
+      (
+        len(tasks_labels),
+        max(map(len, tasks_labels)),
+        max(map(len, labels), default=0),
+      ),
+      np.int32,
+    )
+    for slot, own in enumerate(tasks_labels):
+      for i, label in enumerate(own):
+        table[slot, i, : len(label)] = label
+    return table
+
+  @property
+  def _evaluation(self):
+    return self.experiment.eval or evaluator.EvalConfig()
+
   def predict_batch_with_aux(
     self,
     params,
@@ -148,11 +188,12 @@ class PromptModel(models.BaseTransformerModel):
     return_all_decodes=False,
     num_decodes=None,
   ):
-    """Greedy or beam decoding of plain rows, each behind its own prompt.
+    """Answers plain rows, each behind its own prompt, as `mpt predict` does.
 
     Returns:
-      (tokens [B, T], {"scores": [B]}). Scores are log-probabilities with T5's
-      length penalty.
+      (tokens [B, T], {"scores": [B]}). For a task with labels these are the
+      likeliest label and its log-probability. Otherwise the tokens are
+      generated, and T5's length penalty is applied to the score.
 
     Raises:
       ValueError: sampling or all beams are asked for.
@@ -162,15 +203,62 @@ class PromptModel(models.BaseTransformerModel):
       raise ValueError(
         "only the best decode is returned, and there are no decoder_params"
       )
-    if num_decodes is None:
-      num_decodes = (
-        self.experiment.eval.num_beams if self.experiment.eval else 1
+    task_ids = batch["encoder_task_ids"][:, 0]
+    ranks = self._labels.any((1, 2))  # [N]
+    answers = []
+    if ranks.any():
+      answers.append(self._rank(params, batch, task_ids))
+    if not ranks.all():
+      answers.append(
+        decoding.beam_decode(
+          self.module,
+          params,
+          batch,
+          batch["decoder_input_tokens"].shape[1],
+          num_decodes or self._evaluation.num_beams,
+        )
       )
-    max_length = batch["decoder_input_tokens"].shape[1]
-    tokens, scores = decoding.beam_decode(
-      self.module, params, batch, max_length, num_decodes
+    if len(answers) == 1:
+      (tokens, scores) = answers[0]
+      return tokens, {"scores": scores}
+    (label, label_score), (text, text_score) = answers
+    length = max(label.shape[1], text.shape[1])
+    pad = lambda x: jnp.pad(x, ((0, 0), (0, length - x.shape[1])))
+    ranked = jnp.asarray(ranks)[task_ids]
+    return (
+      jnp.where(ranked[:, None], pad(label), pad(text)),
+      {"scores": jnp.where(ranked, label_score, text_score)},
     )
-    return tokens, {"scores": scores}
+
+  def _rank(self, params, batch, task_ids):
+    """Returns each row's likeliest label [B, T], and its log-probability [B].
+
+    Args:
+      params: all parameters.
+      batch: plain rows.
+      task_ids: [B] int, the slot of each row.
+    """
+    labels = jnp.asarray(self._labels)[task_ids]  # [B, C, T]
+    encoded = decoding.encode(self.module, params, batch)
+
+    def score(targets):  # [B, T] -> [B]
+      is_token = (targets > 0).astype(jnp.int32)
+      logits, _ = self.module.apply(
+        {"params": params},
+        encoded,
+        batch["encoder_segment_ids"],
+        jnp.pad(targets[:, :-1], ((0, 0), (1, 0))),
+        is_token,
+        method="decode",
+      )
+      return -jnp.sum(losses.cross_entropy(logits, targets) * is_token, axis=-1)
+
+    # One label after the other, so that many labels need no more memory.
+    scores = jax.lax.map(score, jnp.moveaxis(labels, 1, 0))  # [C, B]
+    scores = jnp.where(labels[:, :, 0].T > 0, scores, -jnp.inf)
+    rows = jnp.arange(len(task_ids))
+    best = scores.argmax(axis=0)
+    return labels[rows, best], scores[best, rows]
 
   def score_batch(self, params, batch, return_intermediates=False):
     """Returns the log-probability [B] of each row's target."""
@@ -181,7 +269,7 @@ class PromptModel(models.BaseTransformerModel):
     return jnp.sum(scores * batch["decoder_loss_weights"], axis=-1)
 
 
-# --------------------------------------------------- parameters and the loop
+# -------------------------------------------------------------- parameters
 
 
 class PromptInitializer(utils.TrainStateInitializer):
@@ -235,100 +323,3 @@ def restore_config(experiment: Experiment):
     fallback_to_scratch=True,
     assignment_map=((r"^.*prompt.*$", None), (r"^state.*$", None)),
   )
-
-
-class PromptTrainer(trainer.Trainer):
-  """t5x's loop with the native launcher's keys, means and prompt files.
-
-  The run's folder gets experiment.json and, whenever t5x writes its metrics,
-  prompts/last.safetensors. `mpt predict`, `mpt export` and the next stage read
-  these files, whichever launcher wrote them. Dropout masks equal those of the
-  native launcher, except with microbatches: t5x chooses their rows and splits
-  their keys.
-
-  Raises:
-    ValueError: the run's folder holds another experiment.
-    TypeError: the batches do not come from `data.get_dataset`.
-  """
-
-  def __init__(self, model: PromptModel, train_state, **kwargs):
-    experiment = model.experiment
-    schedule = make_schedule(experiment.optimizer, experiment.total_steps)
-    rate = experiment.optimizer.learning_rate
-    super().__init__(
-      model=model,
-      train_state=train_state,
-      learning_rate_fn=lambda step: rate * schedule(step),
-      num_microbatches=experiment.num_microbatches,
-      **kwargs,
-    )
-    self._base_rng = jax.random.key(experiment.seed)
-    self._model_dir = epath.Path(kwargs["summary_dir"])
-    params = flax.core.unfreeze(train_state.params)
-    backbone = model.parts.backbone
-    if backbone.params is None:
-      frozen = {k: v for k, v in params.items() if k != "prompt"}
-      backbone = dataclasses.replace(
-        backbone, fingerprint=fingerprint(backbone.config, frozen)
-      )
-    if experiment.loss.distill is not None:
-      model.teacher_prompts = assembly.teacher_prompts(
-        experiment, backbone.fingerprint
-      )
-    self._parts = dataclasses.replace(model.parts, backbone=backbone)
-    settings = {
-      **data.run_settings(model.parts),
-      "backbone_fingerprint": backbone.fingerprint,
-    }
-    path = self._model_dir / run_folder.SETTINGS
-    if path.exists():
-      run_folder.check_model_dir(self._model_dir, settings)
-    run_folder.write_settings(self._model_dir, settings, None)
-
-  @functools.cached_property
-  def _partitioned_train_step(self):
-    model = self._model.parts.model
-
-    def train_step(train_state, batch):
-      # Means over the whole batch, even if it is cut into microbatches.
-      batch = {**batch, **model.mean_weights(batch)}
-      return trainer.train_with_lr(
-        train_state,
-        batch,
-        learning_rate=self._learning_rate_fn(train_state.step),
-        dropout_rng=self._get_step_rng(train_state.step),
-        model=self._model,
-        num_microbatches=self._num_microbatches,
-        data_partition_spec=self._partitioner.data_partition_spec,
-      )
-
-    return self._partitioner.partition(
-      train_step,
-      in_axis_resources=(
-        self._train_state_axes,
-        self._partitioner.data_partition_spec,
-      ),
-      out_axis_resources=(self._train_state_axes, None),
-      donate_argnums=(0,),
-    )
-
-  def compile_train(self, batch):
-    """Does nothing: each number of rows is compiled on first use."""
-
-  def train(self, batch_iter, num_steps, start_step=None):
-    batches = data.find_batches(batch_iter)
-    mesh = self._partitioner.mesh
-    row_multiple = mesh.shape["data"] * self._num_microbatches
-    arrays = (
-      partitioning.put_batch(mesh, batches.next_batch(row_multiple))
-      for _ in range(num_steps)
-    )
-    summary = super().train(arrays, num_steps, start_step)
-    if jax.process_index() == 0 and "prompt" in self.train_state.params:
-      prompt = jax.tree.map(
-        lambda x: np.asarray(x.addressable_data(0)),
-        flax.core.unfreeze(self.train_state.params["prompt"]),
-      )
-      trained = run_folder.make_bank(self._parts, prompt)
-      trained.save(self._model_dir / "prompts" / "last.safetensors")
-    return summary

@@ -7,15 +7,18 @@ and the trainer.
 import dataclasses
 import functools
 
+import flax.traverse_util
 import jax
+import numpy as np
+import safetensors.numpy as safetensors
 from clu.data.dataset_iterator import ArraySpec, DatasetIterator
 from etils import epath
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints, vocabulary_files
 from mpt_jax.data import batches, packing, pipeline
-from mpt_jax.io import digests, paths
-from mpt_jax.prompts.slots import Slot
+from mpt_jax.io import checks, digests, paths
+from mpt_jax.io.errors import reading
 from mpt_jax.t5x import tasks
 from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
@@ -30,6 +33,10 @@ except ImportError as error:
     " and airio and jestimator, which are not on PyPI either, from their"
     " repositories; `python -m mpt_jax.train` runs the same files without it"
   ) from None
+
+
+# Suffix of the file with the best prompts so far, beside the data's position.
+BEST = ".best.safetensors"
 
 
 @functools.lru_cache(maxsize=1)
@@ -102,33 +109,27 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
 
 def _check_slots(path, experiment):
   """Compares slots: prompts of other tasks may have the same shape."""
-  asked = _shown(
-    (slot.name for slot in experiment.slots),
-    experiment.prompt_length,
-    experiment.rank,
-  )
-  fields = {field.name for field in dataclasses.fields(Slot)}
+  asked = _shown(experiment)
   for folder in (epath.Path(path), epath.Path(path).parent):
     settings = folder / run_folder.SETTINGS
     if settings.is_file():
-      run = digests.read_sealed(settings, "the settings of a run")
-      slots = (
-        Slot(**{k: v for k, v in slot.items() if k in fields})
-        for slot in run["slots"]
-      )
-      trained = _shown(
-        (slot.name for slot in slots), run["prompt_length"], run["rank"]
-      )
+      with reading(settings, "the settings of a run"):
+        run = digests.read_sealed(settings, "the settings of a run")
+        trained = _shown(Experiment.from_json(run))
       if trained != asked:
         raise ValueError(
           f"the run in {folder} has the slots {trained}; the experiment's are"
-          f" {asked}: give MIXTURE_OR_TASK_NAME, SHOTS, SEEDS, PROMPT_LENGTH and"
-          " RANK as in training"
+          f" {asked}: give MIXTURE_OR_TASK_NAME, SHOTS, SEEDS, PROMPT_LENGTH,"
+          " RANK and Experiment.prompt_kind as in training"
         )
 
 
-def _shown(names, prompt_length, rank):
-  return f"{', '.join(names)} (prompt_length={prompt_length}, rank={rank})"
+def _shown(experiment):
+  names = ", ".join(slot.name for slot in experiment.slots)
+  return (
+    f"{names} (prompt_length={experiment.prompt_length},"
+    f" rank={experiment.rank}, prompt_kind={experiment.prompt_kind})"
+  )
 
 
 # ------------------------------------------------------------------ training
@@ -145,6 +146,10 @@ class PromptBatches(DatasetIterator):
   Args:
     parts: the assembled experiment.
     blank_rows: rows of a blank batch.
+
+  Attributes:
+    best: the record of `best.init_best`, which t5x saves and restores with the
+      position in the data. None before the first evaluation.
   """
 
   def __init__(self, parts: assembly.Assembly, blank_rows=1):
@@ -155,12 +160,13 @@ class PromptBatches(DatasetIterator):
     if is_t5x_checkpoint(experiment.backbone):
       self._initial = f"{paths.absolute(experiment.backbone)}/"
     self._stream = parts.make_stream()
+    self.best = None
 
   def __next__(self):
     return self._blank
 
   def next_batch(self, row_multiple: int):
-    """Returns the arrays of the next batch, equal in all processes.
+    """Returns the next batch, equal in all processes, and its `BatchStats`.
 
     Args:
       row_multiple: the number of rows is a multiple of it.
@@ -169,7 +175,7 @@ class PromptBatches(DatasetIterator):
       ValueError: a fixed number of rows is not a multiple of it.
     """
     layout = assembly.fit_to_devices(self._layout, row_multiple)
-    return batches.make_batch(next(self._stream), layout)[0]
+    return batches.make_batch(next(self._stream), layout)
 
   @property
   def element_spec(self):
@@ -177,12 +183,22 @@ class PromptBatches(DatasetIterator):
 
   def save(self, filename):
     self._stream.save(filename)
+    if self.best is not None:
+      flat = flax.traverse_util.flatten_dict(self.best, sep="/")
+      arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
+      epath.Path(f"{filename}{BEST}").write_bytes(safetensors.save(arrays))
 
   def restore(self, filename):
     # t5x also looks beside the T5's checkpoint.
     if self._initial and str(filename).startswith(self._initial):
       return
-    self._stream.restore(_find_position(filename))
+    found = _find_position(filename)
+    self._stream.restore(found)
+    best = epath.Path(f"{found}{BEST}")
+    if best.exists():
+      with reading(best, "the best prompts of a checkpoint"):
+        flat = safetensors.load(best.read_bytes())
+      self.best = flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _find_position(filename) -> str:
@@ -209,6 +225,8 @@ def find_batches(batch_iter) -> PromptBatches:
   Raises:
     TypeError: the batches do not come from `get_dataset`.
   """
+  # clu's PeekableDatasetIterator has no public name for what it wraps, and t5x
+  # hands the batches to the trainer in no other way.
   found = getattr(getattr(batch_iter, "_it", None), "iterator", None)
   if not isinstance(found, PromptBatches):
     raise TypeError(
@@ -248,16 +266,28 @@ def train_dataset(experiment: Experiment):
 
 
 def eval_dataset(experiment: Experiment, split: str | None = None):
-  """Returns the slots' evaluation data, or None without `Experiment.eval`.
+  """Returns the slots' evaluation data.
 
   Args:
     experiment: the settings.
     split: instead of the experiment's.
+
+  Raises:
+    ValueError: the experiment has no `eval`, or a task lacks the split.
   """
-  if experiment.eval is None and split is None:
-    return None
+  if experiment.eval is None:
+    raise ValueError(
+      "t5x.eval needs Experiment.eval, which says what to evaluate"
+    )
   parts = assemble(experiment)
   return _eval_config(parts, tasks.register_slots(parts), split)
+
+
+def eval_loss_dataset(experiment: Experiment, steps: int):
+  """Returns the data of the loss by teacher forcing, or None for 0 steps."""
+  if checks.whole("eval_loss_dataset.steps", steps, low=0) == 0:
+    return None
+  return eval_dataset(experiment)
 
 
 def infer_dataset(

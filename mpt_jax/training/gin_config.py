@@ -1,6 +1,5 @@
 """The native launcher: reads gin files and reports errors in one line."""
 
-import difflib
 import logging
 import os
 import re
@@ -10,6 +9,7 @@ from mpt_jax.io import paths as folders
 from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import run_and_report
+from mpt_jax.training import gin_names
 
 # The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
 TRAIN = "mpt_jax.training.loop.train"
@@ -19,12 +19,6 @@ PROCESS_ARGUMENTS = (
   "--process_count",
   "--process_index",
 )
-# `_CALL` matches the text that gin appends to the error of a function that it
-# called. `_CHECK` matches the beginning of an error from `checks`.
-_CALL = re.compile(
-  r"\n  In call to configurable '[\w.]+' \([^\n]*\)(?: in scope '([\w/]+)')?"
-)
-_CHECK = re.compile(r"[A-Za-z_]\w*\.\w+(\[\d+\])? must be ")
 USAGE = """\
 usage: python -m mpt_jax.train --gin_file=FILE [--gin.NAME=VALUE ...]
 
@@ -121,12 +115,14 @@ def join_processes(argv):
       jax.distributed.initialize()
   except (ValueError, RuntimeError) as error:
     raise ValueError(
-      f"cannot join the processes of this run: {_first_lines(error)}"
+      f"cannot join the processes of this run: {gin_names.first_lines(error)}"
     ) from error
   return rest
 
 
-def load_config(files, bindings, paths, function=TRAIN, partly=False):
+def load_config(
+  files, bindings, paths, function=TRAIN, partly=False, strict=False
+):
   """Parses gin files and bindings.
 
   Args:
@@ -135,6 +131,7 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
     paths: more folders to search for the files.
     function: name of the function whose arguments are returned.
     partly: skip bindings of functions that gin does not know.
+    strict: refuse settings that the function does not use.
 
   Returns:
     ({argument: value} of the function, the configuration as text).
@@ -150,70 +147,20 @@ def load_config(files, bindings, paths, function=TRAIN, partly=False):
   _parse_files(files, paths)
   try:
     gin.parse_config(bindings, skip_unknown=partly)
+  except Exception as error:
+    raise gin_names.explained(error) from error
+  if strict:
+    gin_names.check_used(bindings, "loop.train")
+  try:
     gin.finalize()
     # This resolves every reference, and so builds all settings.
     arguments = gin.get_bindings(function, resolve_references=True)
     # Gin does not call the function, so gin's operative configuration lacks it.
     bound = gin.get_bindings(function, resolve_references=False)
   except Exception as error:
-    raise _does_not_hold(error) from error
+    raise gin_names.explained(error) from error
   lines = [f"loop.train.{k} = {v!r}\n" for k, v in sorted(bound.items())]
   return arguments, gin.operative_config_str() + "\n" + "".join(lines)
-
-
-def _does_not_hold(error) -> ValueError:
-  """Returns the error in one line, with the names that the user wrote."""
-  text = str(error)
-  call = _CALL.search(text)
-  # A function rejected its arguments. All other errors are gin's own.
-  if call and (isinstance(error, ValueError | OSError) or _CHECK.match(text)):
-    return ValueError(as_written(text[: call.start()], call[1] or ""))
-  return ValueError("the gin configuration is invalid: " + _first_lines(error))
-
-
-def as_written(message: str, scope: str = "") -> str:
-  """Replaces names of settings by the gin macros that gave their values.
-
-  "Experiment.total_steps" becomes "TRAIN_STEPS" where gin's configuration has
-  `experiment.Experiment.total_steps = %TRAIN_STEPS`.
-
-  Args:
-    message: the message of an error.
-    scope: the gin scope of the call that raised the error.
-  """
-
-  def replace(match):
-    owner, argument = match.groups()
-    # gin files call `batch_config`, which makes a `BatchConfig`.
-    maker = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", owner).lower()
-    names = (_bound_name(name, argument, scope) for name in (owner, maker))
-    return next(filter(None, names), match[0])
-
-  return re.sub(r"\b([A-Za-z_]\w*)\.([A-Za-z_]\w*)", replace, message)
-
-
-def _bound_name(owner, argument, scope) -> str | None:
-  """Returns the macro that an argument is bound to, followed to its value.
-
-  Returns "owner.argument" if it is bound to a plain value, and None if it is
-  not bound. If a macro is bound to another macro, the last one is returned.
-  """
-  import gin
-
-  name = None
-  selector = f"{scope}/{owner}" if scope else owner
-  for _ in range(10):
-    try:
-      bound = gin.get_bindings(selector, resolve_references=False)
-    except ValueError:
-      break  # There is no such function or class.
-    if argument not in bound:
-      break
-    macro = re.fullmatch(r"%(\w+)", repr(bound[argument]))
-    if macro is None:
-      return name or f"{owner}.{argument}"
-    name, selector, argument = macro[1], f"{macro[1]}/gin.macro", "value"
-  return name
 
 
 def _own_files() -> list[str]:
@@ -247,7 +194,7 @@ def _parse_files(files, paths):
   try:
     gin.parse_config_files_and_bindings(files, None, finalize_config=False)
   except Exception as error:
-    raise _does_not_hold(error) from error
+    raise gin_names.explained(error) from error
   finally:
     logging.getLogger().removeFilter(_is_wanted)
 
@@ -288,18 +235,10 @@ def check_macros(bindings, groups, paths):
     FileNotFoundError, ValueError: see `load_config`.
     ValueError: a macro is unknown; the message has the nearest names.
   """
-  known = {n for b in bindings for n in re.findall(r"%(\w+)", b)}
+  known = set()
   for files in groups:
     known |= known_macros(files, paths)
-  for binding in bindings:
-    # A scope before the name does not change which macro is meant.
-    name = binding.partition(" = ")[0].strip().rpartition("/")[2]
-    if name.isidentifier() and name not in known:
-      near = difflib.get_close_matches(name, known, n=3)
-      raise ValueError(
-        f"--gin.{name}: no gin file of this command uses a macro of this name."
-        + (f" Did you mean {' or '.join(near)}?" if near else "")
-      )
+  gin_names.check_known(bindings, known)
 
 
 def _check_syntax(binding):
@@ -316,11 +255,6 @@ def _check_syntax(binding):
     ) from error
   except ValueError:
     return  # A reference; only the whole configuration can resolve it.
-
-
-def _first_lines(error):
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return f"{type(error).__name__}: " + " ".join(lines)[:600]
 
 
 def main(argv) -> int:
@@ -350,9 +284,8 @@ def _train(argv):
   with agreement.stopping():
     with agreement.together():
       files, bindings, paths, _ = parse_args(argv)
-      check_macros(bindings, [files], paths)
-      arguments, config_text = load_config(files, bindings, paths)
+      arguments, config_text = load_config(files, bindings, paths, strict=True)
     try:
       trainer.train(**arguments, config_text=config_text)
     except (ValueError, TypeError) as error:
-      raise ValueError(as_written(str(error))) from error
+      raise ValueError(gin_names.as_written(str(error))) from error

@@ -106,11 +106,23 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
   arguments(trainer.Trainer.compile_train, "batch")
   assert isinstance(utils.ShardedDatasetIterator.iterator, property)
   arguments(
-    trainer.train_with_lr,
-    *("train_state", "batch", "learning_rate", "dropout_rng", "model"),
-    *("num_microbatches", "data_partition_spec"),
+    trainer.accumulate_grads_microbatched,
+    *("model", "train_state", "batch", "dropout_rng", "num_microbatches"),
+    "data_partition_spec",
   )
-  arguments(trainer.BaseTrainer._get_step_rng, "step")
+  arguments(
+    trainer.apply_grads,
+    *("train_state", "grad_accum", "metrics", "learning_rate"),
+    "weight_metrics_computer",
+  )
+  arguments(trainer.merge_metrics, "a", "b")
+  arguments(trainer.MetricsManager.start_duration_timer, "block_on")
+  arguments(
+    trainer.MetricsManager.write_metrics_summary,
+    *("metrics", "step", "num_steps"),
+  )
+  arguments(models.BaseModel.eval_fn, "params", "batch")
+  assert issubclass(trainer.PreemptionError, Exception)
   arguments(utils.TrainStateInitializer.__init__, "optimizer_def", "init_fn")
   arguments(utils.TrainStateInitializer.from_scratch, "init_rng")
   arguments(
@@ -127,8 +139,13 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
   arguments(
     partitioning.PjitPartitioner,
     *("num_partitions", "model_parallel_submesh", "logical_axis_rules"),
+    *("ici_mesh_shape", "dcn_mesh_shape"),
   )
   arguments(partitioning.standard_logical_axis_rules, "additional_rules")
+  for name in ("mesh", "data_partition_spec", "data_mesh_size"):
+    assert hasattr(partitioning.PjitPartitioner, name)
+  arguments(partitioning.get_coords, "device")
+  arguments(partitioning.bounds_from_last_device, "last_device")
   assert callable(gin_utils.summarize_gin_config)
   arguments(checkpoints.all_steps, "checkpoints_dir")
   arguments(checkpoints.get_checkpoint_dir, "checkpoints_dir", "step")

@@ -1,0 +1,56 @@
+"""What t5x's programs do as the native launcher does: errors and exit codes.
+
+`gin/launchers/t5x.gin` imports this module, and the import installs two hooks:
+the check of the settings' names, which gin calls after it has parsed
+everything, and the report of an error, which Python calls for an exception that
+nobody catches. The option --verbosity=1 of absl shows its traceback too.
+"""
+
+import sys
+import tokenize
+
+from absl import flags, logging
+
+import gin
+from mpt_jax.io.errors import TrainingDiverged, run_and_report
+from mpt_jax.training import gin_names, launcher_files
+
+# Errors of what a user gave; Python's own are those of gin's parser.
+USERS = (ValueError, TypeError, OSError, SyntaxError, tokenize.TokenError)
+
+
+def check_names(config):
+  """Refuses misspelt and unused settings; a hook of `gin.finalize`."""
+  del config
+  # t5x.eval and t5x.infer take the settings of a run that t5x.train trained.
+  describes = launcher_files.launcher_file().stem != "t5x.train"
+  gin_names.check_used(flags.FLAGS["gin_bindings"].value, describes=describes)
+
+
+def report(kind, error, trace):
+  """Prints an error that a user can fix as one line, and ends the program.
+
+  Python calls it for an exception that nobody catches.
+
+  Raises:
+    SystemExit: always, with the exit code of the native launcher.
+  """
+
+  def fail():
+    if isinstance(error, TrainingDiverged):
+      raise TrainingDiverged(gin_names.without_call(error)[0])
+    if isinstance(error, USERS):
+      raise gin_names.explained(error)
+    raise error
+
+  try:
+    code = run_and_report(fail)
+  except BaseException:
+    code = 1  # A programming mistake.
+  if code == 1 or logging.level_debug():
+    sys.__excepthook__(kind, error, trace)
+  raise SystemExit(code)
+
+
+gin.config.register_finalize_hook(check_names)
+sys.excepthook = report
