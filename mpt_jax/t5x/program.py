@@ -6,6 +6,7 @@ everything, and the report of an error, which Python calls for an exception that
 nobody catches. The option --verbosity=1 of absl shows its traceback too.
 """
 
+import os
 import sys
 import tokenize
 
@@ -52,5 +53,8 @@ def report(kind, error, trace):
   raise SystemExit(code)
 
 
+for file in flags.FLAGS["gin_file"].value or ():
+  # A gin file may include a file that lies beside it.
+  gin.add_config_file_search_path(os.path.dirname(file))
 gin.config.register_finalize_hook(check_names)
 sys.excepthook = report

@@ -178,7 +178,8 @@ def _parse_files(files, paths):
   import gin
 
   gin.clear_config()
-  for path in [*paths, *folders.GIN_SEARCH_PATHS]:
+  beside = [os.path.dirname(file) for file in files]
+  for path in [*paths, *folders.GIN_SEARCH_PATHS, *filter(None, beside)]:
     gin.add_config_file_search_path(path)
   for file in files:
     found = [

@@ -194,7 +194,7 @@ def test_wrong_values_give_one_line(what, capfd):
 
 
 def test_a_setting_is_named_by_the_macro_of_its_scope():
-  from mpt_jax.training import gin_config
+  from mpt_jax.training import gin_config, gin_names
 
   with pytest.raises(ValueError, match=r"^TUNED_SCALES\[1\] must be a number"):
     gin_config.load_config(
@@ -207,7 +207,7 @@ def test_a_setting_is_named_by_the_macro_of_its_scope():
   gin_config.load_config(
     ["gin/mpt_teacher.gin"], ["MODEL_DIR = 'x'", "TRAIN_STEPS = 3"], ()
   )
-  assert gin_config.as_written(text) == text.replace(
+  assert gin_names.as_written(text) == text.replace(
     "Experiment.total_steps", "TRAIN_STEPS"
   )
 

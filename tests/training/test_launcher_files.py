@@ -28,6 +28,18 @@ def test_the_program_is_recognised_by_its_module_or_its_path(main, expected):
   assert launcher_files.launcher_name(main) == expected
 
 
+@pytest.mark.parametrize("mode", ["train", "eval", "infer"])
+def test_the_mode_of_t5x_main_chooses_the_program(mode):
+  for main in (program("t5x.main"), program(file="/opt/code/t5x/main.py")):
+    assert launcher_files.launcher_name(main, mode) == f"t5x.{mode}"
+
+
+@pytest.mark.parametrize("mode", ["precompile", None])
+def test_another_mode_of_t5x_main_is_refused(mode):
+  with pytest.raises(ValueError, match=f"one of train, eval, infer.*{mode}"):
+    launcher_files.launcher_name(program("t5x.main"), mode)
+
+
 def test_every_launcher_has_its_file():
   for name in (launcher_files.NATIVE, *launcher_files.T5X):
     file = launcher_files.launcher_file().with_name(f"{name}.gin")

@@ -1,0 +1,104 @@
+"""Settings that gin accepts and that nothing would use."""
+
+import pytest
+
+from mpt_jax.training import gin_config, gin_names
+
+RUN = "MODEL_DIR = 'x'"
+
+
+def load(file, *bindings):
+  return gin_config.load_config([file], [RUN, *bindings], (), strict=True)
+
+
+@pytest.mark.parametrize(
+  ("file", "bindings"),
+  [
+    ("gin/mpt_teacher.gin", []),
+    ("gin/mpt_distill.gin", ["TEACHERS = 'x'"]),
+    ("gin/mpt_adapt.gin", ["SOURCE = 'x'"]),
+    ("gin/mpt_compare.gin", []),
+    ("gin/finetune.gin", []),
+    ("gin/pretrain.gin", []),
+    # A macro that a binding refers to, scopes, and a text like a macro.
+    ("gin/mpt_teacher.gin", ["MINE = 3", "TRAIN_STEPS = %MINE"]),
+    ("gin/mpt_compare.gin", ["spot/Method.source = 'x'"]),
+    ("gin/mpt_teacher.gin", ["VOCABULARY_PATH = 'a%MINE'"]),
+  ],
+)
+def test_settings_that_are_used_pass(file, bindings):
+  load(file, *bindings)
+
+
+@pytest.mark.parametrize(
+  ("file", "bindings", "expected"),
+  [
+    ("teacher", ["TRAIN_STEP = 7"], "--gin.TRAIN_STEP: .* mean TRAIN_STEPS"),
+    ("teacher", ["a/TRAIN_STEP = 7"], "--gin.TRAIN_STEP: no gin file"),
+    ("teacher", ["USE_CACHED_TASKS = True"], "never from seqio's cache"),
+    ("teacher", ["NUM_PARTITIONS = 2"], "train.num_model_partitions"),
+    ("teacher", ["train.stats_period = 2"], "calls it train.log_period"),
+    # Derived values have no setting.
+    ("teacher", ["BatchConfig.num_tasks = 9"], "'BatchConfig'"),
+    ("teacher", ["batch_config.num_tasks = 9"], "num_tasks"),
+    # The files bind these, but the run does not use what they belong to.
+    ("compare", ["SHARE = 'all'"], "--gin.SHARE: no gin file"),
+    (
+      "distill",
+      ["TEACHERS = 'x'", "DISTILL = None", "HIDDEN = False"],
+      "--gin.HIDDEN: no gin file",
+    ),
+    (
+      "distill",
+      ["TEACHERS = 'x'", "DISTILL = None", "DistillConfig.weight = 0.5"],
+      "does not use DistillConfig",
+    ),
+    # A text is no reference.
+    (
+      "teacher",
+      ["MINE = 3", "MIXTURE_OR_TASK_NAME = '%MINE'"],
+      "--gin.MINE: no gin file",
+    ),
+  ],
+)
+def test_settings_that_nothing_uses_are_refused(file, bindings, expected):
+  with pytest.raises(ValueError, match=expected):
+    load(f"gin/mpt_{file}.gin", *bindings)
+
+
+def test_a_misspelt_macro_in_a_file_is_refused(tmp_path):
+  file = tmp_path / "mine.gin"
+  # A macro of another stage may stand there.
+  text = 'include "gin/mpt_teacher.gin"\nTEACHERS = "x"\n'
+  file.write_text(text)
+  load(str(file))
+  file.write_text(f"{text}TRAIN_STEP = 7\n")
+  with pytest.raises(ValueError, match="TRAIN_STEP in a gin file.*TRAIN_STEPS"):
+    load(str(file))
+
+
+def test_a_file_includes_one_that_lies_beside_it(tmp_path):
+  (tmp_path / "sizes.gin").write_text("TRAIN_STEPS = 7\n")
+  file = tmp_path / "mine.gin"
+  file.write_text('include "gin/mpt_teacher.gin"\ninclude "sizes.gin"\n')
+  arguments, _ = load(str(file))
+  assert arguments["experiment"].total_steps == 7
+
+
+def test_a_program_that_reads_a_run_takes_its_settings():
+  gin_config.load_config(
+    ["gin/mpt_compare.gin"], [RUN, "SHARE = 'all'"], (), strict=False
+  )
+  bindings = ["SHARE = 'all'"]
+  gin_names.check_used(bindings, "loop.train", describes=True)
+  with pytest.raises(gin_names.UnusedSetting, match="SHARE"):
+    gin_names.check_used(bindings, "loop.train")
+  with pytest.raises(gin_names.UnusedSetting, match="SHARES"):
+    gin_names.check_used(["SHARES = 1"], "loop.train", describes=True)
+
+
+def test_dropout_is_a_macro():
+  arguments, _ = load("gin/mpt_teacher.gin", "DROPOUT_RATE = 0.25")
+  assert arguments["experiment"].dropout_rate == 0.25
+  arguments, _ = load("gin/finetune.gin")
+  assert arguments["experiment"].dropout_rate == 0.1
