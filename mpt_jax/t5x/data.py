@@ -19,7 +19,7 @@ from mpt_jax.backbones import t5x_checkpoints, vocabulary_files
 from mpt_jax.data import batches, packing, pipeline
 from mpt_jax.io import checks, digests, paths
 from mpt_jax.io.errors import reading
-from mpt_jax.t5x import tasks
+from mpt_jax.t5x import sums, tasks
 from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
 
@@ -68,20 +68,6 @@ def is_t5x_checkpoint(backbone: str | None) -> bool:
   )
 
 
-def model_dir(path: str, experiment: Experiment) -> str:
-  """Returns the run's folder in the form that t5x expects.
-
-  Raises:
-    ValueError: it holds another experiment, or t5x would take it for a pattern.
-  """
-  path = paths.absolute(path)
-  paths.check_no_pattern(path, "MODEL_DIR", "t5x")
-  folder = epath.Path(path)
-  if (folder / run_folder.SETTINGS).exists():
-    run_folder.check_model_dir(folder, run_settings(assemble(experiment)))
-  return path
-
-
 def run_settings(parts: assembly.Assembly) -> dict:
   """Returns the settings in a run's experiment.json."""
   return {**parts.experiment.to_json(), "launcher": "t5x"}
@@ -92,18 +78,22 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
 
   Raises:
     FileNotFoundError: there is no checkpoint.
+    ValueError: the checkpoint is damaged.
     ValueError: the run's slots differ from the experiment's.
   """
   path = paths.absolute(path)
   _check_slots(path, experiment)
   steps = t5x.checkpoints.all_steps(path)
   if steps:
-    return t5x.checkpoints.get_checkpoint_dir(path, max(steps))
+    newest = t5x.checkpoints.get_checkpoint_dir(path, max(steps))
+    sums.check(newest)
+    return newest
   if t5x_checkpoints.find_checkpoint(path) is None:
     raise FileNotFoundError(
       f"no t5x checkpoint in {path}: give MODEL_DIR, the folder of a run of"
       " t5x.train, or CHECKPOINT_PATH"
     )
+  sums.check(path)
   return path
 
 
@@ -148,8 +138,9 @@ class PromptBatches(DatasetIterator):
     blank_rows: rows of a blank batch.
 
   Attributes:
-    best: the record of `best.init_best`, which t5x saves and restores with the
-      position in the data. None before the first evaluation.
+    record: {"best": see `best.init_best`, "evaluated": [] int, the step of the
+      last evaluation}. t5x saves and restores it with the position in the data.
+      None before the first evaluation.
   """
 
   def __init__(self, parts: assembly.Assembly, blank_rows=1):
@@ -160,7 +151,7 @@ class PromptBatches(DatasetIterator):
     if is_t5x_checkpoint(experiment.backbone):
       self._initial = f"{paths.absolute(experiment.backbone)}/"
     self._stream = parts.make_stream()
-    self.best = None
+    self.record = None
 
   def __next__(self):
     return self._blank
@@ -183,9 +174,9 @@ class PromptBatches(DatasetIterator):
 
   def save(self, filename):
     self._stream.save(filename)
-    if self.best is not None:
-      flat = flax.traverse_util.flatten_dict(self.best, sep="/")
-      arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
+    if self.record is not None:
+      flat = flax.traverse_util.flatten_dict(self.record, sep="/")
+      arrays = {name: np.array(x) for name, x in flat.items()}
       epath.Path(f"{filename}{BEST}").write_bytes(safetensors.save(arrays))
 
   def restore(self, filename):
@@ -198,7 +189,7 @@ class PromptBatches(DatasetIterator):
     if best.exists():
       with reading(best, "the best prompts of a checkpoint"):
         flat = safetensors.load(best.read_bytes())
-      self.best = flax.traverse_util.unflatten_dict(flat, sep="/")
+      self.record = flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _find_position(filename) -> str:

@@ -1,22 +1,41 @@
 """The trainer for t5x's loop: native steps, evaluations and prompt files."""
 
 import dataclasses
+import signal
 
 import flax.core
 import jax
+import numpy as np
 import optax
 from etils import epath
 from jax.sharding import NamedSharding
 from t5x import trainer
 
 from mpt_jax.backbones.fingerprints import fingerprint
+from mpt_jax.io import signals
 from mpt_jax.model import partitioning
-from mpt_jax.t5x import data, evaluation
+from mpt_jax.t5x import data, evaluation, sums
 from mpt_jax.t5x.adapter import BY_SLOT, PromptModel
-from mpt_jax.training import assembly, run_folder
+from mpt_jax.training import agreement, assembly, run_folder
 from mpt_jax.training.best import init_best, update_best
 from mpt_jax.training.metrics_log import Window, check_finite
 from mpt_jax.training.optimizers import make_schedule
+
+
+class Preempted(trainer.PreemptionError):
+  """A signal ended the run; t5x saves a checkpoint before it passes this on.
+
+  Attributes:
+    saved: a line for the user.
+    model_dir: the run's folder.
+    signum: the signal; SIGTERM if another process got it.
+  """
+
+  def __init__(self, step: int, total_steps: int, model_dir, signum):
+    folder = model_dir / f"checkpoint_{step}"
+    self.saved = f"step {step} of {total_steps} is saved in {folder}"
+    super().__init__(self.saved)
+    self.model_dir, self.signum = model_dir, signum or signal.SIGTERM
 
 
 class PromptTrainer(trainer.Trainer):
@@ -43,6 +62,7 @@ class PromptTrainer(trainer.Trainer):
     ValueError: the run's folder holds another experiment.
     TypeError: the batches do not come from `data.get_dataset`.
     TrainingDiverged: a loss, a gradient or a prompt is not finite.
+    Preempted: a signal ended the run.
   """
 
   def __init__(
@@ -92,8 +112,12 @@ class PromptTrainer(trainer.Trainer):
       donate_argnums=(0,),
     )
     self._window = Window(experiment.slots)
-    self._best = None
-    self._evaluate, self._evaluated, self._metrics = None, None, ()
+    # Without a handler, as in a thread, no signal comes.
+    self._stop = signals.current() or signals.Stop(None)
+    self._stop.is_deferred = True
+    self._agreed = agreement.Agreement(self._stop, None)
+    self._record = None
+    self._evaluate, self._metrics, self._stops = None, (), False
     if experiment.eval is not None:
       self._evaluate = evaluation.Evaluation(
         self._parts, partitioner.mesh, summary_dir
@@ -106,35 +130,60 @@ class PromptTrainer(trainer.Trainer):
     """Trains, and evaluates at the steps of the native launcher."""
     stream = data.find_batches(batch_iter)
     step = int(self.train_state.step if start_step is None else start_step)
-    if self._best is None:
-      self._best = stream.best or init_best(
-        self._parts.model, self._trainable()
-      )
-    summary, last = None, step + num_steps
-    while step < last:
-      end = min(last, self._next_evaluation(step))
-      summary = self._run(stream, step, end)
-      step = end
-      if self._is_due(step):
+    sums.write(self._summary_dir)
+    if self._record is None:
+      best = init_best(self._parts.model, self._trainable())
+      self._record = stream.record or {"best": best, "evaluated": np.int32(0)}
+      if self._is_due(step) and self._record["evaluated"] < step:
         self._run_evaluation(step)
-        stream.best = self._best
+    summary, last = None, step + num_steps
+    while step < last and not self._stops:
+      step, summary = self._run(
+        stream, step, min(last, self._next_evaluation(step))
+      )
+      if self._is_due(step) and not self._stops:
+        self._run_evaluation(step)
+    stream.record = self._record
     self._write_prompts(step)
+    self._agreed.meet(step)
+    if self._stops:
+      raise Preempted(
+        step,
+        self._experiment.total_steps,
+        self._summary_dir,
+        self._agreed.signum,
+      )
     return summary
 
+  def close(self):
+    """Writes what t5x's last checkpoint lacks, and gives the folder free."""
+    super().close()
+    sums.write(self._summary_dir)
+    self._stop.is_deferred = False
+
   def _run(self, stream, start, end):
-    """Runs the steps from `start` to `end`; returns t5x's summary of them."""
+    """Runs the steps from `start` to `end`, or until the run has to stop.
+
+    Returns:
+      (the steps done, t5x's summary of them).
+    """
     state, metrics = self.train_state, None
     self.train_metrics_manager.start_duration_timer(block_on=state)
     for step in range(start, end):
       batch, stats = stream.next_batch(self._row_multiple)
+      self._agreed.see(batch)
       batch = partitioning.put(batch, self._batch_sharding)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
         state, update, by_slot = self._step(state, batch)
       metrics = trainer.merge_metrics(metrics, update) if metrics else update
       self._window.push(step + 1, stats, by_slot)
+      # The last step ends the run anyway.
+      if self._agreed.should_stop() and step + 1 < self._experiment.total_steps:
+        self._stops, end = True, step + 1
+        break
     self._window.flush()
     self.train_state = state
-    return self.train_metrics_manager.write_metrics_summary(
+    return end, self.train_metrics_manager.write_metrics_summary(
       metrics, end, end - start
     )
 
@@ -157,9 +206,9 @@ class PromptTrainer(trainer.Trainer):
 
   def _run_evaluation(self, step):
     self._metrics = self._evaluate(self.train_state.params, step)
-    self._evaluated = step
-    self._best = update_best(
-      self._best,
+    self._record["evaluated"] = np.int32(step)
+    self._record["best"] = update_best(
+      self._record["best"],
       self._trainable(),
       self._metrics,
       self._parts.model,
@@ -179,9 +228,9 @@ class PromptTrainer(trainer.Trainer):
       self._summary_dir,
       self._parts,
       trainable,
-      self._best,
+      self._record["best"],
       self._evaluate and self._evaluate.names,
-      self._metrics if self._evaluated == step else (),
+      self._metrics if self._record["evaluated"] == step else (),
     )
 
 

@@ -125,16 +125,21 @@ def _bound_name(owner, argument, scope) -> str | None:
   return name
 
 
+def statements() -> dict[str, str]:
+  """Returns gin's configuration: each name that is bound, and its value."""
+  import gin
+
+  return dict(_STATEMENT.findall(gin.config_str()))
+
+
 def _references() -> dict[str, set[str]]:
   """Returns what each macro and function of gin's configuration refers to.
 
   A macro's name is without scope: the scope does not change which one is
   meant. A function's name is the selector of `gin.config_str`.
   """
-  import gin
-
   found = {}
-  for key, value in _STATEMENT.findall(gin.config_str()):
+  for key, value in statements().items():
     name = key.rpartition("/")[2]
     owner = name.rpartition(".")[0] or name
     references = _REFERENCE.findall(_STRING.sub("''", value))

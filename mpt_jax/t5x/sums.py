@@ -1,0 +1,101 @@
+"""The digests of t5x's checkpoints: written once t5x has finished a step.
+
+A step is the folder `checkpoint_STEP` of a run. Orbax gives it this name once
+it is complete, and `SHA256SUMS` in it has the SHA-256 of all its files. A run
+that is killed between the two leaves a step without digests. Nothing here
+imports t5x.
+"""
+
+import os
+import re
+
+from etils import epath
+
+from mpt_jax.io import digests
+from mpt_jax.training.checkpoint_files import ASIDE
+
+
+def find_steps(model_dir) -> list[int]:
+  """Returns the steps of a run's checkpoints, the newest first."""
+  folder = epath.Path(model_dir)
+  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+  found = [re.fullmatch(r"checkpoint_(\d+)", name) for name in names]
+  return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def write(model_dir):
+  """Writes the digests of each step that has none."""
+  for step in find_steps(model_dir):
+    folder = _folder(model_dir, step)
+    target = folder / digests.SUMS
+    if not target.exists():
+      # A reader sees the whole file or none.
+      part = folder / f".{digests.SUMS}"
+      part.write_text(digests.sums(folder, digests.find_files(folder)))
+      part.rename(target)
+
+
+def find_damage(folder) -> str | None:
+  """Compares a step with its digests; returns what is wrong, or None."""
+  folder = epath.Path(folder)
+  path = folder / digests.SUMS
+  if not path.exists():
+    return None
+  names = [n for n in digests.find_files(folder) if n != digests.SUMS]
+  return digests.compare_sums(folder, path, names)
+
+
+def check(folder):
+  """Refuses a damaged step.
+
+  Raises:
+    ValueError: the step is damaged; the message says where.
+  """
+  damage = find_damage(folder)
+  if damage is not None:
+    raise ValueError(f"the checkpoint {os.fspath(folder)} is damaged: {damage}")
+
+
+def set_damaged_aside(model_dir) -> list[str]:
+  """Moves damaged steps that are newer than the newest good one away.
+
+  Returns:
+    Lines for the user.
+
+  Raises:
+    ValueError: all steps are damaged. They stay where they are.
+  """
+  steps, damages = find_steps(model_dir), {}
+  for step in steps:
+    damage = find_damage(_folder(model_dir, step))
+    if damage is None:
+      break
+    damages[step] = damage
+  if len(damages) == len(steps) and damages:
+    each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
+    raise ValueError(
+      f"no checkpoint in {os.fspath(model_dir)} can be read ({each}); put an"
+      " undamaged copy of one there, or name a new MODEL_DIR to start again"
+    )
+  lines = []
+  for step, damage in damages.items():
+    aside = epath.Path(model_dir) / ASIDE
+    aside.mkdir(exist_ok=True)
+    target, number = aside / str(step), 1
+    while target.exists():
+      number += 1
+      target = aside / f"{step}-{number}"
+    _folder(model_dir, step).rename(target)
+    lines.append(
+      f"the checkpoint of step {step} is damaged: {damage}; it was moved to"
+      f" {os.fspath(target)}"
+    )
+  if lines:
+    lines.append(
+      f"resuming from the older checkpoint of step {steps[len(damages)]}"
+    )
+  return lines
+
+
+def _folder(model_dir, step):
+  return epath.Path(model_dir) / f"checkpoint_{step}"

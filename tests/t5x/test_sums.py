@@ -1,0 +1,61 @@
+"""The digests of t5x's checkpoints, on folders of the same form."""
+
+import pytest
+
+from mpt_jax.t5x import sums
+
+
+@pytest.fixture
+def run(tmp_path):
+  for step in (0, 10, 20):
+    folder = tmp_path / f"checkpoint_{step}" / "state"
+    folder.mkdir(parents=True)
+    (folder / "arrays").write_bytes(bytes([step, 1, 2]))
+  (tmp_path / "checkpoint_30.orbax-checkpoint-tmp").mkdir()
+  sums.write(tmp_path)
+  return tmp_path
+
+
+def flip(run, step):
+  path = run / f"checkpoint_{step}" / "state" / "arrays"
+  path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+
+
+def test_an_undamaged_run_stays_as_it_is(run):
+  assert sums.find_steps(run) == [20, 10, 0]
+  assert sums.set_damaged_aside(run) == []
+  assert sums.find_steps(run) == [20, 10, 0]
+
+
+def test_damaged_steps_are_named_and_moved(run):
+  flip(run, 20)
+  (run / "checkpoint_10" / "state" / "arrays").unlink()
+  with pytest.raises(ValueError, match="20 is damaged: the SHA-256 of state"):
+    sums.check(run / "checkpoint_20")
+  lines = sums.set_damaged_aside(run)
+  assert [line.partition(";")[0] for line in lines] == [
+    "the checkpoint of step 20 is damaged: the SHA-256 of state/arrays differs"
+    " from SHA256SUMS",
+    "the checkpoint of step 10 is damaged: state/arrays is missing",
+    "resuming from the older checkpoint of step 0",
+  ]
+  assert sums.find_steps(run) == [0]
+  assert (run / "damaged_checkpoints" / "20" / "state").is_dir()
+
+
+def test_a_run_without_a_good_step_stays_as_it_is(run):
+  for step in (0, 10, 20):
+    flip(run, step)
+  with pytest.raises(ValueError, match="no checkpoint.*step 20: .*step 0: "):
+    sums.set_damaged_aside(run)
+  assert sums.find_steps(run) == [20, 10, 0]
+
+
+def test_an_older_damaged_step_does_not_matter(run):
+  flip(run, 10)
+  assert sums.set_damaged_aside(run) == []
+
+
+def test_a_step_without_digests_is_taken(run):
+  (run / "checkpoint_20" / "SHA256SUMS").unlink()
+  assert sums.set_damaged_aside(run) == []

@@ -1,0 +1,243 @@
+"""Runs of t5x.train that end early, diverge, are damaged or are refused.
+
+Needs t5x, as `test_adapter.py` does.
+"""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from program_runs import (
+  ROOT,
+  command,
+  environment,
+  launch,
+  launch_processes,
+  needs_t5x,
+)
+from safetensors.numpy import load_file
+from train_fixtures import write_user_folder
+
+from mpt_jax.prompts.bank import load_bank
+
+pytestmark = needs_t5x
+BOTH = 'MIXTURE_OR_TASK_NAME="both"'
+OFTEN = ("EVAL_PERIOD=4", "CHECKPOINT_PERIOD=10", "train.stats_period=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A user's folder with a whole run, `whole`."""
+  folder = tmp_path_factory.mktemp("trainer")
+  write_user_folder(folder, "trainer_test_tasks", 24)
+  launch(folder, "t5x.train", "teacher", "whole", BOTH, *OFTEN)
+  return folder
+
+
+def prompts_of(run, file="best"):
+  return load_file(run / "prompts" / f"{file}.safetensors")
+
+
+def assert_equal_runs(run, other):
+  """Last and best prompts are equal to the bit, and so are the best steps."""
+  for file in ("last", "best"):
+    made, expected = prompts_of(run, file), prompts_of(other, file)
+    assert made.keys() == expected.keys()
+    for name in expected:
+      np.testing.assert_array_equal(made[name], expected[name], err_msg=file)
+  banks = [load_bank(r / "prompts" / "best.safetensors") for r in (run, other)]
+  assert banks[0].slots == banks[1].slots
+
+
+def test_the_best_step_is_the_native_launchers(folder):
+  launch(folder, "mpt_jax.train", "teacher", "own", BOTH, *OFTEN[:2])
+  theirs, own = (
+    load_bank(folder / run / "prompts" / "best.safetensors")
+    for run in ("whole", "own")
+  )
+  assert theirs.slots == own.slots
+  np.testing.assert_allclose(theirs.composed, own.composed, rtol=1e-4)
+  # The metrics of all evaluations, at t5x's place.
+  lines = (folder / "own" / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  for name in ("first", "second"):
+    file = folder / "whole" / "inference_eval" / f"mpt.{name}-metrics.jsonl"
+    made = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(m["step"], m["accuracy"]) for m in made] == [
+      (row["step"], row[f"accuracy/{name}"])
+      for row in rows
+      if row["kind"] == "eval"
+    ]
+
+
+def stop(folder, run, signum, *bindings):
+  """Starts a run, sends a signal once it has prompts; (exit code, errors)."""
+  process = subprocess.Popen(
+    command(folder, "t5x.train", "teacher", run, BOTH, *OFTEN, *bindings),
+    cwd=ROOT,
+    env=environment(folder),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  lines = []
+  for line in process.stderr:
+    lines.append(line)
+    if "[3] collection=train" in line:
+      process.send_signal(signum)
+  return process.wait(), "".join(lines)
+
+
+@pytest.mark.parametrize(
+  ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_stopped_run_resumes_to_the_bit(folder, signum, code):
+  run = f"stopped_{code}"
+  ended, errors = stop(folder, run, signum)
+  assert ended == code, errors[-2000:]
+  saved, resume = errors.splitlines()[-2:]
+  (checkpoint,) = (folder / run).glob("checkpoint_[1-9]*")
+  step = int(checkpoint.name.removeprefix("checkpoint_"))
+  assert saved == f"step {step} of 20 is saved in {checkpoint}"
+  assert resume.startswith(f"stopped by {signum.name}; the same command goes")
+  assert "-m t5x.train --gin_file=" in resume
+  assert 3 <= step < 20
+  launch(folder, "t5x.train", "teacher", run, BOTH, *OFTEN)
+  assert_equal_runs(folder / run, folder / "whole")
+
+
+def test_a_folder_has_one_writer(folder):
+  started = subprocess.Popen(
+    command(folder, "t5x.train", "teacher", "held", BOTH, "TRAIN_STEPS=100000"),
+    cwd=ROOT,
+    env=environment(folder),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 600
+  while not (folder / "held" / "run.lock").exists():
+    assert started.poll() is None and time.monotonic() < deadline
+    time.sleep(0.1)
+  errors = launch(
+    *(folder, "t5x.train", "teacher", "held", BOTH, "TRAIN_STEPS=100000"),
+    fails=True,
+  )
+  started.kill()
+  started.wait()
+  line = errors.splitlines()[-1]
+  assert line.startswith("error: ") and f"process {started.pid} on" in line
+
+
+def test_a_run_that_diverges_keeps_its_good_checkpoint(folder):
+  errors = launch(
+    *(folder, "t5x.train", "teacher", "diverged", BOTH),
+    *("LEARNING_RATE=1e37", "CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1"),
+    fails=True,
+  )
+  own = launch(
+    *(folder, "mpt_jax.train", "teacher", "diverged_own", BOTH),
+    *("LEARNING_RATE=1e37", "CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1"),
+    fails=True,
+  )
+  assert errors.splitlines()[-1] == own.splitlines()[-1]
+  assert "not finite" in errors.splitlines()[-1]
+  for file in (folder / "diverged" / "prompts").glob("*"):
+    for name, array in load_file(file).items():
+      assert np.isfinite(array).all(), (file, name)
+  assert list((folder / "diverged").glob("checkpoint_*"))
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(folder):
+  launch(folder, "t5x.train", "teacher", "damaged", BOTH, *OFTEN)
+  newest = folder / "damaged" / "checkpoint_20"
+  assert (newest / "SHA256SUMS").is_file()
+  largest = max(
+    (p for p in (newest / "state").rglob("*") if p.is_file()),
+    key=lambda p: p.stat().st_size,
+  )
+  data = bytearray(largest.read_bytes())
+  data[len(data) // 2] ^= 1
+  largest.write_bytes(data)
+  for name in ("last", "best"):
+    (folder / "damaged" / "prompts" / f"{name}.safetensors").unlink()
+  errors = launch(
+    *(folder, "t5x.eval", "teacher", "damaged", BOTH),
+    f'EVAL_OUTPUT_DIR="{folder / "none"}"',
+    fails=True,
+  )
+  line = errors.splitlines()[-1]
+  assert line.startswith(f"error: the checkpoint {newest} is damaged: ")
+  errors = launch(folder, "t5x.train", "teacher", "damaged", BOTH, *OFTEN)
+  assert "the checkpoint of step 20 is damaged: the SHA-256 of" in errors
+  assert "resuming from the older checkpoint of step 10" in errors
+  assert_equal_runs(folder / "damaged", folder / "whole")
+
+
+@pytest.mark.parametrize(
+  ("program", "binding", "expected"),
+  [
+    ("t5x.train", "TRAIN_STEP=7", "--gin.TRAIN_STEP: no gin file of this"),
+    ("t5x.train", "USE_CACHED_TASKS=True", "never from seqio's cache."),
+    ("t5x.eval", "TRAIN_STEP=7", "--gin.TRAIN_STEP: no gin file of this"),
+    ("t5x.train", "TRAIN_STEPS=2.5", "TRAIN_STEPS must be a whole number of"),
+    ("t5x.train", "batch_config.num_tasks=9", "argument 'num_tasks'"),
+    ("t5x.train", "train.num_model_partitions=2", "called NUM_PARTITIONS"),
+    ("t5x.train", "NUM_PARTITIONS=3", "NUM_PARTITIONS=3 does not divide"),
+    ("t5x.train", "BATCH_SIZE=[8", "the gin configuration is invalid: "),
+  ],
+)
+def test_wrong_settings_give_one_line(folder, program, binding, expected):
+  errors = launch(
+    *(folder, program, "teacher", "wrong", BOTH, binding),
+    *([f'EVAL_OUTPUT_DIR="{folder}"'] if program == "t5x.eval" else []),
+    fails=True,
+  )
+  line = errors.splitlines()[-1]
+  assert line.startswith("error: ") and expected in line, line
+  assert "Traceback" not in errors
+  assert not (folder / "wrong").exists()
+
+
+def test_processes_with_different_settings_are_refused(folder):
+  start = time.monotonic()
+  errors = launch_processes(
+    *(folder, "t5x.train", "teacher", "differ", BOTH),
+    each=((), ("LEARNING_RATE=0.5",)),
+    fails=True,
+  )
+  for error in errors:
+    assert "process 1 differs from process 0 in" in error
+    assert "LEARNING_RATE" in error
+  assert time.monotonic() - start < 250
+  assert not (folder / "differ" / "experiment.json").exists()
+
+
+def test_several_slices_give_the_losses_of_one_device(folder):
+  (folder / "slices.py").write_text(
+    "import jax, numpy as np\n"
+    "from mpt_jax.t5x import partitions\n"
+    "class Slices(partitions.PromptPartitioner):\n"
+    '  "Two slices of two devices, which a CPU does not have."\n'
+    "  @property\n"
+    "  def mesh(self):\n"
+    "    devices = np.reshape(jax.devices(), (2, 2, 1))\n"
+    "    return jax.sharding.Mesh(devices, ('replica', 'data', 'model'))\n"
+  )
+  (folder / "own.gin").write_text(
+    (folder / "own.gin").read_text() + "import slices\n"
+  )
+  launch(
+    *(folder, "t5x.train", "teacher", "slices", BOTH, *OFTEN),
+    *("slices.Slices.ici_mesh_shape=(1,2,1)",),
+    *("slices.Slices.dcn_mesh_shape=(2,1,1)",),
+    *("slices.Slices.num_partitions=None",),
+    "train.partitioner=@slices.Slices()",
+    num_devices=4,
+  )
+  for file in ("last", "best"):
+    made = prompts_of(folder / "slices", file)
+    for name, array in prompts_of(folder / "whole", file).items():
+      np.testing.assert_allclose(made[name], array, atol=1e-4, err_msg=file)
