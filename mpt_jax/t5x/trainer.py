@@ -93,7 +93,6 @@ class PromptTrainer(trainer.Trainer):
       num_microbatches=experiment.num_microbatches,
       **kwargs,
     )
-    self._mesh = partitioner.mesh
     self._batch_sharding = NamedSharding(
       partitioner.mesh, partitioner.data_partition_spec
     )

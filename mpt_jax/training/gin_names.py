@@ -31,6 +31,7 @@ _ELSEWHERE = {
   "num_model_partitions": "under t5x it is called NUM_PARTITIONS",
   "log_period": "under t5x it is called train.stats_period",
   "keep_checkpoints": "under t5x it is called SaveCheckpointConfig.keep",
+  "checkpoint_minutes": "t5x saves by steps alone, see CHECKPOINT_PERIOD",
   "tensorboard": "t5x always writes TensorBoard's events",
   "stats_period": "the native launcher calls it train.log_period",
 }

@@ -406,6 +406,93 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
 
 
 @needs_t5x
+def test_tasks_with_labels_are_ranked_and_others_generate(
+  folder, tiny_tasks, tmp_path
+):
+  import dataclasses
+
+  import jax
+
+  from mpt_jax.data import batches, packing
+  from mpt_jax.inference.evaluator import EvalConfig
+  from mpt_jax.prompts.slots import make_slots
+  from mpt_jax.t5x import adapter as t5x_adapter
+
+  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
+  model = t5x_adapter.PromptModel(experiment)
+  params = {**model.get_initial_variables(jax.random.key(0), {})["params"]}
+  # One slot has no labels.
+  table = np.array(model._labels)
+  model._labels = table * np.array([1, 0]).reshape(2, 1, 1)
+  examples = [
+    {"inputs": np.array([40 + i, 50, 1]), "targets": [60, 1], "task_id": i % 2}
+    for i in range(4)
+  ]
+  layout = packing.BatchLayout(
+    inputs_length=8,
+    targets_length=6,
+    prompt_length=3,
+    num_tasks=2,
+    pack=False,
+    num_rows=4,
+  )
+  rows, _ = batches.make_batch(examples, layout)
+  tokens, aux = model.predict_batch_with_aux(params, rows)
+  decode = dataclasses.replace(experiment, eval=EvalConfig(method="decode"))
+  generated, _ = t5x_adapter.PromptModel(decode).predict_batch_with_aux(
+    params, rows
+  )
+  np.testing.assert_array_equal(tokens[1::2], generated[1::2])
+  # Each label as the target of `score_batch`, which t5x has for itself.
+  scores = np.array(
+    [
+      model.score_batch(
+        params,
+        batches.make_batch(
+          [{**e, "targets": label[label > 0]} for e in examples], layout
+        )[0],
+      )
+      for label in table[0]
+    ]
+  )
+  for row in (0, 2):
+    best = scores[:, row].argmax()
+    np.testing.assert_array_equal(
+      tokens[row][: table.shape[2]], table[0, best]
+    )
+    np.testing.assert_allclose(
+      aux["scores"][row], scores[best, row], rtol=1e-5
+    )
+
+
+@needs_t5x
+def test_the_loss_of_evaluation_rows_is_of_their_targets(folder, tiny_tasks):
+  import jax
+
+  from mpt_jax.data import batches
+  from mpt_jax.prompts.slots import make_slots
+  from mpt_jax.t5x import adapter as t5x_adapter
+
+  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
+  model = t5x_adapter.PromptModel(experiment)
+  params = model.get_initial_variables(jax.random.key(0), {})["params"]
+  examples = [
+    {"inputs": [40 + i, 50, 1], "targets": [60, 61][i % 2 :], "task_id": i % 2}
+    for i in range(4)
+  ]
+  examples = [{k: np.array(v) for k, v in e.items()} for e in examples]
+  rows, _ = batches.make_batch(examples, model.parts.layout)
+  _, metrics = model.eval_fn(params, rows)
+  assert not [name for name in metrics if name.startswith("by_slot")]
+  count = rows["decoder_loss_weights"].sum()
+  np.testing.assert_allclose(
+    metrics["loss"].compute(),
+    -model.score_batch(params, rows).sum() / count,
+    rtol=1e-5,
+  )
+
+
+@needs_t5x
 def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
   import jax
   from t5x import trainer

@@ -138,6 +138,29 @@ def test_eval_gives_the_metrics_of_the_predictions(chain):
 
 
 @needs_t5x
+def test_the_scores_of_infer_are_those_of_predict(chain):
+  infer(chain, "scored", 'infer.mode="score"')
+  rows = read_rows(chain / "scored" / "mpt_mixed-score.jsonl-00000-of-00001")
+  predictor = Predictor(
+    chain / "adapt" / "prompts" / "last.safetensors", str(chain / "t5")
+  )
+  inputs = [row["inputs"] for row in rows]
+  answers = predictor.predict(
+    [
+      {
+        "text": row["inputs_pretokenized"].removeprefix("text: "),
+        "task": row["task"],
+      }
+      for row in inputs
+    ]
+  )
+  assert len(rows) == 80
+  for row, answer in zip(rows, answers, strict=True):
+    target = row["inputs"]["targets_pretokenized"]
+    assert row["score"] == pytest.approx(answer["scores"][target], abs=1e-4)
+
+
+@needs_t5x
 def test_the_chain_hands_its_prompts_on(chain):
   teachers, students, targets = (
     load_bank(chain / stage) for stage in ("teacher", "distill", "adapt")
