@@ -8,7 +8,7 @@ import sys
 import types
 
 import mpt_jax
-from mpt_jax.training import gin_config
+from mpt_jax.launchers import gin_config
 
 
 class _Train(types.ModuleType):

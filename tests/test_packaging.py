@@ -208,7 +208,7 @@ def test_an_installed_wheel_trains(installed, user):
 
 def test_an_installed_wheel_has_its_own_gin_files(installed, tmp_path):
   code = (
-    "from mpt_jax.training import gin_config\n"
+    "from mpt_jax.launchers import gin_config\n"
     "for name in 'gin/mpt_adapt.gin', 'mpt_jax/gin/mpt_adapt.gin':\n"
     "  gin_config.main([f'--gin_file={name}', '--gin.MODEL_DIR=1'])"
   )

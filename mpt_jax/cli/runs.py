@@ -52,7 +52,7 @@ def add_train(command):
 
 
 def _train(arguments):
-  from mpt_jax.training import gin_config as gin_main
+  from mpt_jax.launchers import gin_config as gin_main
 
   # The modules of the user's own tasks are in the working folder.
   sys.path.insert(0, os.getcwd())
@@ -89,7 +89,7 @@ def add_sweep(command):
 def _sweep(arguments):
   import rich.console
 
-  from mpt_jax.training import gin_config as gin_main
+  from mpt_jax.launchers import gin_config as gin_main
 
   if arguments.commands and not arguments.list:
     raise ValueError("--commands goes with --list, which runs nothing")

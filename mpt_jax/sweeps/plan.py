@@ -12,8 +12,8 @@ from typing import Any
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.io import paths as folders
 from mpt_jax.io.paths import check_local
+from mpt_jax.launchers import gin_config
 from mpt_jax.sweeps.tables import Run, Table
-from mpt_jax.training import gin_config
 from mpt_jax.training.experiment import Experiment
 
 _OF_A_TABLE = re.compile(r"(^|[./])(Table|Row|Run)\.\w+$")

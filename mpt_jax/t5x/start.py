@@ -9,8 +9,9 @@ from etils import epath
 from mpt_jax.data import batches
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.io import paths
+from mpt_jax.launchers import gin_names
 from mpt_jax.t5x import data, sums
-from mpt_jax.training import agreement, gin_names, run_folder
+from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.experiment import Experiment
 
 

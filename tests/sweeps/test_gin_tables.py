@@ -11,11 +11,12 @@ import tfds_rows
 from train_fixtures import save_tiny_backbone
 
 from mpt_jax.cli import main as cli
+from mpt_jax.launchers import gin_config
 from mpt_jax.model import partitioning
 from mpt_jax.prompts import bank
 from mpt_jax.sweeps import results as sweep_results
-from mpt_jax.training import gin_config, metrics_log
 from mpt_jax.training import loop as trainer
+from mpt_jax.training import metrics_log
 
 ROOT = pathlib.Path(__file__).parents[2]
 # These are not experiments: experiments include them.

@@ -7,9 +7,9 @@ import shlex
 import pytest
 from sweep_tables import TASKS, make_table
 
+from mpt_jax.launchers import gin_config
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.sweeps import results, tables
-from mpt_jax.training import gin_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 

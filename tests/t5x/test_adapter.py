@@ -457,12 +457,8 @@ def test_tasks_with_labels_are_ranked_and_others_generate(
   )
   for row in (0, 2):
     best = scores[:, row].argmax()
-    np.testing.assert_array_equal(
-      tokens[row][: table.shape[2]], table[0, best]
-    )
-    np.testing.assert_allclose(
-      aux["scores"][row], scores[best, row], rtol=1e-5
-    )
+    np.testing.assert_array_equal(tokens[row][: table.shape[2]], table[0, best])
+    np.testing.assert_allclose(aux["scores"][row], scores[best, row], rtol=1e-5)
 
 
 @needs_t5x

@@ -240,7 +240,7 @@ def test_processes_stop_at_the_same_step(folder, one, signum, receivers):
   ],
 )
 def test_wrong_arguments_of_processes(arguments, expected, capfd):
-  from mpt_jax.training import gin_config
+  from mpt_jax.launchers import gin_config
 
   arguments = ["--gin_file=gin/mpt_teacher.gin", *arguments]
   assert gin_config.main(arguments) == 2

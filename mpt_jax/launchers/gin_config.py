@@ -9,7 +9,7 @@ from mpt_jax.io import paths as folders
 from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import run_and_report
-from mpt_jax.training import gin_names
+from mpt_jax.launchers import gin_names
 
 # The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
 TRAIN = "mpt_jax.training.loop.train"

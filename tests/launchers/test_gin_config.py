@@ -179,7 +179,7 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_values_give_one_line(what, capfd):
-  from mpt_jax.training import gin_config as gin_main
+  from mpt_jax.launchers import gin_config as gin_main
 
   bindings, expected = WRONG[what]
   if bindings:
@@ -194,7 +194,7 @@ def test_wrong_values_give_one_line(what, capfd):
 
 
 def test_a_setting_is_named_by_the_macro_of_its_scope():
-  from mpt_jax.training import gin_config, gin_names
+  from mpt_jax.launchers import gin_config, gin_names
 
   with pytest.raises(ValueError, match=r"^TUNED_SCALES\[1\] must be a number"):
     gin_config.load_config(
@@ -222,7 +222,7 @@ def test_a_setting_is_named_by_the_macro_of_its_scope():
   ],
 )
 def test_wrong_arguments_give_one_line(arguments, expected, capfd):
-  from mpt_jax.training import gin_config as gin_main
+  from mpt_jax.launchers import gin_config as gin_main
 
   assert gin_main.main(arguments) == 2
   errors = capfd.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpt_jax.training import gin_config, gin_names
+from mpt_jax.launchers import gin_config, gin_names
 
 RUN = "MODEL_DIR = 'x'"
 

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from mpt_jax.training import launcher_files
+from mpt_jax.launchers import launcher_files
 
 
 def program(name=None, file=None):

@@ -1,0 +1,1 @@
+"""Launchers: gin files become settings, whichever program runs."""
