@@ -100,7 +100,7 @@ class EvalTask:
     self.examples = examples
     self.vocabulary = vocabulary
     if self.labels:
-      check_labels(f"task {self.name!r}", self.labels, self.candidates())
+      check_labels(f"task {self.name!r}", self.labels, label_tokens(task))
     if task.predict_with_aux_metric_fns:
       raise ValueError(
         f"task {self.name!r}: the metric function"

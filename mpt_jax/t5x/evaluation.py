@@ -46,8 +46,8 @@ class Evaluation:
   def __call__(self, params, step: int) -> list[dict]:
     """Returns the metrics of each slot, with all parameters of the network."""
     engine = self._make_engine(flax.core.unfreeze(params))
-    predictions = self._evaluator.predict(engine)
-    metrics = self._evaluator.metrics(predictions)
+    predictions, scores = self._evaluator.predict(engine)
+    metrics = self._evaluator.metrics(predictions, scores)
     if jax.process_index() == 0:
       self._log(step, metrics, predictions)
     return metrics
