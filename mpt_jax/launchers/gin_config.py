@@ -270,11 +270,10 @@ def main(argv) -> int:
 def _run(argv):
   names = {argument.partition("=")[0] for argument in argv}
   if names.isdisjoint(PROCESS_ARGUMENTS):
-    _train(argv)
-    return
+    return _train(argv)
   # The other processes would wait for one that a signal ends now.
   with signals.deferred():
-    _train(join_processes(argv))
+    return _train(join_processes(argv))
 
 
 def _train(argv):
