@@ -7,7 +7,7 @@ import pathlib
 from mpt_jax.backbones import tokenizer_settings, unigram
 from mpt_jax.backbones.tensor_files import read_json
 from mpt_jax.data import added_tokens, vocabularies
-from mpt_jax.io import cache, files
+from mpt_jax.io import cache
 from mpt_jax.io.errors import reading
 
 # Names of vocabularies in folders that this package writes.
@@ -216,10 +216,8 @@ def _translated(whole):
 def _cached(data, suffix, make) -> pathlib.Path:
   """The file made from some data, in the user's cache folder.
 
-  It is made once and kept (`cache.cache_dir`) under the hash of its source.
+  It is made once and kept (`cache.keep`) under the hash of its source.
   """
   digest = hashlib.sha256(_VERSION + data).hexdigest()[:32]
   target = cache.cache_dir() / f"{digest}{suffix}"
-  if not target.is_file():
-    files.write_bytes(target, make())
-  return target
+  return cache.keep(target, make)

@@ -18,7 +18,7 @@ import numpy as np
 from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
 from mpt_jax.export import peft
 from mpt_jax.export.numpy_files import read_npy, read_npz, to_float32
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
 from mpt_jax.prompts.bank import (
   FORMAT,
   PromptBank,
@@ -66,6 +66,8 @@ def export_prompts(
   if how not in EXPORTS:
     raise ValueError(f"--to must be one of {', '.join(EXPORTS)}, got {how!r}")
   out = files.check_free(out, folder=how == "peft")
+  # Merging multiplies, so it may make infinite numbers of finite ones.
+  bank.check_finite("the prompts for the export")
   details = {"base_model": base_model}
   if backbone is not None:
     config, fingerprint = identify_backbone(backbone)
@@ -140,7 +142,7 @@ def _folder_names(parts):
 
 
 def _write_notes(folder, fields):
-  text = json.dumps(fields, indent=2, ensure_ascii=False)
+  text = json.dumps(digests.seal(fields), indent=2, ensure_ascii=False)
   (folder / NOTES).write_text(text + "\n", encoding="utf-8")
 
 
@@ -191,12 +193,7 @@ def import_prompts(
     # Rename first: files of several folders may have the same name.
     banks = _rename(banks, names)
   bank = concatenate(banks)
-  for name, array in bank.params.items():
-    if not np.isfinite(array).all():
-      raise ValueError(
-        f"{name} of {', '.join(map(str, sources))} holds NaN, infinite or too"
-        " large numbers, so the prompts cannot be used"
-      )
+  bank.check_finite(", ".join(map(str, sources)))
   if base is not None and bank.emb_dim != base.config.emb_dim:
     raise ValueError(
       f"the prompts have width {bank.emb_dim}, the T5 {str(backbone)!r} has"
@@ -293,10 +290,7 @@ def _read_notes(folder):
   path = folder / NOTES
   if not path.is_file():
     return None
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
+  return digests.read_sealed(path, "the notes about an adapter")
 
 
 def _read_npz(path, fingerprint):

@@ -8,7 +8,7 @@ from mpt_jax.backbones.backbone import (
   check_vocabulary,
   load_backbone,
 )
-from mpt_jax.io import paths, run_settings
+from mpt_jax.io import digests, paths, run_settings
 from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 
 
@@ -59,6 +59,18 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
     settings.get("vocabulary_path"),
   )
   check_vocabulary(loaded)
+  expected = settings.get(run_settings.VOCABULARY_SHA256)
+  if expected is not None and backbone is None:
+    _check_vocabulary_sha256(loaded.vocabulary_path, expected)
   if bank is not None:
     check_backbone(bank, loaded.fingerprint)
   return Loaded(bank, loaded, *run_settings.lengths(settings))
+
+
+def _check_vocabulary_sha256(path, expected):
+  if digests.file_sha256(path) != expected:
+    raise ValueError(
+      f"{path} is not the vocabulary that the prompts were trained with: its"
+      " SHA-256 differs. Copy the T5's folder again; or give --backbone to take"
+      " the vocabulary as it is"
+    )

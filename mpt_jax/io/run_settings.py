@@ -5,6 +5,8 @@ from etils import epath
 from mpt_jax.io import digests, paths
 
 FILE = "experiment.json"
+# The SHA-256 of the vocabulary's file.
+VOCABULARY_SHA256 = "vocabulary_sha256"
 # Lengths for prompts whose run folder is not known.
 INPUTS_LENGTH, TARGETS_LENGTH = 512, 64
 

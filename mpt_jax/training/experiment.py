@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
-from mpt_jax.io import checks
+from mpt_jax.io import checks, digests, run_settings
 from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
 from mpt_jax.prompts.kinds import KINDS
@@ -165,7 +165,12 @@ class Experiment:
 # Names in experiment.json that are not settings. A run adds some of them, and
 # earlier versions derived the others from the settings.
 _NO_SETTINGS = {
-  "Experiment": ("launcher", "backbone_fingerprint"),
+  "Experiment": (
+    "launcher",
+    "backbone_fingerprint",
+    run_settings.VOCABULARY_SHA256,
+    digests.FIELD,
+  ),
   "BatchConfig": ("prompt_length", "num_tasks", "long_rows"),
   "OptimizerConfig": ("group_scales", "task_scales"),
 }

@@ -7,7 +7,7 @@ import sys
 from etils import epath
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
-from mpt_jax.io import checks, paths, signals
+from mpt_jax.io import checks, digests, paths, run_settings, signals
 from mpt_jax.model.faults import Fault
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import agreement, run_folder
@@ -163,6 +163,9 @@ def _load(experiment, model_dir, num_model_partitions):
   run_folder.check_model_dir(model_dir, settings)
   setup = set_up(experiment, num_model_partitions)
   settings["backbone_fingerprint"] = setup.backbone.fingerprint
+  settings[run_settings.VOCABULARY_SHA256] = digests.file_sha256(
+    setup.backbone.vocabulary_path
+  )
   run_folder.check_model_dir(model_dir, settings)
   return setup, settings
 

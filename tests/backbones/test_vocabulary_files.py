@@ -85,7 +85,8 @@ def test_model_is_made_once(tokenizer_folder, cache, monkeypatch):
   path = vocabulary_files.find_vocabulary(tokenizer_folder, {})
   monkeypatch.setattr(unigram, "sentencepiece_model", None)
   assert vocabulary_files.find_vocabulary(tokenizer_folder, {}) == path
-  assert [p.name for p in cache.iterdir()] == [pathlib.Path(path).name]
+  name = pathlib.Path(path).name
+  assert {p.name for p in cache.iterdir()} == {name, f"{name}.sha256"}
 
 
 def test_which_file_counts(spiece, tokenizer_folder, tmp_path, cache):

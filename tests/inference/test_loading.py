@@ -1,6 +1,9 @@
 """Prompts find their T5, dtype and lengths in the folder of their run."""
 
+import hashlib
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -63,3 +66,22 @@ def test_prompts_of_another_t5_are_refused(run):
 
 def test_the_t5_alone_has_no_prompts(t5):
   assert load(None, t5).bank is None
+
+
+def test_another_vocabulary_than_the_runs_is_refused(run, t5, tmp_path):
+  shutil.copytree(run, tmp_path / "run")
+  path = tmp_path / "run" / "experiment.json"
+  settings = json.loads(path.read_text())
+  vocabulary = pathlib.Path(t5, "sentencepiece.model").read_bytes()
+  for data, same in ((vocabulary, True), (vocabulary + b"x", False)):
+    settings["vocabulary_sha256"] = hashlib.sha256(data).hexdigest()
+    path.write_text(json.dumps(settings))
+    if same:
+      assert load(tmp_path / "run").bank.names == ("a",)
+    else:
+      with pytest.raises(
+        ValueError, match="sentencepiece.model is not the voc"
+      ):
+        load(tmp_path / "run")
+  # A T5 that the user names is taken with its vocabulary.
+  assert load(tmp_path / "run", t5).bank.names == ("a",)
