@@ -43,7 +43,7 @@ setuptools.setup(
   packages=[*LIBRARY, *(f"mpt_jax.{name}" for name in TASKS), "mpt_jax.gin"],
   package_dir={"mpt_jax.tasks": "tasks", "mpt_jax.gin": "gin"},
   package_data={
-    "mpt_jax": ["default_t5/*", "data/byte_vocabulary.json"],
+    "mpt_jax": ["default_t5/*", "text/byte_vocabulary.json"],
     "mpt_jax.gin": ["**/*.gin"],
   },
   install_requires=[

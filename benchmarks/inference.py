@@ -8,9 +8,9 @@ from steps import choose_settings
 from workload import TARGETS_LENGTH
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.data import vocabularies
 from mpt_jax.inference.predictor import Predictor, Prepared
 from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.text import vocabularies
 
 # The batch sizes that the peer may choose from without --predict_batch_size.
 BATCH_SIZES = (8, 16, 32, 64)

@@ -221,7 +221,7 @@ def _text_task(workload, index, num=256):
   import seqio
   import tensorflow as tf
 
-  from mpt_jax.data import vocabularies
+  from mpt_jax.text import vocabularies
 
   vocabulary = vocabularies.default_vocabulary()
   tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())

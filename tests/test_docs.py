@@ -26,8 +26,8 @@ from train_fixtures import CACHE, save_tiny_backbone
 import mpt_jax
 from mpt_jax.backbones import backbone
 from mpt_jax.cli import main as cli
-from mpt_jax.data import vocabularies
 from mpt_jax.launchers import gin_config
+from mpt_jax.text import vocabularies
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))

@@ -8,9 +8,9 @@ import pytest
 
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone
-from mpt_jax.data import vocabularies
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
+from mpt_jax.text import vocabularies
 
 FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
 PASSING = {

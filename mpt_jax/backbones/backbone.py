@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones import own_folder, vocabulary_files
+from mpt_jax.backbones import own_folder
 from mpt_jax.backbones.fingerprints import TensorDigest, fingerprint_of_digest
 from mpt_jax.backbones.hf_config import hf_config, hf_shares_head
 from mpt_jax.backbones.huggingface import (
@@ -44,12 +44,12 @@ from mpt_jax.backbones.t5x_checkpoints import (
 from mpt_jax.backbones.tensor_files import (
   DTYPES,
   TensorFiles,
-  read_json,
+  missing_file,
   write_tensors,
 )
-from mpt_jax.data import vocabularies
-from mpt_jax.io import paths
+from mpt_jax.io import files, paths
 from mpt_jax.model.config import T5Config
+from mpt_jax.text import vocabularies, vocabulary_files
 
 DEFAULT = "default"
 DEFAULT_FOLDER = paths.DEFAULT_T5
@@ -213,7 +213,10 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
       f"no backbone folder {str(path)!r}. Give 'default', a folder written by"
       " mpt_jax, or a Hugging Face T5 folder or t5x checkpoint on this machine."
     )
-  fields = read_json(folder / "config.json", folder)
+  config = folder / "config.json"
+  if not config.is_file():
+    raise missing_file(config, folder)
+  fields = files.read_json(config)
   if fields.get("format") == own_folder.FORMAT:
     return _open_own(fields, folder)
   if "model_type" in fields:
@@ -339,7 +342,7 @@ def _checked_fingerprint(opened, digest):
 def is_hugging_face(path) -> bool:
   """Whether a folder's config.json is one of Hugging Face's."""
   config = pathlib.Path(path) / "config.json"
-  return config.is_file() and "model_type" in read_json(config, config.parent)
+  return config.is_file() and "model_type" in files.read_json(config)
 
 
 def check_vocabulary(backbone: Backbone) -> int:

@@ -6,12 +6,11 @@ import pathlib
 
 import numpy as np
 
-from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import open_backbone, write_backbone
 from mpt_jax.backbones.shapes import parameter_shapes
-from mpt_jax.data import vocabularies
 from mpt_jax.io import files
 from mpt_jax.io.progress import Progress
+from mpt_jax.text import vocabularies, vocabulary_files
 
 MANIFEST = "manifest.json"
 

@@ -17,7 +17,7 @@ A field in none of them is named in a warning.
 
 import warnings
 
-from mpt_jax.backbones.tensor_files import read_json
+from mpt_jax.io import files
 from mpt_jax.model.config import T5Config
 
 CONFIG = "config.json"
@@ -348,7 +348,7 @@ def _check_generation(folder):
   path = folder / GENERATION
   if not path.is_file():
     return
-  fields = read_json(path, folder)
+  fields = files.read_json(path)
   for name, expected in _IDS.items():
     if not _is_id(fields.get(name), expected):
       _refuse(path, fields, name, f"{expected}, as T5 has it")

@@ -14,8 +14,8 @@ from mpt_jax.backbones.shapes import (
 from mpt_jax.backbones.tensor_files import (
   TensorFiles,
   TorchFiles,
-  read_json,
 )
+from mpt_jax.io import files
 from mpt_jax.model.config import T5Config
 
 
@@ -38,7 +38,7 @@ def _find_files(folder):
     if (folder / name).is_file():
       return [folder / name], None
     if index.is_file():
-      weight_map = read_json(index, folder).get("weight_map")
+      weight_map = files.read_json(index).get("weight_map")
       if (
         not isinstance(weight_map, dict)
         or not weight_map

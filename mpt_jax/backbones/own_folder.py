@@ -10,9 +10,9 @@ import json
 import pathlib
 import shutil
 
-from mpt_jax.backbones import vocabulary_files
 from mpt_jax.io import digests, files
 from mpt_jax.model.config import T5Config
+from mpt_jax.text import vocabulary_files
 
 FORMAT = "mpt_jax"
 CONFIG, PARAMS = "config.json", "params.safetensors"

@@ -253,21 +253,3 @@ def missing_file(path, folder):
     " pytorch_model.bin (Hugging Face), or a checkpoint of t5x; there is"
     f" {', '.join(here) or 'nothing'}{hint}"
   )
-
-
-def read_json(path, folder):
-  """Reads a JSON object.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it does not hold a JSON object.
-  """
-  if not path.is_file():
-    raise missing_file(path, folder)
-  try:
-    fields = json.loads(path.read_text(encoding="utf-8"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is not valid JSON: {error}") from error
-  if not isinstance(fields, dict):
-    raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
-  return fields

@@ -1,1 +1,1 @@
-"""Turns text into batches: tasks, vocabularies, mixing, packing, metrics."""
+"""Turns rows of text into batches: tasks, mixing, packing, metrics."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import seqio
 import tensorflow as tf
 
-from mpt_jax.data import shots, text_tasks, vocabularies
+from mpt_jax.data import shots, text_tasks
 from mpt_jax.io.errors import calling
+from mpt_jax.text import vocabularies
 
 
 def slot_tasks(slots, vocabulary_path: str | None) -> list[seqio.Task]:

@@ -13,7 +13,8 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from mpt_jax.data import metrics, templates, vocabularies
+from mpt_jax.data import metrics, templates
+from mpt_jax.text import vocabularies
 
 SPLITS = ("train", "validation", "test")
 # The preprocessors of all `TextTask`s.

@@ -21,7 +21,8 @@ from safetensors.numpy import save
 
 from mpt_jax.backbones.backbone import identify_backbone
 from mpt_jax.backbones.hf_config import ARCHITECTURES
-from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles, read_json
+from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
+from mpt_jax.io import files
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS
@@ -125,7 +126,7 @@ def read_adapter(folder, encoder_half: bool = False):
       f"{folder} is not a PEFT adapter: no {CONFIG}. Give the folder that"
       " save_pretrained wrote."
     )
-  fields = read_json(folder / CONFIG, folder)
+  fields = files.read_json(folder / CONFIG)
   method = fields.get("peft_type")
   kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
   if not isinstance(method, str) or method not in kinds:

@@ -26,7 +26,6 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import (
   check_vocabulary,
   identify_backbone,
@@ -34,15 +33,15 @@ from mpt_jax.backbones.backbone import (
 )
 from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.backbones.tensor_files import DTYPES, write_tensors
-from mpt_jax.data import vocabularies
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.export import stablehlo_serve
 from mpt_jax.export.stablehlo_programs import write_programs
 from mpt_jax.io import digests, files
 from mpt_jax.io.finite import check_finite
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank, check_backbone
+from mpt_jax.text import vocabularies, vocabulary_files
+from mpt_jax.text.vocabularies import Tokenizer
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # The default; "rocm" is possible too.
 # Bounds of the number of label tokens that are scored together, because the

@@ -13,12 +13,12 @@ import numpy as np
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.labels import check_labels
-from mpt_jax.data.vocabularies import Tokenizer
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
+from mpt_jax.text.vocabularies import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import pathlib
 import shutil
@@ -147,3 +148,19 @@ def literal(path) -> epath.Path:
   """
   name = paths.absolute(path)
   return epath.Path(name) if "://" in name else _LiteralPath(name)
+
+
+def read_json(path) -> dict:
+  """Reads a JSON object.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it does not hold a JSON object.
+  """
+  try:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not valid JSON: {error}") from error
+  if not isinstance(fields, dict):
+    raise ValueError(f"{path} must hold a JSON object, got {fields!r:.40}")
+  return fields

@@ -15,11 +15,12 @@ from clu.data.dataset_iterator import ArraySpec, DatasetIterator
 from etils import epath
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.backbones import t5x_checkpoints, vocabulary_files
+from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, packing, pipeline
 from mpt_jax.io import checks, digests, paths
 from mpt_jax.io.errors import reading
 from mpt_jax.t5x import sums, tasks
+from mpt_jax.text import vocabulary_files
 from mpt_jax.training import assembly, run_folder
 from mpt_jax.training.experiment import Experiment
 

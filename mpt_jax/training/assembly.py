@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
-from mpt_jax.backbones import vocabulary_files
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data import first_look
 from mpt_jax.data.packing import BatchLayout
@@ -26,6 +25,7 @@ from mpt_jax.prompts.initialization import init_bank
 from mpt_jax.prompts.kinds import compose_bank
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.prompts.slots import optimizer_scales, prompt_config
+from mpt_jax.text import vocabulary_files
 from mpt_jax.training import step
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.optimizers import make_optimizer

@@ -12,7 +12,7 @@ import pathlib
 
 import seqio
 
-from mpt_jax.data import text_tasks, vocabularies
+from mpt_jax.data import text_tasks
 from mpt_jax.io import cache, files
 from mpt_jax.tasks.pretraining import (
   corpus,
@@ -23,6 +23,7 @@ from mpt_jax.tasks.pretraining import (
 from mpt_jax.tasks.pretraining import (
   sources as pretraining_sources,
 )
+from mpt_jax.text import vocabularies
 
 # Cache version: raise it with every change of the examples.
 RECIPE = 3

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones.fingerprints import fingerprint
 from mpt_jax.backbones.tensor_files import TensorFiles
-from mpt_jax.data.vocabularies import default_vocabulary_path
 from mpt_jax.model.objective import Model
+from mpt_jax.text.vocabularies import default_vocabulary_path
 
 VERSIONS = ("1.0", "1.1")
 

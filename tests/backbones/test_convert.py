@@ -20,8 +20,8 @@ from mpt_jax.backbones import convert
 from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.backbones.tensor_files import TensorFiles
 from mpt_jax.cli import main as cli
-from mpt_jax.data import vocabularies
 from mpt_jax.model.config import T5Config
+from mpt_jax.text import vocabularies
 
 REASON = "needs PyTorch and transformers (the test extra)"
 

@@ -11,8 +11,8 @@ from mutations import FAST, damaged_bytes, damaged_json, may_refuse
 from t5x_layouts import make_flat, write_legacy
 from tokenizer_folders import write_spiece
 
-from mpt_jax.backbones import backbone, vocabulary_files
-from mpt_jax.data import vocabularies
+from mpt_jax.backbones import backbone
+from mpt_jax.text import vocabularies, vocabulary_files
 
 transformers = pytest.importorskip("transformers", reason=REASON)
 

@@ -15,7 +15,7 @@ from mpt_jax.backbones.backbone import (
   load_backbone,
   save_backbone,
 )
-from mpt_jax.data import vocabularies
+from mpt_jax.text import vocabularies
 
 
 @pytest.fixture(scope="module")

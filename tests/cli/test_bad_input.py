@@ -20,12 +20,12 @@ from train_fixtures import (
 
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.data import vocabularies
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.io.errors import run_and_report
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot
+from mpt_jax.text import vocabularies
 from mpt_jax.training import loop as trainer
 from mpt_jax.training.checkpoints import Checkpoints
 

@@ -17,11 +17,11 @@ from train_fixtures import (
 
 from mpt_jax.backbones.backbone import load_backbone
 from mpt_jax.cli import verify
-from mpt_jax.data.vocabularies import vocabulary_size
 from mpt_jax.export import prompt_files, stablehlo, stablehlo_serve
 from mpt_jax.io import digests, run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.slots import Slot
+from mpt_jax.text.vocabularies import vocabulary_size
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.loop import train
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from train_fixtures import register_tiny_task
 
 from mpt_jax import tasks
-from mpt_jax.data import first_look, slot_tasks, vocabularies
+from mpt_jax.data import first_look, slot_tasks
+from mpt_jax.text import vocabularies
 
 FEATURE = seqio.Feature(vocabularies.default_vocabulary(), add_eos=True)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mpt_jax.data import vocabularies
 from mpt_jax.data.labels import check_labels
+from mpt_jax.text import vocabularies
 
 TOKENIZER = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
 

@@ -6,9 +6,9 @@ from row_tasks import register
 from train_fixtures import register_tiny_task
 
 from mpt_jax import tasks
-from mpt_jax.data import vocabularies
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.prompts.slots import make_slots
+from mpt_jax.text import vocabularies
 
 
 def test_each_slot_has_its_draw_over_one_vocabulary(tmp_path):

@@ -13,10 +13,10 @@ from stablehlo_fixtures import (
 )
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.data import vocabularies
 from mpt_jax.export import stablehlo_serve
 from mpt_jax.inference import predictor as predict
 from mpt_jax.model.objective import Model
+from mpt_jax.text import vocabularies
 
 
 def test_vocabulary_has_the_sentinels(exported):

@@ -7,8 +7,8 @@ import tensorflow as tf
 import tfds_rows
 
 from mpt_jax import tasks
-from mpt_jax.data import vocabularies
 from mpt_jax.inference.evaluator import EvalConfig, EvalTask, Evaluator
+from mpt_jax.text import vocabularies
 
 
 @pytest.fixture(scope="module", autouse=True)

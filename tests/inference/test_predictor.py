@@ -13,7 +13,7 @@ from train_fixtures import save_tiny_backbone, write_rows
 
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.data import batches, packing, vocabularies
+from mpt_jax.data import batches, packing
 from mpt_jax.inference import decoding
 from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
@@ -23,6 +23,7 @@ from mpt_jax.io import run_settings
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.text import vocabularies
 
 LABELS = (("yes", "no"), ("red", "dark green", "blue"), None)
 TEMPLATES = ("text: {text}", "{text} and {label}?", None)

@@ -3,9 +3,9 @@
 import package_files
 import pytest
 
-from mpt_jax.data import vocabularies
 from mpt_jax.tasks.pretraining.packed import gather, material, overlap, shards
 from mpt_jax.tasks.public import sources
+from mpt_jax.text import vocabularies
 
 
 @pytest.fixture

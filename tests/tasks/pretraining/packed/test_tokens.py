@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from mpt_jax.data import vocabularies
 from mpt_jax.tasks.pretraining.packed import tokens
 from mpt_jax.tasks.pretraining.packed.tokens import RowShape, Tokenizer
+from mpt_jax.text import vocabularies
 
 
 @pytest.fixture

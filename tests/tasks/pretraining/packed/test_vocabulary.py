@@ -5,8 +5,8 @@ import json
 import pytest
 import sentencepiece
 
-from mpt_jax.data import vocabularies
 from mpt_jax.tasks.pretraining.packed import shards, vocabulary
+from mpt_jax.text import vocabularies
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ import hashlib
 import json
 import pathlib
 
-from mpt_jax.backbones import tokenizer_settings, unigram
-from mpt_jax.backbones.tensor_files import read_json
-from mpt_jax.data import added_tokens, vocabularies
-from mpt_jax.io import cache
+from mpt_jax.io import cache, files
 from mpt_jax.io.errors import reading
+from mpt_jax.text import added_tokens, tokenizer_settings, unigram, vocabularies
 
 # Names of vocabularies in folders that this package writes.
 OWN_FILES = ("sentencepiece.model", "byte_vocabulary.json")
@@ -70,7 +68,7 @@ def resolve(path) -> str | None:
     return path
   folder = pathlib.Path(path)
   config = folder / "config.json"
-  fields = read_json(config, folder) if config.is_file() else {}
+  fields = files.read_json(config) if config.is_file() else {}
   found = _find(folder, fields, own_tokens=True)
   if found is None:
     raise FileNotFoundError(

@@ -11,10 +11,10 @@ import json
 import os
 import pathlib
 
-from mpt_jax.data import added_tokens
-from mpt_jax.data.added_tokens import AddedToken
 from mpt_jax.io import paths
 from mpt_jax.io.errors import reading
+from mpt_jax.text import added_tokens
+from mpt_jax.text.added_tokens import AddedToken
 
 NUM_EXTRA_IDS = 100
 BYTES_PATH = pathlib.Path(__file__).parent / "byte_vocabulary.json"
@@ -57,7 +57,7 @@ def seqio_vocabulary(path: str | os.PathLike, extra_ids: int | None = None):
         f" the default model's is {default_vocabulary_path()}."
       )
     if read_added_tokens(path):
-      from mpt_jax.data.tokenizer_vocabulary import TokenizerVocabulary
+      from mpt_jax.text.tokenizer_vocabulary import TokenizerVocabulary
 
       size, _ = vocabulary_size(path)
       return TokenizerVocabulary(path, Tokenizer(path), size)

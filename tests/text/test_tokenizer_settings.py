@@ -8,9 +8,8 @@ import pytest
 from odd_texts import make_texts
 from tokenizer_folders import write_spiece
 
-from mpt_jax.backbones import vocabulary_files
-from mpt_jax.data import vocabularies
-from mpt_jax.data.vocabularies import Tokenizer
+from mpt_jax.text import vocabularies, vocabulary_files
+from mpt_jax.text.vocabularies import Tokenizer
 
 REASON = "the other side is transformers (the test extra)"
 transformers = pytest.importorskip("transformers", reason=REASON)

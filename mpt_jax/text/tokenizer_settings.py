@@ -8,8 +8,8 @@ obeyed, refused, harmless or named in a warning.
 import pathlib
 import warnings
 
-from mpt_jax.backbones.tensor_files import read_json
-from mpt_jax.data.added_tokens import AddedToken, from_json
+from mpt_jax.io import files
+from mpt_jax.text.added_tokens import AddedToken, from_json
 
 CONFIG = "tokenizer_config.json"
 _MAP = "special_tokens_map.json"
@@ -155,7 +155,7 @@ def read_tokens(
 
 
 def _read(path):
-  return read_json(path, path.parent) if path.is_file() else {}
+  return files.read_json(path) if path.is_file() else {}
 
 
 def _listed(folder, settings) -> dict[str, AddedToken]:

@@ -3,9 +3,8 @@
 import pytest
 from odd_texts import make_texts
 
-from mpt_jax.backbones import vocabulary_files
-from mpt_jax.data import vocabularies
-from mpt_jax.data.vocabularies import Tokenizer
+from mpt_jax.text import vocabularies, vocabulary_files
+from mpt_jax.text.vocabularies import Tokenizer
 
 REASON = "Hugging Face's side needs transformers (the test extra)"
 

@@ -10,9 +10,8 @@ import binascii
 import json
 import math
 
-from mpt_jax.backbones import tokenizer_proof
-from mpt_jax.data import vocabularies
 from mpt_jax.io.errors import reading
+from mpt_jax.text import tokenizer_proof, vocabularies
 
 SPACE = "▁"
 

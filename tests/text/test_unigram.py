@@ -10,7 +10,7 @@ from odd_texts import make_texts
 from sentencepiece import sentencepiece_model_pb2
 from tokenizer_folders import write_spiece
 
-from mpt_jax.backbones import unigram
+from mpt_jax.text import unigram
 
 
 def _fields(**changes):
@@ -189,7 +189,7 @@ def test_the_proof_finds_a_model_that_differs(parts):
   pytest.importorskip("tokenizers", reason="the proof needs it")
   model, charsmap = parts
   data = _whole(parts, [], [SPLIT, META])
-  from mpt_jax.backbones import tokenizer_proof
+  from mpt_jax.text import tokenizer_proof
 
   other = sentencepiece_model_pb2.ModelProto()
   other.ParseFromString(unigram.sentencepiece_model(data, "x"))
