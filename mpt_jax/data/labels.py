@@ -5,6 +5,8 @@ Nothing here imports TensorFlow.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mpt_jax.data.batches import EOS_ID, truncate
 
 
@@ -52,3 +54,17 @@ def check_labels(
         f" raise it to {max(map(len, ids))} (in gin:"
         " TASK_FEATURE_LENGTHS['targets'])"
       )
+
+
+def label_names(task) -> tuple[str, ...] | None:
+  """Returns the label strings of a task's postprocessor, or None."""
+  return getattr(task.postprocessor, "label_names", None)
+
+
+def label_tokens(task) -> list[np.ndarray]:
+  """Returns the token ids of each label of a task, with the end of sequence."""
+  vocabulary = task.output_features["targets"].vocabulary
+  return [
+    np.array([*vocabulary.encode(name), EOS_ID], np.int32)
+    for name in label_names(task)
+  ]

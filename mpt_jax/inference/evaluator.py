@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from mpt_jax.data import batches
-from mpt_jax.data.labels import check_labels
+from mpt_jax.data.labels import check_labels, label_names, label_tokens
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
@@ -54,20 +54,6 @@ class EvalConfig:
   @property
   def generation(self) -> Generation:
     return Generation(num_beams=self.num_beams)
-
-
-def label_names(task) -> tuple[str, ...] | None:
-  """Returns the label strings of a task's postprocessor, or None."""
-  return getattr(task.postprocessor, "label_names", None)
-
-
-def label_tokens(task) -> list[np.ndarray]:
-  """Returns the token ids of each label of a task, with the end of sequence."""
-  vocabulary = task.output_features["targets"].vocabulary
-  return [
-    np.array([*vocabulary.encode(name), batches.EOS_ID], np.int32)
-    for name in label_names(task)
-  ]
 
 
 class EvalTask:
@@ -238,10 +224,7 @@ class Evaluator:
     return [task.metrics(texts, own) for task, texts, own in made]
 
   def predict(self, engine: Engine, progress=None) -> tuple[list, list]:
-    """Answers the examples of all prompts.
-
-    Args:
-      engine, progress: see `__call__`.
+    """Answers the examples of all prompts; see `__call__` for the arguments.
 
     Returns:
       (predictions, scores): for each prompt the postprocessed predictions, and

@@ -26,6 +26,7 @@ from t5x import models, optimizers, utils
 
 # isort: on
 from mpt_jax.backbones import t5x_checkpoints
+from mpt_jax.data.labels import label_names, label_tokens
 from mpt_jax.inference import decoding, evaluator
 from mpt_jax.io import paths
 from mpt_jax.model import losses
@@ -158,7 +159,7 @@ class PromptModel(models.BaseTransformerModel):
     tasks_labels = [()] * len(self.parts.tasks)
     if self._evaluation.method != "decode":
       tasks_labels = [
-        evaluator.label_tokens(task) if evaluator.label_names(task) else ()
+        label_tokens(task) if label_names(task) else ()
         for task in self.parts.tasks
       ]
     labels = [label for own in tasks_labels for label in own]

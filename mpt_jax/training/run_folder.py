@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.inference import evaluator
+from mpt_jax.data import labels
 from mpt_jax.io import digests, files, locks, run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
@@ -31,7 +31,7 @@ def make_bank(setup: Setup, prompt, metrics=(), faults=()) -> PromptBank:
   slots = tuple(
     {
       "task": slot.task,
-      "label_names": evaluator.label_names(task),
+      "label_names": labels.label_names(task),
       "template": getattr(task, "template", None),
       "metrics": _without_nan(metrics[i]) if metrics else {},
       **diverged.get(slot.name, {}),
