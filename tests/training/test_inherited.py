@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mpt_jax.data.batches import BatchConfig, batch_config
+from mpt_jax.launchers import gin_config
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.prompts.slots import Slot
-from mpt_jax.training import gin_config
 from mpt_jax.training.experiment import Experiment
 
 
