@@ -137,13 +137,8 @@ def test_a_run_that_diverges_keeps_its_good_checkpoint(folder):
     *("LEARNING_RATE=1e37", "CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1"),
     fails=True,
   )
-  own = launch(
-    *(folder, "mpt_jax.train", "teacher", "diverged_own", BOTH),
-    *("LEARNING_RATE=1e37", "CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1"),
-    fails=True,
-  )
-  assert errors.splitlines()[-1] == own.splitlines()[-1]
-  assert "not finite" in errors.splitlines()[-1]
+  assert errors.splitlines()[-1].startswith("error: the loss is not finite at")
+  assert "on first, second; the run stopped" in errors.splitlines()[-1]
   for file in (folder / "diverged" / "prompts").glob("*"):
     for name, array in load_file(file).items():
       assert np.isfinite(array).all(), (file, name)
