@@ -484,7 +484,7 @@ def test_named_paths_exist():
 def rooms():
   """{room: (floor, sentence)} of the map in find_your_way.md."""
   text = (ROOT / "docs/find_your_way.md").read_text(encoding="utf-8")
-  row = r"^\| (\d) \| `mpt_jax/(\w+)/` \| (.*) \|$"
+  row = r"^\| (\d+) \| `mpt_jax/(\w+)/` \| (.*) \|$"
   found = re.findall(row, text, re.MULTILINE)
   return {room: (int(floor), sentence) for floor, room, sentence in found}
 
