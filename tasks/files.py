@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import unicodedata
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import seqio
@@ -12,6 +14,8 @@ from mpt_jax.tasks.forms import AnswersPostprocessor
 
 # The formats of `rows` that have fields.
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv")
+# Labels that true does not mean if they stand first, where false is.
+_AFFIRMATIVE = ("yes", "true", "positive", "correct", "right", "good")
 
 
 def register_file_task(
@@ -41,21 +45,25 @@ def register_file_task(
       "{summary}". Without label_names, the field may hold a list of texts:
       several right answers. Training takes the first, and the metrics get all.
     label_names: for classification, the label words in class order. The field
-      may hold a word, its index, or true and false for 1 and 0. A mapping gives
-      the word of each value, {0: "bad", 1: "good"}; the field may then hold a
-      value or a word. With None any text may be a target.
+      may hold a word or its index. True and false are the words "true" and
+      "false", or else the indices 1 and 0 of two labels. Indices are not
+      accepted if the word of another class looks like one: ("1", "2"). A
+      mapping gives the word of each value, {0: "bad", 1: "good"}; the field may
+      then hold a value or, unless a value is another's word, a word. With None
+      any text may be a target.
     metric_fns: names in `mpt_jax.data.metrics.METRICS`, or functions. The
       default is CLASSIFICATION_METRICS with label_names, exact_match without.
     vocabulary: by default the vocabulary of the embedded model.
     check: read all files now rather than on first use.
 
   Returns:
-    The registered seqio.Task.
+    The registered seqio.Task. There is a warning if the inputs hold the label.
 
   Raises:
     FileNotFoundError: a file is missing (on first use, or now with check).
-    ValueError: the template is malformed, or an extension or metric is
-      unknown. When the files are read: a line is broken, a field or a label is
+    TypeError: a path is none.
+    ValueError: the template or the labels are malformed, or an extension or
+      metric is unknown. When the files are read: a line is broken, a field or a label is
       unknown, or a file is empty. The error names file and line.
   """
   if not files:
@@ -64,7 +72,15 @@ def register_file_task(
   labels = _Labels(label_names)
   targets = _Targets(target, labels)
   fields = (*templates.fields(template), *templates.fields(targets.template))
-  paths = {split: _data_path(path) for split, path in files.items()}
+  if labels.names and (
+    shown := set(templates.fields(template)) & {targets.field}
+  ):
+    warnings.warn(
+      f"task {name!r}: its template shows the T5 the label, the field"
+      f" {shown.pop()!r}",
+      stacklevel=2,
+    )
+  paths = {split: _data_path(path, split) for split, path in files.items()}
 
   def load(split):
     made = []
@@ -97,7 +113,16 @@ def register_file_task(
   )
 
 
-def _data_path(path) -> pathlib.Path:
+def _data_path(path, split) -> pathlib.Path:
+  if not isinstance(path, str | os.PathLike):
+    raise TypeError(
+      f"files[{split!r}] must be the path of a file, got {path!r:.60}"
+    )
+  if "://" in str(path):
+    raise ValueError(
+      f"files[{split!r}] must be a file on this machine, got {path}; download"
+      " it first"
+    )
   # The file is read later, perhaps from another folder.
   path = pathlib.Path(absolute(path))
   if path.suffix.lower() not in EXTENSIONS:
@@ -117,6 +142,7 @@ class _Targets:
 
   Attributes:
     template: the template of a target's text.
+    field: the field that is the whole target, or None.
     postprocessor: makes all right answers of a target from an example; None if
       the task has labels.
   """
@@ -128,8 +154,7 @@ class _Targets:
     self._labels = labels
     pairs = templates.parse(self.template)
     alone = len(pairs) == 2 and pairs[0][0] == pairs[1][0] == ""
-    # The field of a target that is one field and nothing else.
-    self._field = pairs[0][1] if alone else None
+    self.field = pairs[0][1] if alone else None
     self.postprocessor = None
     if labels.names is None:
       self.postprocessor = AnswersPostprocessor("answers")
@@ -140,18 +165,17 @@ class _Targets:
     Raises:
       ValueError: a field is no text, or the value is not a label.
     """
-    value = row.get(self._field, "")
+    value = row.get(self.field, "")
     if self._labels.names is not None:
-      # True and False are the classes 1 and 0, unless a mapping names them.
       row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
       text = templates.fill(self.template, row).strip()
-      return self._labels.find(text, str(value))
+      return self._labels.find(text, value)
     if not isinstance(value, list):
       return _not_empty(templates.fill(self.template, row))
     if not value:
-      raise ValueError(f"field {self._field!r} is a list without an answer")
+      raise ValueError(f"field {self.field!r} is a list without an answer")
     texts = [
-      _not_empty(templates.as_text(item, f"{self._field}[{i}]"))
+      _not_empty(templates.as_text(item, f"{self.field}[{i}]"))
       for i, item in enumerate(value)
     ]
     return list(dict.fromkeys(texts))
@@ -184,18 +208,23 @@ class _Labels:
   """
 
   def __init__(self, label_names):
-    if isinstance(label_names, Mapping):
-      self._words = {str(k): str(word) for k, word in label_names.items()}
-      self.names = tuple(dict.fromkeys(self._words.values()))
-      # If a value is both a key and a word, the mapping wins.
-      self._known = {word: word for word in self.names} | self._words
-    elif label_names is not None:
-      self.names = tuple(str(word) for word in label_names)
-      self._words = {str(i): word for i, word in enumerate(self.names)}
-      # If a value is both an index and a word, the word wins.
-      self._known = self._words | {word: word for word in self.names}
-    else:
+    text_tasks.check_label_names(label_names)
+    if label_names is None:
       self.names, self._words, self._known = None, {}, {}
+      return
+    self._is_list = not isinstance(label_names, Mapping)
+    given = dict(enumerate(label_names)) if self._is_list else label_names
+    self._words = {str(k): str(word) for k, word in given.items()}
+    self.names = tuple(dict.fromkeys(self._words.values()))
+    words = {word: word for word in self.names}
+    # Then a file has either values or words, and a mixture would be a mistake.
+    differ = any(words.get(k, word) != word for k, word in self._words.items())
+    if not differ:
+      self._known = words | self._words
+    else:
+      self._known = words if self._is_list else self._words
+    lower = {name.lower() for name in self.names}
+    self._ignores_case = len(lower) == len(self.names)
 
   def find(self, text, value) -> str:
     """Returns the label word of an example.
@@ -207,14 +236,40 @@ class _Labels:
     Raises:
       ValueError: the value is not a label.
     """
-    for name in (text, value, value.lower()):
+    spellings = [text, str(value)]
+    if self._ignores_case:
+      spellings.append(str(value).lower())
+    if isinstance(value, bool):
+      # As the words "true" and "false", or else as the values 1 and 0.
+      spellings = [*spellings[1:], text]
+    for name in spellings:
       if name in self._known:
+        if isinstance(value, bool) and name == text:
+          self._check_boolean(value, text)
         return self._known[name]
+    # Unicode has two spellings of "é".
+    composed = unicodedata.normalize("NFC", text)
+    for name in self._known:
+      if unicodedata.normalize("NFC", name) == composed:
+        return self._known[name]
+    words = [name for name in self.names if name in self._known]
+    others = [name for name in self._known if name not in words]
+    shown = ", ".join(words) + (f" (or {', '.join(others)})" if others else "")
     raise ValueError(
-      f"label {text!r} is not one of {', '.join(self.names)}"
-      f" (or {', '.join(self._words)})."
-      + text_tasks.near_misses(text, self.names)
+      f"label {text!r} is not one of {shown:.500}."
+      + text_tasks.near_misses(text, tuple(self._known))
     )
+
+  def _check_boolean(self, value, text):
+    """Refuses true and false as indices where they may mean the opposite."""
+    is_index = self._is_list and text not in self.names
+    if is_index and (
+      len(self.names) != 2 or self.names[0].lower() in _AFFIRMATIVE
+    ):
+      raise ValueError(
+        f"label {str(value).lower()} is not one of {', '.join(self.names)};"
+        " say which it is: label_names={True: ..., False: ...}"
+      )
 
 
 def _rows(path, fields):

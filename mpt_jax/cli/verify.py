@@ -9,6 +9,7 @@ import pathlib
 import zipfile
 from typing import NamedTuple
 
+import numpy as np
 import rich.console
 import rich.table
 from etils import epath
@@ -24,6 +25,8 @@ from mpt_jax.training import checkpoint_files
 
 OK, OLD, BAD = "ok", "no digest", "damaged"
 _EXPORT = "mpt_jax.stablehlo"
+_PROMPTS = ("best.safetensors", "last.safetensors")
+_MISSING = "it is missing; copy it again"
 
 
 class Item(NamedTuple):
@@ -78,12 +81,16 @@ def find_items(path):
     raise FileNotFoundError(f"there is nothing at {path}")
   elif folder.is_file():
     yield _check(folder.name, _check_file, folder)
-  elif (folder / run_settings.FILE).is_file():
+  elif (folder / run_settings.FILE).is_file() or (
+    (folder / checkpoint_files.FOLDER).is_dir()
+    and (folder / "prompts").is_dir()
+  ):
     yield from _check_run(epath.Path(folder), "")
   elif _is_export(folder):
     yield from _check_export(folder)
-  elif peft.is_adapter(folder):
-    yield _check(folder.name, _check_adapter, folder)
+  elif adapters := _adapters(folder):
+    for adapter in adapters:
+      yield _check(adapter.name, _check_adapter, adapter)
   elif (folder / "config.json").is_file():
     yield from _check_t5(folder, "")
   elif runs := sorted(folder.rglob(run_settings.FILE)):
@@ -116,7 +123,10 @@ def _check(name, check, *args) -> Item:
 
 def _check_run(folder, prefix):
   """Yields the items of a run's folder."""
-  yield _check(f"{prefix}{run_settings.FILE}", _check_json, folder, "")
+  if (folder / run_settings.FILE).is_file():
+    yield _check(f"{prefix}{run_settings.FILE}", _check_json, folder, "")
+  else:
+    yield Item(f"{prefix}{run_settings.FILE}", BAD, _MISSING)
   for step in checkpoint_files.find_steps(folder):
     yield _check(f"{prefix}checkpoints/{step}", _check_step, folder, step)
   aside = folder / checkpoint_files.ASIDE
@@ -127,15 +137,49 @@ def _check_run(folder, prefix):
   for path in sorted(folder.glob("checkpoint_*")):
     note = "t5x writes no digests, so it cannot be compared"
     yield Item(f"{prefix}{path.name}", OLD, note)
-  if (folder / "prompts").is_dir():
-    for path in sorted((folder / "prompts").glob("*.safetensors")):
-      yield _check(f"{prefix}prompts/{path.name}", _check_file, path)
+  for path in checkpoint_files.find_others(folder):
+    broken = "it is a link to nothing" if not path.exists() else None
+    note = broken or "is no checkpoint and is not read"
+    yield Item(f"{prefix}checkpoints/{path.name}", BAD if broken else OK, note)
+  yield from _check_prompts(folder, f"{prefix}prompts/")
   if (folder / "backbone" / own_folder.CONFIG).is_file():
     yield from _check_t5(folder / "backbone", f"{prefix}backbone/")
   if (folder / "metrics.jsonl").is_file():
     yield _check(f"{prefix}metrics.jsonl", _check_metrics, folder)
+  elif _last_evaluation(folder):
+    yield Item(f"{prefix}metrics.jsonl", BAD, _MISSING)
   if (folder / "results.json").is_file():
     yield _check(f"{prefix}results.json", _check_json, folder, "results.json")
+
+
+def _check_prompts(folder, prefix):
+  """Yields the items of the prompts of a run."""
+  has_prompts = _settings(folder).get("trainable") == "prompt"
+  if has_prompts and checkpoint_files.find_steps(folder):
+    for name in _PROMPTS:
+      if not (folder / "prompts" / name).is_file():
+        yield Item(f"{prefix}{name}", BAD, _MISSING)
+  for path in sorted((folder / "prompts").glob("*.safetensors")):
+    run = folder if has_prompts and path.name in _PROMPTS else None
+    yield _check(f"{prefix}{path.name}", _check_file, path, run)
+
+
+def _settings(folder):
+  try:
+    return run_settings.read(folder)
+  except ValueError:
+    return {}
+
+
+def _saved_prompts(folder) -> list[dict]:
+  """The prompts in a run's checkpoints; none if one is damaged or too old."""
+  steps = checkpoint_files.find_steps(folder)
+  paths = [folder / checkpoint_files.FOLDER / str(step) for step in steps]
+  for path in paths:
+    whole = checkpoint_files.find_damage(path) is None
+    if not whole or not checkpoint_files.is_compared(path):
+      return []
+  return [x for path in paths for x in checkpoint_files.read_prompts(path)]
 
 
 def _check_json(folder, name):
@@ -160,20 +204,40 @@ def _check_step(folder, step):
 def _check_metrics(folder):
   lines = list(digests.read_lines(folder / "metrics.jsonl"))
   bad = [number for number, fields in lines if fields is None]
-  if bad == [len(lines)]:
-    return OK, "the last line is not finished"
-  if bad:
+  is_cut = bad == [len(lines)]
+  if bad and not is_cut:
     raise ValueError(
       f"line {bad[0]} is damaged ({len(bad)} of {len(lines)}); reports leave"
       " such lines out"
     )
-  return OK, f"{len(lines)} lines"
+  due = _last_evaluation(folder)
+  found = max((f.get("step", 0) for _, f in lines if f is not None), default=0)
+  if found < due:
+    raise ValueError(
+      f"it ends at step {found}, but there was an evaluation at step {due}; copy"
+      " it again"
+    )
+  note = "the last line is not finished" if is_cut else f"{len(lines)} lines"
+  return OK, note
+
+
+def _last_evaluation(folder) -> int:
+  """The last step before the newest checkpoint that a run has evaluated."""
+  period = (_settings(folder).get("eval") or {}).get("period")
+  steps = checkpoint_files.find_steps(folder)
+  return (steps[0] - 1) // period * period if period and steps else 0
 
 
 # ----------------------------------------------------------- prompts and T5s
 
 
-def _check_file(path):
+def _check_file(path, run=None):
+  """Checks a prompt file.
+
+  Args:
+    path: the file.
+    run: the folder of the run that has its prompts in a checkpoint, or None.
+  """
   if path.suffix == ".npz":
     return _check_npz(path)
   bank = load_bank(path)
@@ -185,7 +249,19 @@ def _check_file(path):
       f"its prompts belong to the T5 {bank.backbone}, but the run trained on"
       f" {expected}; copy it again"
     )
+  saved = [] if run is None else _saved_prompts(run)
+  if saved and not any(_same(bank.params, arrays) for arrays in saved):
+    raise ValueError(
+      "its prompts are in no checkpoint of this run, so they are another run's;"
+      " copy it again"
+    )
   return (OK if has_digest(fields) else OLD), bank.listing
+
+
+def _same(one, other):
+  return one.keys() == other.keys() and all(
+    np.array_equal(one[name], other[name]) for name in one
+  )
 
 
 def _check_npz(path):
@@ -201,7 +277,17 @@ def _check_npz(path):
   return OK, import_prompts([path], "npz").listing
 
 
+def _adapters(folder):
+  """The PEFT adapters of a folder: itself, or those in it."""
+  found = [folder, *sorted(folder.iterdir())]
+  return [p for p in found if peft.is_adapter(p)]
+
+
 def _check_adapter(folder):
+  from mpt_jax.export import prompt_files
+
+  if (folder / prompt_files.NOTES).is_file():
+    return OK, prompt_files.import_prompts([folder], "peft").listing
   params, _ = peft.read_adapter(folder, True)
   for name, array in params.items():
     check_finite(array, name, folder)

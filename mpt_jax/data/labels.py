@@ -56,6 +56,29 @@ def check_labels(
       )
 
 
+def check_targets(name: str, labels: Sequence[str] | None, targets):
+  """Refuses targets that are none of the labels.
+
+  Predictions that are no labels have the same id, -1, so they would count as
+  right.
+
+  Args:
+    name: the task, for the error.
+    labels: the label words; None for no check.
+    targets: what the task's postprocessor made of each target.
+
+  Raises:
+    ValueError: a target is none of the labels.
+  """
+  ids = [t[-1] if isinstance(t, tuple) and t else t for t in targets]
+  wrong = sum(isinstance(i, int) and i == -1 for i in ids)
+  if labels and wrong:
+    raise ValueError(
+      f"{name}: {wrong} of {len(ids)} targets are none of its labels"
+      f" {', '.join(labels):.200}; the targets' texts must be these words"
+    )
+
+
 def label_names(task) -> tuple[str, ...] | None:
   """Returns the label strings of a task's postprocessor, or None."""
   return getattr(task.postprocessor, "label_names", None)

@@ -204,6 +204,33 @@ def check_template(template: str) -> tuple[str, ...]:
   return names
 
 
+def check_label_names(label_names):
+  """Checks the label words that a user names; None is for no labels.
+
+  Raises:
+    ValueError: they have no order, are no words, or have spaces at their ends,
+      which a generated text cannot have.
+  """
+  if label_names is None:
+    return
+  if isinstance(label_names, str) or not isinstance(
+    label_names, Sequence | Mapping
+  ):
+    raise ValueError(
+      "label_names must be a list of words, or a dict from values to words, got"
+      f" {label_names!r:.80}"
+    )
+  is_mapping = isinstance(label_names, Mapping)
+  for label in label_names.values() if is_mapping else label_names:
+    if not isinstance(label, str | int | float | np.generic):
+      raise ValueError(f"label_names must be words, got {label!r:.80}")
+    if str(label) != str(label).strip() or not str(label):
+      raise ValueError(
+        "label_names must be words without spaces at their ends, got"
+        f" {label!r:.80}"
+      )
+
+
 def near_misses(name: str, known: Sequence[str]) -> str:
   """Returns " Did you mean ...?" with the nearest known names, or ""."""
   near = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
@@ -236,7 +263,7 @@ def register_text_task(
 
   Raises:
     ValueError: the name is taken, a metric is unknown, or there are not at
-      least two different labels.
+      least two different labels; see `check_label_names` too.
   """
   if name in seqio.TaskRegistry.names():
     raise ValueError(
@@ -245,6 +272,7 @@ def register_text_task(
   vocabulary = vocabulary or vocabularies.default_vocabulary()
   feature = seqio.Feature(vocabulary, add_eos=True, required=True)
   if label_names is not None:
+    check_label_names(label_names)
     label_names = tuple(str(label) for label in label_names)
     if len(set(label_names)) < max(2, len(label_names)):
       raise ValueError(

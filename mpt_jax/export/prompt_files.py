@@ -35,6 +35,8 @@ IMPORTS = ("peft", "npz", "npy")
 # The file of the fields that PEFT's files cannot hold. Each adapter has one. A
 # folder of several adapters has another one, with their order.
 NOTES = "mpt_jax.json"
+# The field of the notes with the SHA-256 of the file of the tensors.
+_SHA256 = "tensors_file_sha256"
 
 
 # -------------------------------------------------------------------- out
@@ -105,7 +107,8 @@ def _write_adapters(bank, out, details):
       peft.write_adapter(
         temporary / folder, part.params, part.groups, **details
       )
-      _write_notes(temporary / folder, part.fields)
+      tensors = digests.file_sha256(temporary / folder / peft.TENSORS)
+      _write_notes(temporary / folder, {**part.fields, _SHA256: tensors})
       lines.append(f"{out / folder}: {_describe(part)}")
     if len(parts) > 1:
       _write_notes(temporary, {"names": bank.names})
@@ -266,6 +269,13 @@ def _read_adapter(path, base, encoder_half):
       raise ValueError(
         f"{path / NOTES} names {len(named)} prompts, but the adapter has"
         f" {num_tasks}; remove the file if the adapter was trained again"
+      )
+    expected = notes.pop(_SHA256, None)
+    if expected not in (None, digests.file_sha256(path / peft.TENSORS)):
+      raise ValueError(
+        f"{path / peft.TENSORS} is not the file that was exported: its SHA-256"
+        f" differs from that in {NOTES}; copy it again, or remove {NOTES} if"
+        " the adapter was trained since"
       )
     bank = PromptBank.from_fields(params, notes, path / NOTES)
     _check_noted(bank, base and base.fingerprint, path)

@@ -295,6 +295,7 @@ def _write_tasks(folder, bank, label_tokens):
         np.save(file, prompt)
       fields = {
         "name": name,
+        "backbone": bank.backbone,
         "template": slot.get("template"),
         "label_names": slot.get("label_names"),
         "label_tokens": tokens,

@@ -80,6 +80,11 @@ class Server:
       fields = _read_json(notes)
     if "sha256" in fields:
       _check_sha256(path, fields["sha256"])
+    if fields.get("backbone") not in (None, self.manifest.get("backbone")):
+      raise ValueError(
+        f"{path} was exported for another T5 ({fields['backbone']}) than the"
+        f" folder's ({self.manifest.get('backbone')})"
+      )
     try:
       prompt = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

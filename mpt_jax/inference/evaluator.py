@@ -6,8 +6,7 @@ import hashlib
 
 import numpy as np
 
-from mpt_jax.data import batches
-from mpt_jax.data.labels import check_labels, label_names, label_tokens
+from mpt_jax.data import batches, labels
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
@@ -69,7 +68,7 @@ class EvalTask:
 
   def __init__(self, task, split, max_examples=None):
     self.task, self.name = task, task.name
-    self.labels = label_names(task)
+    self.labels = labels.label_names(task)
     if split not in task.splits:
       raise ValueError(
         f"task {task.name!r} has no split {split!r}; it has"
@@ -81,12 +80,13 @@ class EvalTask:
     examples = list(ds.as_numpy_iterator())
     if not examples:
       raise ValueError(f"split {split!r} of task {task.name!r} is empty")
-    vocabulary = task.output_features["targets"].vocabulary
+    self.vocabulary = task.output_features["targets"].vocabulary
     self.inputs = [x["inputs"] for x in examples]
     self.examples = examples
-    self.vocabulary = vocabulary
     if self.labels:
-      check_labels(f"task {self.name!r}", self.labels, label_tokens(task))
+      labels.check_labels(
+        f"task {self.name!r}", self.labels, labels.label_tokens(task)
+      )
     if task.predict_with_aux_metric_fns:
       raise ValueError(
         f"task {self.name!r}: the metric function"
@@ -95,6 +95,7 @@ class EvalTask:
         " (targets, scores)"
       )
     self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
+    labels.check_targets(f"task {self.name!r}", self.labels, self.targets)
 
   def _text(self, example):
     """Returns the target as text."""
@@ -178,8 +179,7 @@ class Evaluator:
   """
 
   def __init__(self, tasks, config: EvalConfig):
-    self._config = config
-    by_name = {}
+    self._config, by_name = config, {}
     for task in tasks:
       if task.name not in by_name:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
@@ -277,7 +277,7 @@ class Evaluator:
   def _answer(self, engine, task, work, advance):
     """Returns the predicted text of each (prompt, index of the example)."""
     rank = self._config.method != "decode" and task.labels is not None
-    candidates = label_tokens(task.task) if rank else ()
+    candidates = labels.label_tokens(task.task) if rank else ()
     prompt = lambda slot: slot if engine.num_prompts else 0
     examples = [
       Example(task.inputs[i], prompt(slot), candidates) for slot, i in work
@@ -369,10 +369,8 @@ def evaluate(
     batch_size=config.num_rows,
     generation=config.generation,
   )
-  rows = []
-  for name, slot, metrics in zip(
-    names, slots, evaluator(engine, progress), strict=True
-  ):
+  rows, made = [], evaluator(engine, progress)
+  for name, slot, metrics in zip(names, slots, made, strict=True):
     num_examples = int(metrics.pop("num_examples"))
     rows += [
       {

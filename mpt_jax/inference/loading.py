@@ -1,6 +1,7 @@
 """Loads prompts and the T5 that they belong to."""
 
 import pathlib
+import warnings
 from typing import NamedTuple
 
 from mpt_jax.backbones.backbone import (
@@ -53,6 +54,12 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
     settings = run_settings.read(prompts)
     # Load the prompts before the T5, which takes longer.
     bank = load_bank(prompts)
+    if not settings and pathlib.Path(paths.expand(prompts)).is_dir():
+      warnings.warn(
+        f"{prompts} has no {run_settings.FILE}, so the lengths and the T5 of the"
+        " run are not known and defaults count",
+        stacklevel=2,
+      )
   loaded = load_backbone(
     backbone or run_settings.backbone(settings),
     dtype or settings.get("dtype"),

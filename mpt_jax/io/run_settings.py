@@ -7,6 +7,8 @@ from mpt_jax.io import digests, paths
 FILE = "experiment.json"
 # The SHA-256 of the vocabulary's file.
 VOCABULARY_SHA256 = "vocabulary_sha256"
+# Settings that may change when a run is resumed.
+FREE = ("eval.num_rows",)
 # Lengths for prompts whose run folder is not known.
 INPUTS_LENGTH, TARGETS_LENGTH = 512, 64
 
@@ -44,3 +46,19 @@ def lengths(settings) -> tuple[int, int]:
     batch.get("inputs_length", INPUTS_LENGTH),
     batch.get("targets_length", TARGETS_LENGTH),
   )
+
+
+def differences(old, new, name=""):
+  """Yields the names of the settings that differ between two experiments.
+
+  Settings that only one of them has are left out, and so are those of `FREE`.
+  """
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in sorted(old.keys() & new.keys()):
+      inner = f"{name}.{key}" if name else key
+      yield from differences(old[key], new[key], inner)
+  elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+    for i, values in enumerate(zip(old, new, strict=True)):
+      yield from differences(*values, f"{name}[{i}]")
+  elif old != new and name not in FREE:
+    yield name

@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
-from mpt_jax.io import digests, files, paths
+from mpt_jax.io import digests, files, paths, run_settings
 from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts import bank_fields
 from mpt_jax.prompts.config import PromptConfig
@@ -203,9 +203,16 @@ def find_prompt_file(path) -> epath.Path:
         f"{path} holds no prompts: a run folder has prompts/best.safetensors"
         " once a checkpoint was written"
       )
-    # A run under t5x has no best step.
     best = path / "prompts" / "best.safetensors"
-    path = best if best.is_file() else path / "prompts" / "last.safetensors"
+    last = path / "prompts" / "last.safetensors"
+    if not best.is_file() and last.is_file():
+      # A run under t5x may have no best step.
+      if run_settings.read(path).get("launcher") == "mpt_jax":
+        raise FileNotFoundError(
+          f"{best} is missing; copy the run again, let its command run again, or"
+          f" name {last.name} to take the prompts of the last step"
+        )
+    path = best if best.is_file() else last
   if not path.is_file():
     raise FileNotFoundError(
       f"no prompt file at {path}; give a .safetensors file or a run folder"

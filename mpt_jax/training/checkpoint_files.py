@@ -1,13 +1,20 @@
 """The files of checkpoints: their digests, and damaged ones kept aside.
 
 A step is the folder `checkpoints/STEP`. Orbax gives it this name once it is
-complete. `digests/SHA256SUMS` in it was written before that, and has the
-SHA-256 of all files of the other items.
+complete. Before that, `digests/` in it was written: `run.json` has the step and
+the settings of its run, and `SHA256SUMS` has the SHA-256 of that file and of
+all files of the other items.
 """
 
+import json
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
 from etils import epath
 
-from mpt_jax.io import digests
+from mpt_jax.io import digests, run_settings
+from mpt_jax.io.errors import reading
 
 FOLDER = "checkpoints"
 # Damaged steps go to this folder, which nothing reads.
@@ -15,25 +22,31 @@ ASIDE = "damaged_checkpoints"
 # The item of the digests, and those that they are of.
 DIGESTS = "digests"
 ITEMS = ("state", "best", "stream")
+# Says which run and step a checkpoint is of.
+OWNER = f"{DIGESTS}/run.json"
+# Settings that are paths; a run may be moved together with what it starts from.
+_PATHS = ("backbone", "vocabulary_path", "teachers", "source")
 # Files that orbax writes after the digests. No value is read from them.
 _METADATA = "_CHECKPOINT_METADATA"
 _LATER = {_METADATA, "commit_success.txt", f"{DIGESTS}/commit_success.txt"}
 
 
-def write_sums(step_folder, target):
+def write_sums(step_folder, target, owner: dict):
   """Writes the digests of a step that orbax has not finished yet.
 
   Args:
     step_folder: the folder with all items.
-    target: the SHA256SUMS file.
+    target: the folder that orbax will call `digests`.
+    owner: the step and the settings of the run.
   """
-  names = _files_of_items(step_folder)
-  epath.Path(target).write_text(digests.sums(step_folder, names))
-
-
-def _files_of_items(folder):
-  names = digests.find_files(folder)
-  return [n for n in names if n.partition("/")[0] in ITEMS]
+  target = epath.Path(target)
+  path = target / OWNER.rpartition("/")[2]
+  path.write_text(json.dumps(owner))
+  names = digests.find_files(step_folder)
+  names = [n for n in names if n.partition("/")[0] in ITEMS]
+  text = digests.sums(step_folder, names)
+  text += f"{digests.file_sha256(path)}  {OWNER}\n"
+  (target / digests.SUMS).write_text(text)
 
 
 def find_steps(model_dir) -> list[int]:
@@ -42,7 +55,18 @@ def find_steps(model_dir) -> list[int]:
   if not folder.is_dir():
     return []
   names = [p.name for p in folder.iterdir() if p.is_dir()]
-  return sorted((int(n) for n in names if n.isdecimal()), reverse=True)
+  steps = [int(n) for n in names if n.isdecimal() and n == str(int(n))]
+  return sorted(steps, reverse=True)
+
+
+def find_others(model_dir) -> list[epath.Path]:
+  """What else is in the folder of the checkpoints, and is not read."""
+  folder = epath.Path(model_dir) / FOLDER
+  if not folder.is_dir():
+    return []
+  steps = {str(step) for step in find_steps(model_dir)}
+  found = sorted(folder.iterdir())
+  return [p for p in found if p.name not in steps and p.name[0] != "."]
 
 
 def is_compared(step_folder) -> bool:
@@ -70,7 +94,25 @@ def find_damage(step_folder) -> str | None:
   sums = folder / DIGESTS / digests.SUMS
   known = _LATER | {f"{DIGESTS}/{digests.SUMS}"}
   names = [n for n in digests.find_files(folder) if n not in known]
-  return digests.compare_sums(folder, sums, names)
+  return digests.compare_sums(folder, sums, names) or _find_other(folder)
+
+
+def _find_other(folder):
+  """Compares the step and the settings of a checkpoint with its run's."""
+  if not (folder / OWNER).is_file():
+    return None  # An earlier version wrote it.
+  owner = json.loads((folder / OWNER).read_text())
+  if str(owner["step"]) != folder.name:
+    return f"it is the checkpoint of step {owner['step']}"
+  settings = run_settings.read(folder.parent.parent)
+  differ = [
+    name
+    for name in run_settings.differences(owner["settings"], settings)
+    if name.rpartition(".")[2] not in _PATHS
+  ]
+  if differ:
+    return f"it is of another run: {', '.join(differ):.200} differ"
+  return None
 
 
 def _find_lost_sums(folder):
@@ -80,6 +122,27 @@ def _find_lost_sums(folder):
   if metadata.is_file():
     had |= f'"{DIGESTS}"'.encode() in metadata.read_bytes()
   return f"{DIGESTS}/{digests.SUMS} is missing" if had else None
+
+
+def read_prompts(step_folder) -> list[dict]:
+  """The arrays of the prompts in a checkpoint, by name: the last and the best.
+
+  Raises:
+    ValueError: they cannot be read, or the step has none.
+  """
+  folder, trees = epath.Path(step_folder), []
+  handler = ocp.PyTreeCheckpointHandler()
+  # Without this, orbax wants the devices that wrote the arrays.
+  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+  with reading(folder, "a checkpoint"):
+    for item in ("state", "best"):
+      found = handler.metadata(folder / item)
+      found = getattr(found, "tree", found)
+      args = ocp.args.PyTreeRestore(
+        restore_args=jax.tree.map(lambda _: as_numpy, found)
+      )
+      trees.append(handler.restore(folder / item, args=args))
+    return [trees[0]["params"]["prompt"], trees[1]["prompt"]]
 
 
 def set_aside(model_dir, step: int) -> epath.Path:

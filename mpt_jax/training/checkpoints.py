@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import digests, tensorflow_quietly
+from mpt_jax.io import run_settings, tensorflow_quietly
 from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
@@ -59,7 +59,7 @@ class StreamRestore(ocp.args.CheckpointArgs):
 
 
 class DigestsHandler(ocp.CheckpointHandler):
-  """Writes the digests of the other items' files.
+  """Writes the digests of the other items' files, and whose they are.
 
   Orbax finishes the items in the order in which `Checkpoints` names them and
   gives the step its name after that. The digests come last, so a step has its
@@ -67,20 +67,26 @@ class DigestsHandler(ocp.CheckpointHandler):
   """
 
   def save(self, directory: epath.Path, args: "DigestsSave"):
-    del directory, args
+    del directory
+    self._owner = args.owner
 
   def restore(self, directory: epath.Path, args=None):
     del directory, args
 
   def finalize(self, directory: epath.Path):
-    target = directory / digests.SUMS
-    checkpoint_files.write_sums(directory.parent, target)
+    checkpoint_files.write_sums(directory.parent, directory, self._owner)
 
 
 @ocp.args.register_with_handler(DigestsHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class DigestsSave(ocp.args.CheckpointArgs):
-  """Asks for the digests."""
+  """Asks for the digests.
+
+  Attributes:
+    owner: the step and the settings of the run, for JSON.
+  """
+
+  owner: dict
 
 
 @contextlib.contextmanager
@@ -143,6 +149,7 @@ class Checkpoints:
         checkpoint_files.DIGESTS: DigestsHandler(),
       },
     )
+    self._settings = run_settings.read(self._model_dir)
     self.notes, self.pending = [], {}
 
   @property
@@ -167,7 +174,7 @@ class Checkpoints:
       state=ocp.args.StandardSave(state.checkpointed()),
       best=ocp.args.StandardSave(best),
       stream=StreamSave(stream, pending or {}),
-      digests=DigestsSave(),
+      digests=DigestsSave({"step": step, "settings": self._settings}),
     )
     with _one_error(self.folder(step)):
       self._manager.save(step, args=args)

@@ -14,8 +14,6 @@ from mpt_jax.training import checkpoint_files
 from mpt_jax.training.assembly import Setup
 
 SETTINGS = run_settings.FILE
-# Settings that may change when a run is resumed.
-_FREE = ("eval.num_rows",)
 
 
 def make_bank(setup: Setup, prompt, metrics=(), faults=()) -> PromptBank:
@@ -119,7 +117,7 @@ def check_model_dir(model_dir, settings):
     settings: the experiment as JSON. Only settings that both sides have are
       compared: earlier versions also wrote derived values, such as the number
       of prompts in the bank. Settings that change no result are not compared
-      either; see `_FREE`.
+      either; see `run_settings.FREE`.
 
   Raises:
     ValueError: the folder holds something else, or its experiment.json is
@@ -130,7 +128,7 @@ def check_model_dir(model_dir, settings):
     if not has_trained(model_dir):
       return
     old = digests.read_sealed(path, "the settings of a run")
-    differ = list(_differences(old, settings))
+    differ = list(run_settings.differences(old, settings))
     if differ:
       raise ValueError(
         f"{model_dir} holds another experiment: {', '.join(differ)} differ"
@@ -157,19 +155,6 @@ def has_trained(model_dir) -> bool:
   ):
     return True
   return bool(checkpoint_files.find_steps(model_dir))
-
-
-def _differences(old, new, name=""):
-  """Yields the names of the settings that differ between two experiments."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for key in sorted(old.keys() & new.keys()):
-      inner = f"{name}.{key}" if name else key
-      yield from _differences(old[key], new[key], inner)
-  elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-    for i, values in enumerate(zip(old, new, strict=True)):
-      yield from _differences(*values, f"{name}[{i}]")
-  elif old != new and name not in _FREE:
-    yield name
 
 
 def write_settings(model_dir, settings, config_text):

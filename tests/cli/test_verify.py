@@ -1,5 +1,6 @@
 """`mpt verify`, and one flipped bit in any file that we write."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -138,18 +139,67 @@ def test_other_programs_files(copy, tmp_path):
   bank = load_bank(copy / "prompts.safetensors")
   for how, name, state in (
     ("npz", "prompts.npz", "ok"),
-    ("peft", "adapter", "no digest"),
+    ("peft", "adapter", "ok"),
   ):
     prompt_files.export_prompts(bank, how, tmp_path / name)
     assert states(tmp_path / name) == {name: state}
   flip(tmp_path / "prompts.npz", 300, 1)
   assert states(tmp_path / "prompts.npz") == {"prompts.npz": "damaged"}
+  flip(tmp_path / "adapter" / "adapter_model.safetensors", -1, 0)
+  assert states(tmp_path / "adapter") == {"adapter": "damaged"}
+  (tmp_path / "adapter" / "mpt_jax.json").unlink()
+  assert states(tmp_path / "adapter") == {"adapter": "no digest"}
+  (tmp_path / "several").mkdir()
+  (tmp_path / "adapter").rename(tmp_path / "several" / "a")
+  assert states(tmp_path / "several") == {"a": "no digest"}
 
 
 def test_prompts_of_another_t5_are_found_in_a_run(copy):
   other = prompt_fixtures.make_bank(None, 1)
   other.save(copy / "run" / "prompts" / "best.safetensors")
   assert states(copy / "run")["prompts/best.safetensors"] == "damaged"
+
+
+def test_prompts_of_another_run_are_in_none_of_its_checkpoints(copy):
+  path = copy / "run" / "prompts" / "last.safetensors"
+  bank = load_bank(path)
+  params = {name: array + 1 for name, array in bank.params.items()}
+  dataclasses.replace(bank, params=params).save(path)
+  assert states(copy / "run")["prompts/last.safetensors"] == "damaged"
+  assert states(copy / "run")["prompts/best.safetensors"] == "ok"
+  # Nothing to compare them with.
+  shutil.rmtree(copy / "run" / "checkpoints")
+  assert states(copy / "run")["prompts/last.safetensors"] == "ok"
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("experiment.json", "metrics.jsonl"),
+    *("prompts/best.safetensors", "prompts/last.safetensors"),
+  ],
+)
+def test_a_run_that_was_copied_in_part(copy, name):
+  (copy / "run" / name).unlink()
+  assert states(copy / "run")[name] == "damaged"
+
+
+def test_lines_that_are_missing(copy):
+  path = copy / "run" / "metrics.jsonl"
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text("".join(lines[:2]))
+  (item,) = (i for i in verify.find_items(copy / "run") if i.name == path.name)
+  assert item.note.startswith("it ends at step 2, but there was an evaluation")
+
+
+def test_what_is_no_checkpoint(copy):
+  folder = copy / "run" / "checkpoints"
+  (folder / "4").rename(folder / "4.bak")
+  (folder / "4").symlink_to(copy / "nowhere")
+  shutil.copytree(folder / "2", folder / "6")
+  found = states(copy / "run")
+  assert found["checkpoints/4.bak"] == "ok"
+  assert found["checkpoints/4"] == found["checkpoints/6"] == "damaged"
 
 
 def test_nothing_to_check(tmp_path, capsys):

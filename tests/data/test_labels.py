@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpt_jax.data.labels import check_labels
+from mpt_jax.data.labels import check_labels, check_targets
 from mpt_jax.text import vocabularies
 
 TOKENIZER = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
@@ -52,3 +52,14 @@ def test_a_cut_label_may_equal_a_whole_one():
   # [a, b, EOS] is cut to [a, EOS].
   with pytest.raises(ValueError, match="'x' and 'x y' .* when they are cut"):
     check_labels("task", ("x", "x y"), [[5, 1], [5, 6, 1]], 2)
+
+
+def test_targets_that_are_no_labels():
+  """A prediction that is no label is -1 too, and would count as right."""
+  with pytest.raises(ValueError, match="task 'x': 1 of 3 targets are none of"):
+    check_targets("task 'x'", ("no", "yes"), [0, -1, 1])
+  with pytest.raises(ValueError, match="1 of 1 targets"):
+    check_targets("task 'x'", ("no", "yes"), [("group", -1)])
+  check_targets("task 'x'", ("no", "yes"), [("group", 1), 0])
+  # Without labels, -1 is a value like others.
+  check_targets("task 'x'", None, [-1])

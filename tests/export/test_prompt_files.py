@@ -365,3 +365,21 @@ def test_damaged_notes_of_an_adapter_are_refused(tmp_path):
   path.write_text(path.read_text().replace("yes", "yet", 1))
   with pytest.raises(ValueError, match="mpt_jax.json is damaged"):
     prompt_files.import_prompts([tmp_path / "adapter"], "peft")
+
+
+def test_an_adapter_that_is_not_the_exported_one(tmp_path):
+  """PEFT's files have no digest, so the notes beside them have it."""
+  bank = make_bank(None, 1)
+  prompt_files.export_prompts(bank, "peft", tmp_path / "adapter")
+  found = prompt_files.import_prompts([tmp_path / "adapter"], "peft")
+  assert found.fields == bank.fields
+  path = tmp_path / "adapter" / "adapter_model.safetensors"
+  data = bytearray(path.read_bytes())
+  data[-1] ^= 1
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match="is not the file that was exported"):
+    prompt_files.import_prompts([tmp_path / "adapter"], "peft")
+  # Trained on by PEFT, which writes no notes.
+  (tmp_path / "adapter" / prompt_files.NOTES).unlink()
+  with pytest.raises(ValueError, match="give --backbone"):
+    prompt_files.import_prompts([tmp_path / "adapter"], "peft")

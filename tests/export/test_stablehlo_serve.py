@@ -1,6 +1,7 @@
 """The server of an exported folder."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -257,3 +258,14 @@ def test_changed_files(copy):
   (copy / "manifest.json").unlink()
   with pytest.raises(FileNotFoundError, match="has no manifest.json"):
     stablehlo_serve.Server(copy)
+
+
+def test_a_prompt_that_was_exported_for_another_t5(copy):
+  path = copy / "prompts" / "free.json"
+  fields = json.loads(path.read_text())
+  assert len(fields.pop("backbone")) == 16
+  del fields["digest"]
+  path.write_text(json.dumps({**fields, "backbone": "0" * 16}))
+  server = stablehlo_serve.Server(copy)
+  with pytest.raises(ValueError, match="free.npy was exported for another T5"):
+    server.generate(["free"], [[5, 1]])

@@ -85,3 +85,11 @@ def test_another_vocabulary_than_the_runs_is_refused(run, t5, tmp_path):
         load(tmp_path / "run")
   # A T5 that the user names is taken with its vocabulary.
   assert load(tmp_path / "run", t5).bank.names == ("a",)
+
+
+def test_a_run_without_its_settings_is_named(run, t5):
+  (run / "experiment.json").unlink()
+  with pytest.warns(
+    UserWarning, match="has no experiment.json, so the lengths"
+  ):
+    load(run, t5)

@@ -41,3 +41,12 @@ def test_damaged_settings_are_refused(tmp_path):
 
 def test_a_random_t5_has_no_folder():
   assert run_settings.backbone({"backbone": None}) == "default"
+
+
+def test_differences():
+  old = {"a": {"b": 1, "old": 2}, "slots": [{"task": "x"}], "n": [1]}
+  new = {"a": {"b": 2, "new": 3}, "slots": [{"task": "y"}], "n": [1, 2]}
+  found = list(run_settings.differences(old, new))
+  assert found == ["a.b", "n", "slots[0].task"]
+  free = {"eval": {"num_rows": 4}}
+  assert not list(run_settings.differences(free, {"eval": {"num_rows": 8}}))

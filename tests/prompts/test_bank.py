@@ -280,3 +280,15 @@ def test_a_run_folder_stands_for_its_best_prompts(bank, tmp_path):
   assert load_bank(run).names == ("a",)
   select(bank, ["b"]).save(run / "prompts" / "best.safetensors")
   assert load_bank(run).names == ("b",)
+
+
+@pytest.mark.parametrize("launcher", ["mpt_jax", "t5x"])
+def test_a_run_whose_best_prompts_are_missing(bank, tmp_path, launcher):
+  """Only t5x's runs may have none; otherwise the copy is incomplete."""
+  (tmp_path / "experiment.json").write_text(json.dumps({"launcher": launcher}))
+  bank.save(tmp_path / "prompts" / "last.safetensors")
+  if launcher == "t5x":
+    assert load_bank(tmp_path).names
+  else:
+    with pytest.raises(FileNotFoundError, match="best.safetensors is missing"):
+      load_bank(tmp_path)

@@ -256,3 +256,71 @@ def test_name_can_be_used_once(tmp_path):
   assert seqio.TaskRegistry.get(task.name) is task
   with pytest.raises(ValueError, match="registered already"):
     tasks.register_file_task(task.name, {"train": path}, template="{text}")
+
+
+@pytest.mark.parametrize(
+  ("labels", "values", "expected"),
+  [
+    # Words that say what true is come before indices.
+    (("true", "false"), [True, False], ["true", "false"]),
+    (("False", "True"), [True, False], ["True", "False"]),
+    # Two spellings of one Unicode text.
+    (("caf\u00e9", "no"), ["cafe\u0301"], ["caf\u00e9"]),
+    (("yes", "no"), ["YES", "No"], ["yes", "no"]),
+    (("US", "us"), ["US", "us"], ["US", "us"]),
+    # A list that counts from 1 has words alone.
+    (("1", "2", "3"), [1, 2, 3], ["1", "2", "3"]),
+  ],
+)
+def test_what_a_label_stands_for(tmp_path, labels, values, expected):
+  rows = [json.dumps({"text": "x", "label": value}) for value in values]
+  task = register(write(tmp_path, "\n".join(rows)), label_names=labels)
+  assert [made for _, made in task.source.examples("train")] == expected
+
+
+@pytest.mark.parametrize(
+  ("labels", "value", "message"),
+  [
+    # As an index it would be "no".
+    (("yes", "no"), True, "label true is not one of yes, no; say which"),
+    (("a", "b", "c"), False, "label false is not one of a, b, c; say which"),
+    # As an index it would be "1", which the word 1 is too.
+    (("1", "2"), 0, "label '0' is not one of 1, 2"),
+    # A file of words, for a mapping whose values look like other words.
+    ({0: "1", 1: "2"}, "2", r"label '2' is not one of 1 \(or 0\)\.$"),
+    (("US", "us"), "Us", "label 'Us' is not one of US, us"),
+  ],
+)
+def test_labels_of_two_meanings_are_refused(tmp_path, labels, value, message):
+  path = write(tmp_path, json.dumps({"text": "x", "label": value}))
+  with pytest.raises(ValueError, match=message):
+    register(path, label_names=labels).source.examples("train")
+
+
+@pytest.mark.parametrize(
+  ("labels", "message"),
+  [
+    ("yes", "list of words.*got 'yes'"),
+    ({"yes", "no"}, "list of words"),
+    ((None, "yes"), "must be words, got None"),
+    ((" yes", " no"), "without spaces at their ends, got ' yes'"),
+    ({0: "no ", 1: "yes"}, "without spaces at their ends, got 'no '"),
+    (("", "yes"), "without spaces at their ends, got ''"),
+  ],
+)
+def test_label_names_that_are_no_words(tmp_path, labels, message):
+  with pytest.raises(ValueError, match=message):
+    register(tmp_path / "none.jsonl", label_names=labels)
+
+
+def test_a_template_that_shows_the_label_is_named(tmp_path):
+  path = write(tmp_path, json.dumps(ROWS[0]))
+  with pytest.warns(UserWarning, match="shows the T5 the label"):
+    register(path, template="{text}: {label}")
+
+
+def test_files_that_are_none(tmp_path):
+  with pytest.raises(ValueError, match=r"files\['train'\].*download it first"):
+    register("https://example.org/rows.jsonl")
+  with pytest.raises(TypeError, match=r"files\['train'\] must be the path"):
+    register(None)

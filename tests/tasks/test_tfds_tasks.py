@@ -8,6 +8,7 @@ import tfds_rows
 from tfds_rows import eval_task, examples, postprocessed
 
 from mpt_jax import tasks
+from mpt_jax.data.labels import label_names
 from mpt_jax.inference import evaluator
 from mpt_jax.tasks import forms, splits, tfds_tasks
 from mpt_jax.tasks.benchmarks import datasets
@@ -65,7 +66,7 @@ def test_right_texts_are_right(name):
   special = {"glue_cola": "matthews", "super_glue_multirc": "f1a"}
   expected = special.get(plain, kind.get(type(dataset.form), "accuracy"))
   assert task.main_metric() == expected and expected in made
-  names = evaluator.label_names(task.task)
+  names = label_names(task.task)
   if isinstance(dataset.form, forms.Labels):
     assert set(texts) <= set(names)
     assert (names == ("0", "1", "2")[: len(names)]) == (plain == name)
@@ -77,7 +78,7 @@ def test_right_texts_are_right(name):
 def test_training_stream_and_few_shot(name):
   task = tasks.with_vocabulary(name, seqio.ByteVocabulary())
   few = tasks.few_shot(task, 1, seed=2)
-  by_class = evaluator.label_names(task)
+  by_class = label_names(task)
   labels = [target for _, target in few.source.examples("train")]
   all_labels = {target for _, target in task.source.examples("train")}
   assert sorted(labels) == sorted(all_labels) if by_class else len(labels) == 1

@@ -1,5 +1,6 @@
 """Checkpoints that were damaged after they were written."""
 
+import json
 import pathlib
 import shutil
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mpt_jax.io import digests
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.checkpoints import Checkpoints
 from mpt_jax.training.step import TrainState
@@ -32,7 +34,10 @@ def make_state(step):
 
 
 def make_best(step):
-  return {"metric": np.full((2,), step / 2, np.float32)}
+  return {
+    "metric": np.full((2,), step / 2, np.float32),
+    "prompt": np.full((2, 3), step, np.float32),
+  }
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +162,8 @@ def test_the_digests_are_there_before_the_step_has_its_name(written):
     folder = written / "checkpoints" / step
     sums = (folder / "digests" / "SHA256SUMS").read_text().splitlines()
     names = {line.split("  ")[1] for line in sums}
-    assert {name.split("/")[0] for name in names} == {"state", "best", "stream"}
+    items = {name.split("/")[0] for name in names - {"digests/run.json"}}
+    assert items == {"state", "best", "stream"} and "digests/run.json" in names
     # Orbax writes the time of the commit last.
     done = (folder / "commit_success.txt").stat().st_mtime_ns
     assert (folder / "digests" / "SHA256SUMS").stat().st_mtime_ns <= done
@@ -284,3 +290,65 @@ def test_a_checkpoint_keeps_the_faults_and_not_the_backup(tmp_path):
   restored, _ = checkpoints.restore(empty, make_best(0), Stream(None))
   np.testing.assert_array_equal(restored.faults, faults)
   jax.tree.map(np.testing.assert_array_equal, restored.backup, state.params)
+
+
+def write_settings(folder, **settings):
+  folder.mkdir(exist_ok=True)
+  text = json.dumps(digests.seal(settings))
+  (folder / "experiment.json").write_text(text)
+
+
+def save(folder, *steps):
+  checkpoints = Checkpoints(folder)
+  for step in steps:
+    checkpoints.save(step, make_state(step), make_best(step), Stream(step))
+  checkpoints.close()
+
+
+def test_a_checkpoint_of_another_run_or_step_is_not_used(tmp_path):
+  """Its files are whole, so only `run.json` tells."""
+  mine, other = tmp_path / "mine", tmp_path / "other"
+  write_settings(mine, optimizer={"learning_rate": 0.1}, backbone="/a/t5")
+  save(mine, 10, 20)
+  write_settings(other, optimizer={"learning_rate": 0.2}, backbone="/a/t5")
+  save(other, 20)
+  shutil.rmtree(mine / "checkpoints" / "20")
+  shutil.copytree(other / "checkpoints" / "20", mine / "checkpoints" / "20")
+  shutil.copytree(mine / "checkpoints" / "10", mine / "checkpoints" / "30")
+  checkpoints = Checkpoints(mine)
+  state, *_ = checkpoints.restore(make_state(0), make_best(0), Stream(None))
+  assert int(state.step) == 10
+  text = " ".join(checkpoints.notes)
+  assert "step 30 is damaged: it is the checkpoint of step 10" in text
+  assert "it is of another run: optimizer.learning_rate differ" in text
+  checkpoints.close()
+
+
+def test_a_run_may_be_moved_with_its_t5(tmp_path):
+  write_settings(tmp_path, backbone="/a/t5", eval={"num_rows": 8}, seed=1)
+  save(tmp_path, 10)
+  write_settings(tmp_path, backbone="/b/t5", eval={"num_rows": 4}, seed=1)
+  folder = tmp_path / "checkpoints" / "10"
+  assert checkpoint_files.find_damage(folder) is None
+  # As if an earlier version had written the checkpoint.
+  text = (folder / "digests" / "SHA256SUMS").read_text().splitlines(True)
+  (folder / "digests" / "SHA256SUMS").write_text("".join(text[:-1]))
+  (folder / "digests" / "run.json").unlink()
+  assert checkpoint_files.find_damage(folder) is None
+
+
+def test_the_prompts_in_a_checkpoint(run):
+  last, best = checkpoint_files.read_prompts(run / "checkpoints" / "10")
+  np.testing.assert_array_equal(last, make_state(10).params["prompt"])
+  np.testing.assert_array_equal(best, make_best(10)["prompt"])
+  (run / "checkpoints" / "10" / "best" / "_METADATA").write_text("{")
+  with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+    checkpoint_files.read_prompts(run / "checkpoints" / "10")
+
+
+def test_names_that_are_no_steps(run):
+  for name in ("040", "20 (1)", "20.bak"):
+    shutil.copytree(run / "checkpoints" / "20", run / "checkpoints" / name)
+  assert checkpoint_files.find_steps(run) == [20, 10]
+  others = [path.name for path in checkpoint_files.find_others(run)]
+  assert others == ["040", "20 (1)", "20.bak"]

@@ -4,7 +4,7 @@ import pytest
 import tfds_rows
 
 from mpt_jax import tasks
-from mpt_jax.inference import evaluator
+from mpt_jax.data.labels import label_names
 from mpt_jax.tasks.benchmarks import glue
 
 # The expected examples of tfds_rows.ROWS, worked by hand: first those of
@@ -150,7 +150,7 @@ def test_mnli_has_both_validation_splits():
 def test_scores_are_compared_as_numbers():
   task = tfds_rows.eval_task("glue_stsb")
   assert task.targets in (["2.4"], ["3.2"])
-  assert evaluator.label_names(task.task) is None
+  assert label_names(task.task) is None
 
 
 def test_which_datasets_are_small():
