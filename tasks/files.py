@@ -13,7 +13,7 @@ from mpt_jax.io.paths import absolute
 from mpt_jax.tasks.forms import AnswersPostprocessor
 
 # The formats of `rows` that have fields.
-EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv")
+EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 # Labels that true does not mean if they stand first, where false is.
 _AFFIRMATIVE = ("yes", "true", "positive", "correct", "right", "good")
 

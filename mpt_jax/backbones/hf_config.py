@@ -237,9 +237,30 @@ def _check_fixed(path, fields):
   for name, values in _FIXED.items():
     if name in fields and not any(_same(fields[name], v) for v in values):
       _refuse(path, fields, name, f"{values[0]!r}, as T5 has it")
+  _check_ids(path, fields, (path.parent / GENERATION).is_file())
+
+
+def _check_ids(path, fields, has_start):
+  """Checks the ids of padding, end and start.
+
+  Without `decoder_start_token_id`, transformers generates from `bos_token_id`.
+
+  Args:
+    path: the file, for errors.
+    fields: its fields.
+    has_start: whether another file says what generation starts from.
+  """
   for name, expected in _IDS.items():
     if not _is_id(fields.get(name), expected):
       _refuse(path, fields, name, f"{expected}, as T5 has it")
+  start = fields.get("decoder_start_token_id")
+  if (
+    start is None
+    and not has_start
+    and not _is_id(fields.get("bos_token_id"), 0)
+  ):
+    expected = "0, as T5 starts, where decoder_start_token_id is missing"
+    _refuse(path, fields, "bos_token_id", expected)
 
 
 def _is_id(value, expected) -> bool:
@@ -349,7 +370,5 @@ def _check_generation(folder):
   if not path.is_file():
     return
   fields = files.read_json(path)
-  for name, expected in _IDS.items():
-    if not _is_id(fields.get(name), expected):
-      _refuse(path, fields, name, f"{expected}, as T5 has it")
+  _check_ids(path, fields, has_start=False)
   _name_unused(path, fields, ())

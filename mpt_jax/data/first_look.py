@@ -130,3 +130,8 @@ def _check_ids(ids, vocab_size, what):
       f"{what} do not end in the end of sequence ({EOS_ID}), which prediction"
       " adds; give the task seqio.preprocessors.append_eos"
     )
+  if len(ids) > 1 and ids[-2] == EOS_ID:
+    raise ValueError(
+      f"{what} end in the end of sequence ({EOS_ID}) twice, and prediction adds"
+      " one; give the task one seqio.preprocessors.append_eos"
+    )

@@ -26,8 +26,12 @@ def check_labels(
       are not cut.
 
   Raises:
-    ValueError: a label has no tokens, or two labels have the same ids.
+    ValueError: a label has no tokens or occurs twice, or two labels have the
+      same ids.
   """
+  twice = [label for label in labels if list(labels).count(label) > 1]
+  if twice:
+    raise ValueError(f"{name}: the label {twice[0]!r} occurs twice")
   found, cut = {}, {}
   for label, label_ids in zip(labels, ids, strict=True):
     label_ids = tuple(int(i) for i in label_ids)

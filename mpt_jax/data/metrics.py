@@ -7,7 +7,7 @@ that is not a label, and counts as wrong.
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,25 @@ def _check_lengths(targets, predictions, answers=False):
       "a target has several right answers, which only the metrics exact_match,"
       " squad and bleu can compare"
     )
+
+
+def as_numbers(made: Mapping) -> dict[str, float]:
+  """Returns the numbers among what a metric function made.
+
+  seqio's metrics may be objects. `Scalar` has a value; others, such as `Text`,
+  are to be shown, and are left out.
+
+  >>> as_numbers({"accuracy": np.float32(0.5)})
+  {'accuracy': 0.5}
+  """
+  values = {
+    name: getattr(value, "value", value) for name, value in made.items()
+  }
+  return {
+    name: float(value)
+    for name, value in values.items()
+    if type(value).__module__ != "seqio.metrics"
+  }
 
 
 def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:

@@ -3,7 +3,8 @@
 A file has one of these formats. All are UTF-8, with or without a byte order
 mark, and their lines end in LF, CRLF or CR.
 
-  .jsonl, .json  a JSON object per line; blank lines are skipped
+  .jsonl, .json, .ndjson
+                 a JSON object per line; blank lines are skipped
   .csv           RFC 4180 with a header: a field in double quotes may hold
                  commas, line breaks and doubled quotes; blank lines are skipped
   .tsv           a header; tabs separate, and every other character, quotes and
@@ -28,6 +29,7 @@ from collections.abc import Iterable, Iterator, Sequence
 # The format of each extension.
 FORMATS = {
   ".jsonl": "json",
+  ".ndjson": "json",
   ".json": "json",
   ".csv": "csv",
   ".tsv": "tsv",
@@ -93,7 +95,8 @@ def read_rows(
   Raises:
     ValueError: a line is not UTF-8 text or does not have the format, two
       columns or fields have one name, or a row has too few or too many fields.
-      The message is one line and names file and line.
+      The message is one line and names file and line. A row of a table that
+      repeats the header is such an error too.
   """
   decoded = _decode(lines, name)
   if format is None:
@@ -128,6 +131,8 @@ def _decode(lines, name):
       return
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
       raise ValueError(f"{name} is damaged or incomplete: {error}") from error
+    if number == 1 and data.startswith(b"\x1f\x8b"):
+      raise ValueError(f"{name}: compressed by gzip; unpack it (gunzip) first")
     if number == 1 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
       raise ValueError(
         f"{name}, line 1: not UTF-8 text but UTF-16; save the file as UTF-8"
@@ -254,6 +259,12 @@ def _table_rows(records, name, header):
   for number, record in records:
     if not record:
       continue
+    if len(header) > 1 and list(record) == list(header):
+      raise ValueError(
+        f"{name}, line {number}: the names of the columns again"
+        f" ({', '.join(header)}); the file was put together of several, so"
+        " remove this line"
+      )
     if len(record) != len(header):
       raise ValueError(
         f"{name}, line {number}: expected {len(header)} columns"

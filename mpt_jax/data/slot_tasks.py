@@ -1,5 +1,6 @@
 """The seqio tasks of a bank's slots, from the names of tasks and mixtures."""
 
+import math
 from collections.abc import Sequence
 
 import seqio
@@ -85,9 +86,15 @@ def task_rates(
     in its own: names, or (name, rate) pairs if the rates of a mixture differ.
 
   Raises:
-    ValueError: no task or mixture has this name, or a mixture with different
-      rates stands beside other names.
+    TypeError: there is no name.
+    ValueError: no task or mixture has this name, a mixture with different rates
+      stands beside other names, or a rate is no positive number.
   """
+  if not mixture_or_task_name:
+    raise TypeError(
+      "MIXTURE_OR_TASK_NAME must be the name of a task or mixture, or several,"
+      f" got {mixture_or_task_name!r}"
+    )
   if isinstance(mixture_or_task_name, str):
     mixture_or_task_name = (mixture_or_task_name,)
   found = {}
@@ -98,6 +105,12 @@ def task_rates(
     mixture = seqio.MixtureRegistry.get(name)
     with calling(f"the rates of the mixture {name!r}"):
       rates = {t.name: mixture.get_rate(t) for t in _in_order(mixture)}
+    for task, rate in rates.items():
+      if not 0 < rate < math.inf:
+        raise ValueError(
+          f"the mixture {name!r} has the rate {rate:g} for {task!r}; rates must"
+          " be positive numbers"
+        )
     if len(set(rates.values())) > 1:
       if len(mixture_or_task_name) == 1:
         return tuple(rates.items())

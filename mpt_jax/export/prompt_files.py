@@ -12,6 +12,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import warnings
 
 import numpy as np
 
@@ -256,6 +257,14 @@ def _read_peft(path, base, encoder_half):
     bank = concatenate([_read_adapter(p, base, encoder_half) for p in inner])
     order = _names(_read_notes(path))
     return select(bank, order) if set(order) == set(bank.names) else bank
+  if path.is_dir():
+    below = [p.name for p in sorted(path.iterdir()) if peft.is_adapter(p)]
+    if below:
+      warnings.warn(
+        f"{path} has other adapters in it ({', '.join(below)}), which are not"
+        " read; name their folders too",
+        stacklevel=2,
+      )
   return _read_adapter(path, base, encoder_half)
 
 

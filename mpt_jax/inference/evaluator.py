@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from mpt_jax.data import batches, labels
+from mpt_jax.data import batches, labels, metrics
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import METHODS, Engine, Example
 from mpt_jax.inference.loading import load
@@ -127,8 +127,7 @@ class EvalTask:
     name = getattr(metric_fn, "__name__", str(metric_fn))
     with calling(f"the metric function {name} of task {self.name!r}"):
       made = metric_fn(targets=self.targets, **arguments)
-      # seqio's metrics may be objects with a value.
-      return {k: float(getattr(v, "value", v)) for k, v in made.items()}
+      return metrics.as_numbers(made)
 
   def main_metric(self, name: str | None = None) -> str:
     """Returns the name of the metric that compares prompts of this task.
@@ -370,8 +369,8 @@ def evaluate(
     generation=config.generation,
   )
   rows, made = [], evaluator(engine, progress)
-  for name, slot, metrics in zip(names, slots, made, strict=True):
-    num_examples = int(metrics.pop("num_examples"))
+  for name, slot, values in zip(names, slots, made, strict=True):
+    num_examples = int(values.pop("num_examples"))
     rows += [
       {
         "prompt": name,
@@ -381,7 +380,7 @@ def evaluate(
         "value": value,
         "num_examples": num_examples,
       }
-      for metric, value in metrics.items()
+      for metric, value in values.items()
     ]
   return rows
 

@@ -142,6 +142,7 @@ class Predictor:
     loaded = load(prompts, backbone, dtype)
     self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
     self.num_unfinished = 0
+    self._replaced = set()
     self.config = dataclasses.replace(
       config,
       inputs_length=config.inputs_length or loaded.inputs_length,
@@ -247,8 +248,13 @@ class Predictor:
     return templates.fill(template, values)
 
   def notes(self) -> list[str]:
-    """Says in a line each what was cut so far."""
+    """Says in a line each what was cut or replaced so far."""
     notes = []
+    if self._replaced:
+      names = " and ".join(map(repr, sorted(self._replaced)))
+      notes.append(
+        f"rows had fields {names} already; the output has the new values"
+      )
     if count := self.num_truncated:
       notes.append(
         f"{count} {'input was' if count == 1 else 'inputs were'} longer than"
@@ -315,6 +321,7 @@ class Predictor:
           " numbers. The T5 and the prompts are finite, but their products are"
           " too large; try --dtype float32, or prompts of an earlier step"
         )
+      self._replaced |= {"prediction", "scores"} & prepared[i].row.keys()
       results[i] = {
         **prepared[i].row,
         "prediction": labels[int(scores.argmax())],
@@ -327,6 +334,7 @@ class Predictor:
     self.num_unfinished += int(np.sum(~np.any(tokens == EOS_ID, axis=1)))
     for i, row in zip(free, tokens, strict=True):
       text = self._tokenizer.decode(row)
+      self._replaced |= {"prediction"} & prepared[i].row.keys()
       results[i] = {**prepared[i].row, "prediction": text}
     return results
 

@@ -143,6 +143,8 @@ def test_fields_that_are_not_supported(changes, message, tmp_path):
     ({"decoder_start_token_id": 7}, "decoder_start_token_id must be 0.*got 7"),
     ({"eos_token_id": [1, 2]}, "eos_token_id must be 1"),
     ({"pad_token_id": 5}, "pad_token_id must be 0"),
+    # transformers generates from it if there is no decoder_start_token_id.
+    ({"bos_token_id": 2}, "bos_token_id must be 0, as T5 starts.*got 2"),
   ],
 )
 def test_ids_of_the_generation_config(changes, message, tmp_path):
@@ -156,6 +158,13 @@ def test_ids_of_the_generation_config(changes, message, tmp_path):
     read(tmp_path)
   path.write_text('{"eos_token_id": [1], "pad_token_id": 0, "bos_token_id": 0}')
   assert read(tmp_path).emb_dim == 16
+  # generation_config.json counts, so the start in config.json does not.
+  path.write_text('{"decoder_start_token_id": 0, "bos_token_id": 2}')
+  assert read(tmp_path, bos_token_id=2).emb_dim == 16
+  path.unlink()
+  with pytest.raises(ValueError, match=r"/config.json: bos_token_id must be 0"):
+    read(tmp_path, bos_token_id=2)
+  assert read(tmp_path, bos_token_id=2, decoder_start_token_id=0).emb_dim == 16
 
 
 # -------------------------------------------------------------------- warnings

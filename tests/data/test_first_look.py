@@ -71,6 +71,7 @@ def test_all_targets_are_cut():
     ({"inputs": [5, 0, 1]}, "0 is padding"),
     ({"targets": [5, -1, 1]}, "ids from -1 to 5"),
     ({"inputs": [5, 6]}, "do not end in the end of sequence"),
+    ({"inputs": [5, 1, 1]}, "end in the end of sequence .1. twice"),
     ({"targets": [5]}, "targets of its task do not end in the end"),
   ],
 )

@@ -63,3 +63,8 @@ def test_targets_that_are_no_labels():
   check_targets("task 'x'", ("no", "yes"), [("group", 1), 0])
   # Without labels, -1 is a value like others.
   check_targets("task 'x'", None, [-1])
+
+
+def test_a_label_that_occurs_twice():
+  with pytest.raises(ValueError, match="task 'x': the label 'no' occurs twice"):
+    check("yes", "no", "no")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import seqio
 from sklearn import metrics as sklearn_metrics
 
 from mpt_jax.data import metrics
@@ -165,3 +166,9 @@ def test_bad_lengths_are_errors(name):
     metrics.METRICS[name](["1"], [])
   with pytest.raises(ValueError, match="at least one example"):
     metrics.METRICS[name]([], [])
+
+
+def test_seqios_metric_objects():
+  """Texts are shown by seqio's loggers, and are no numbers."""
+  made = {"a": seqio.metrics.Scalar(0.5), "b": seqio.metrics.Text("x"), "c": 1}
+  assert metrics.as_numbers(made) == {"a": 0.5, "c": 1.0}

@@ -1,5 +1,6 @@
 """The one reader of rows: formats, encodings, and every bad line."""
 
+import gzip
 import json
 import pickle
 
@@ -118,6 +119,25 @@ def test_bad_lines(format, data, message):
     read(data, format)
   assert str(error.value).startswith("rows.file")
   assert "\n" not in str(error.value)
+
+
+def test_files_put_together_repeat_the_header():
+  """As a row it would be a text to learn and to predict."""
+  with pytest.raises(
+    ValueError, match="line 3: the names of the columns again"
+  ):
+    read(b"text,label\na,b\ntext,label\nc,d\n", "csv")
+  with pytest.raises(
+    ValueError, match="line 2: the names of the columns again"
+  ):
+    read(b"a\tb\na\tb\n", "tsv")
+  # A text may be the name of its column.
+  assert len(read(b"text\ntext\n", "csv")) == 1
+
+
+def test_a_compressed_file_is_named():
+  with pytest.raises(ValueError, match="compressed by gzip; unpack it"):
+    read(gzip.compress(b"{}\n"), "json")
 
 
 def test_a_header_alone_has_no_rows():

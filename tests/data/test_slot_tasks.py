@@ -6,7 +6,7 @@ from row_tasks import register
 from train_fixtures import register_tiny_task
 
 from mpt_jax import tasks
-from mpt_jax.data.slot_tasks import slot_tasks
+from mpt_jax.data.slot_tasks import slot_tasks, task_rates
 from mpt_jax.prompts.slots import make_slots
 from mpt_jax.text import vocabularies
 
@@ -64,3 +64,18 @@ def test_a_mixture_keeps_its_order_and_rates():
     tasks.task_rates((unequal, c))
   with pytest.raises(ValueError, match="has rates .*use task_rates"):
     tasks.task_names(unequal)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_rates_that_are_no_shares(tmp_path, rate):
+  names = [register_tiny_task(tmp_path) for _ in range(2)]
+  name = f"slot_tasks_rate_{rate}"
+  seqio.MixtureRegistry.add(name, [(names[0], rate), (names[1], 1.0)])
+  with pytest.raises(ValueError, match=f"{name}' has the rate .* positive"):
+    task_rates(name)
+
+
+@pytest.mark.parametrize("names", [None, "", ()])
+def test_no_task_at_all(names):
+  with pytest.raises(TypeError, match="MIXTURE_OR_TASK_NAME must be the name"):
+    task_rates(names)

@@ -383,3 +383,12 @@ def test_an_adapter_that_is_not_the_exported_one(tmp_path):
   (tmp_path / "adapter" / prompt_files.NOTES).unlink()
   with pytest.raises(ValueError, match="give --backbone"):
     prompt_files.import_prompts([tmp_path / "adapter"], "peft")
+
+
+def test_adapters_below_another_are_named(tmp_path):
+  """PEFT writes its adapter "default" here, and others into folders."""
+  bank = make_bank(None, 1)
+  for folder in ("adapter", "adapter/other"):
+    prompt_files.export_prompts(bank, "peft", tmp_path / folder)
+  with pytest.warns(UserWarning, match=r"has other adapters in it \(other\)"):
+    prompt_files.import_prompts([tmp_path / "adapter"], "peft")

@@ -524,3 +524,11 @@ def test_scores_that_are_not_finite_are_no_prediction(bank, backbone):
   rows = [{"text": "red", "task": NAMES[0]}]
   with pytest.raises(ValueError, match="row 1: the scores .* are not finite"):
     predictor.predict(rows)
+
+
+def test_fields_that_the_answer_replaces_are_named(bank, backbone):
+  predictor = predict.Predictor(bank, backbone)
+  row = {"text": "a", "task": "predict_a", "scores": 1, "prediction": "old"}
+  predictor.predict([{**row, "text": "b"}])
+  (note,) = predictor.notes()
+  assert note.startswith("rows had fields 'prediction' and 'scores' already")
