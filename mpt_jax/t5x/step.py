@@ -41,7 +41,9 @@ def make_step(parts: assembly.Assembly, base_key, learning_rate):
       return model.split_params(flax.core.unfreeze(new.params))[0], new
 
     faults, backup = kept or (None, None)
-    start = native.TrainState(state.step, trainable, state, faults, backup)
+    # t5x restores the number of the step as a float.
+    done = state.step.astype(jnp.int32)
+    start = native.TrainState(done, trainable, state, faults, backup)
     others = {} if teachers is None else {"teacher_prompt": teachers}
     new, by_slot = native.make_step(
       model,

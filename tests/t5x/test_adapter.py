@@ -212,8 +212,11 @@ def test_frozen_is_frozen_and_prompts_move(runs, stage):
     np.testing.assert_array_equal(after[name], before[name], err_msg=name)
   start = runs / f"t5x_{stage}" / "checkpoint_0"
   start = t5x_checkpoints.T5xTensors(t5x_checkpoints.find_checkpoint(start))
+  own = load_bank(runs / f"own_{stage}" / "prompts" / "last.safetensors")
   for name in after:
     if name.startswith("prompt/"):
+      natively = own.params[name.removeprefix("prompt/")]
+      np.testing.assert_array_equal(after[name], natively, err_msg=name)
       assert (after[name] != start[name]).mean() > 0.9, name
   # Adam's two moments and the parameter itself, for the prompts alone.
   info = (runs / f"t5x_{stage}" / "model-info.txt").read_text()
