@@ -11,6 +11,7 @@ import re
 
 import jax
 from etils import epath
+from orbax.checkpoint import utils
 
 from mpt_jax.io import digests, run_settings
 from mpt_jax.training.checkpoint_files import ASIDE
@@ -24,11 +25,19 @@ UNFINISHED = (
 
 
 def find_steps(model_dir) -> list[int]:
-  """Returns the steps of a run's checkpoints, the newest first."""
+  """Returns the steps of a run's checkpoints, the newest first.
+
+  Orbax has finished them: in a bucket it writes to a folder of the final name.
+  """
   folder = epath.Path(model_dir)
   names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
   found = [re.fullmatch(r"checkpoint_(\d+)", name) for name in names]
-  return sorted((int(match[1]) for match in found if match), reverse=True)
+  steps = sorted((int(match[1]) for match in found if match), reverse=True)
+  return [
+    step
+    for step in steps
+    if utils.is_checkpoint_finalized(_folder(model_dir, step))
+  ]
 
 
 def write(model_dir):

@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+from buckets import bucket
 
 from mpt_jax.io import digests
 from mpt_jax.t5x import sums
+
+__all__ = ["bucket"]
 
 
 @pytest.fixture
@@ -99,3 +102,23 @@ def test_a_run_that_finished_no_step_starts_again(run):
   *lines, last = sums.set_damaged_aside(run)
   assert len(lines) == 2 and sums.find_steps(run) == []
   assert last == "there is no older checkpoint: the run starts again"
+
+
+def test_a_run_in_a_bucket(bucket):
+  run = bucket / "runs" / "teach"
+  for step in (0, 10, 20):
+    state = run / f"checkpoint_{step}" / "state"
+    state.mkdir(parents=True)
+    (state / "arrays").write_bytes(bytes([step]))
+    if step < 20:
+      (run / f"checkpoint_{step}" / "commit_success.txt").write_text("")
+  # Orbax still writes step 20.
+  assert sums.find_steps(run) == [10, 0]
+  sums.write(run)
+  assert not (run / "checkpoint_20" / "SHA256SUMS").exists()
+  sums.check(run / "checkpoint_10")
+  (run / "checkpoint_10" / "state" / "arrays").write_bytes(b"x")
+  lines = sums.set_damaged_aside(run)
+  assert lines[1] == "resuming from the older checkpoint of step 0"
+  assert (run / "damaged_checkpoints" / "10" / "state" / "arrays").exists()
+  assert sums.find_steps(run) == [0]
