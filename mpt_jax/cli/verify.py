@@ -21,6 +21,7 @@ from mpt_jax.export import peft
 from mpt_jax.io import digests, run_settings
 from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts.bank import has_digest, load_bank, read_file
+from mpt_jax.t5x import sums
 from mpt_jax.training import checkpoint_files
 
 OK, OLD, BAD = "ok", "no digest", "damaged"
@@ -134,9 +135,9 @@ def _check_run(folder, prefix):
     for path in sorted(aside.iterdir()):
       note = "was damaged and is not used; you may remove it"
       yield Item(f"{prefix}{aside.name}/{path.name}", OK, note)
-  for path in sorted(folder.glob("checkpoint_*")):
-    note = "t5x writes no digests, so it cannot be compared"
-    yield Item(f"{prefix}{path.name}", OLD, note)
+  for step in sums.find_steps(folder):
+    path = folder / f"checkpoint_{step}"
+    yield _check(f"{prefix}{path.name}", _check_step_of_t5x, path)
   for path in checkpoint_files.find_others(folder):
     broken = "it is a link to nothing" if not path.exists() else None
     note = broken or "is no checkpoint and is not read"
@@ -199,6 +200,13 @@ def _check_step(folder, step):
       " checkpoint; or copy it again"
     )
   return (OK, "") if checkpoint_files.is_compared(path) else (OLD, "")
+
+
+def _check_step_of_t5x(path):
+  damage = sums.find_damage(path)
+  if damage is not None:
+    raise ValueError(damage)
+  return (OK if (path / digests.SUMS).is_file() else OLD), ""
 
 
 def _check_metrics(folder):

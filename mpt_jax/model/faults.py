@@ -44,6 +44,14 @@ class Fault(NamedTuple):
     return {"step": self.step, "term": self.term}
 
   @property
+  def report(self) -> str:
+    """The line for the user when the slot is frozen."""
+    return (
+      f"{self} is not finite: this slot is frozen as it was before, and the"
+      f" others go on; {self.advice}"
+    )
+
+  @property
   def advice(self) -> str:
     """What may help."""
     if self.term == "prompt":

@@ -35,9 +35,6 @@ from mpt_jax.t5x import tasks
 from mpt_jax.training import assembly
 from mpt_jax.training.experiment import Experiment
 
-# Metrics of `PromptModel.loss_fn` with this prefix have a value for each slot.
-BY_SLOT = "by_slot/"
-
 
 def optimizer_def(parts: assembly.Assembly) -> optimizers.OptimizerDef:
   """Returns the native optimizer for trained parameters, none for frozen ones.
@@ -88,9 +85,12 @@ class PromptModel(models.BaseTransformerModel):
 
   Args:
     experiment: the settings.
+    prompts: the arrays of a bank to answer with, in place of those of the
+      checkpoint; None for no others.
   """
 
-  def __init__(self, experiment: Experiment):
+  def __init__(self, experiment: Experiment, prompts=None):
+    self._prompts = prompts
     self.parts = parts = data.assemble(experiment)
     self.experiment = parts.experiment
     # The teachers [N, P, D]. The trainer sets them: only training needs them.
@@ -112,7 +112,11 @@ class PromptModel(models.BaseTransformerModel):
     return flax.core.freeze(self.parts.model.init_variables(rng))
 
   def loss_fn(self, params, batch, dropout_rng):
-    """Returns the experiment's loss, and its terms as t5x's metrics."""
+    """Returns the experiment's loss, and its terms as t5x's metrics.
+
+    t5x calls this for the loss of evaluation rows by teacher forcing; the
+    trainer has the native step.
+    """
     model = self.parts.model
     trainable, frozen = model.split_params(flax.core.unfreeze(params))
     frozen = jax.lax.stop_gradient(frozen)
@@ -125,17 +129,8 @@ class PromptModel(models.BaseTransformerModel):
       name: clu.metrics.Average(total=total.sum(), count=count.sum())
       for name, (total, count) in terms.items()
     }
-    metrics |= {
-      BY_SLOT + name: clu.metrics.Average(total=total, count=count)
-      for name, (total, count) in terms.items()
-    }
     metrics["objective"] = t5x_metrics.AveragePerStep.from_model_output(loss)
     return loss, metrics
-
-  def eval_fn(self, params, batch):
-    """Returns the loss of evaluation rows by teacher forcing, and its terms."""
-    loss, metrics = self.loss_fn(params, batch, None)
-    return loss, {k: v for k, v in metrics.items() if not k.startswith(BY_SLOT)}
 
   def _compute_logits(
     self, params, batch, dropout_rng=None, mutable=False, other_variables=None
@@ -204,6 +199,7 @@ class PromptModel(models.BaseTransformerModel):
       raise ValueError(
         "only the best decode is returned, and there are no decoder_params"
       )
+    params = data.with_prompts(params, self._prompts)
     task_ids = batch["encoder_task_ids"][:, 0]
     ranks = self._labels.any((1, 2))  # [N]
     answers = []
@@ -265,6 +261,7 @@ class PromptModel(models.BaseTransformerModel):
     """Returns the log-probability [B] of each row's target."""
     if return_intermediates:
       raise ValueError("the network keeps no intermediates")
+    params = data.with_prompts(params, self._prompts)
     logits = self._compute_logits(params, batch).logits
     scores = -losses.cross_entropy(logits, batch["decoder_target_tokens"])
     return jnp.sum(scores * batch["decoder_loss_weights"], axis=-1)

@@ -6,6 +6,7 @@ and the trainer.
 
 import dataclasses
 import functools
+import sys
 
 import flax.traverse_util
 import jax
@@ -19,6 +20,7 @@ from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, packing, pipeline
 from mpt_jax.io import checks, digests, paths
 from mpt_jax.io.errors import reading
+from mpt_jax.prompts.bank import load_bank
 from mpt_jax.t5x import sums, tasks
 from mpt_jax.text import vocabulary_files
 from mpt_jax.training import assembly, run_folder
@@ -71,7 +73,8 @@ def is_t5x_checkpoint(backbone: str | None) -> bool:
 
 def run_settings(parts: assembly.Assembly) -> dict:
   """Returns the settings in a run's experiment.json."""
-  return {**parts.experiment.to_json(), "launcher": "t5x"}
+  experiment = parts.experiment.to_json()
+  return {**experiment, "launcher": "t5x", sums.SETTING: True}
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
@@ -96,6 +99,41 @@ def newest_checkpoint(path: str, experiment: Experiment) -> str:
     )
   sums.check(path)
   return path
+
+
+@functools.lru_cache(maxsize=1)
+def best_prompts(path: str, experiment: Experiment, best: bool):
+  """Returns the arrays of a run's best prompts, as `mpt eval` takes them.
+
+  Args:
+    path: the run, or one of its steps.
+    experiment: the settings.
+    best: whether the best prompts are asked for.
+
+  Returns:
+    None for the prompts of the checkpoint: `best` is False, the path is a step,
+    or the run has no prompts.
+
+  Raises:
+    ValueError: the file of the best prompts is damaged.
+  """
+  prompts = epath.Path(paths.absolute(path)) / "prompts"
+  if not checks.flag("BEST", best) or not prompts.is_dir():
+    return None
+  bank = load_bank(prompts.parent)
+  steps = sorted({slot["metrics"].get("step", 0) for slot in bank.slots} - {0})
+  if steps:
+    print(
+      f"the prompts are the best of the run in {prompts.parent}, of step"
+      f" {', '.join(map(str, steps))}",
+      file=sys.stderr,
+    )
+  return bank.params
+
+
+def with_prompts(params, prompts):
+  """Returns the parameters with these prompts; None changes nothing."""
+  return params if prompts is None else {**params, "prompt": prompts}
 
 
 def _check_slots(path, experiment):

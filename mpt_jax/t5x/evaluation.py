@@ -111,6 +111,7 @@ class PromptEvaluator:
     log_dir: the folder `inference_eval` in the program's output folder.
     experiment: the settings.
     partitioner: t5x's partitioner.
+    prompts: see `adapter.PromptModel`.
     **kwargs: t5x's other arguments, which the settings say already.
   """
 
@@ -122,9 +123,11 @@ class PromptEvaluator:
     log_dir,
     experiment: Experiment,
     partitioner,
+    prompts=None,
     **kwargs,
   ):
     del kwargs
+    self._prompts = prompts
     parts = data.assemble(experiment)
     self._slots = experiment.slots
     folder = os.path.dirname(log_dir)
@@ -143,7 +146,8 @@ class PromptEvaluator:
       **functions: t5x's other functions, which are not called.
     """
     del functions
-    metrics = self._evaluation(predict_fn.keywords["train_state"].params, step)
+    params = predict_fn.keywords["train_state"].params
+    metrics = self._evaluation(data.with_prompts(params, self._prompts), step)
     names = [tasks.PREFIX + slot.name for slot in self._slots]
     done = concurrent.futures.Future()
     done.set_result(

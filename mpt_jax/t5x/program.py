@@ -69,7 +69,7 @@ def report(kind, error, trace):
 def _waits_for_others():
   """Whether other processes wait to hear whether this one can start."""
   training = launcher_files.launcher_file().stem == "t5x.train"
-  return training and not (agreement.is_alone() or start.START.is_agreed)
+  return training and not (agreement.is_alone() or start.START.has_met)
 
 
 def say_stopped():

@@ -19,11 +19,12 @@ class Start:
   """What t5x needs before it writes anything, for one run at a time.
 
   Attributes:
-    is_agreed: whether the processes of the run have compared themselves.
+    has_met: whether the processes of the run have begun to compare themselves.
+      From then on all of them hear of an error of one.
   """
 
   def __init__(self):
-    self.is_agreed = False
+    self.has_met = False
     self._held = contextlib.ExitStack()
 
   def take_folder(self, path: str, experiment: Experiment) -> str:
@@ -34,10 +35,11 @@ class Start:
         take it for a pattern, the processes differ, or all of its checkpoints
         are damaged.
     """
-    path = paths.absolute(path)
-    paths.check_no_pattern(path, "MODEL_DIR", "t5x")
-    folder = epath.Path(path)
+    self.has_met = True
     with agreement.together():
+      path = paths.absolute(path)
+      paths.check_no_pattern(path, "MODEL_DIR", "t5x")
+      folder = epath.Path(path)
       parts = data.assemble(experiment)
       settings = data.run_settings(parts)
       if (folder / run_folder.SETTINGS).exists():
@@ -47,7 +49,6 @@ class Start:
       agreement.compare(
         {"Experiment": settings, **gin_names.statements()}, contents
       )
-    self.is_agreed = True
     self._held.close()
     self._held.enter_context(agreement.hold(folder))
     with agreement.together():

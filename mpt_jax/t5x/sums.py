@@ -2,29 +2,48 @@
 
 A step is the folder `checkpoint_STEP` of a run. Orbax gives it this name once
 it is complete, and `SHA256SUMS` in it has the SHA-256 of all its files. A run
-that is killed between the two leaves a step without digests. Nothing here
-imports t5x.
+that is killed between the two leaves a step without digests, which does not
+count. Nothing here imports t5x.
 """
 
 import os
 import re
 
+import jax
 from etils import epath
+from orbax.checkpoint import utils
 
-from mpt_jax.io import digests
+from mpt_jax.io import digests, run_settings
 from mpt_jax.training.checkpoint_files import ASIDE
+
+# A run whose experiment.json has this writes digests with each step. Earlier
+# versions wrote none.
+SETTING = "checkpoint_digests"
+UNFINISHED = (
+  f"it has no {digests.SUMS}, so the run ended before it was complete"
+)
 
 
 def find_steps(model_dir) -> list[int]:
-  """Returns the steps of a run's checkpoints, the newest first."""
+  """Returns the steps of a run's checkpoints, the newest first.
+
+  Orbax has finished them: in a bucket it writes to a folder of the final name.
+  """
   folder = epath.Path(model_dir)
   names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
   found = [re.fullmatch(r"checkpoint_(\d+)", name) for name in names]
-  return sorted((int(match[1]) for match in found if match), reverse=True)
+  steps = sorted((int(match[1]) for match in found if match), reverse=True)
+  return [
+    step
+    for step in steps
+    if utils.is_checkpoint_finalized(_folder(model_dir, step))
+  ]
 
 
 def write(model_dir):
-  """Writes the digests of each step that has none."""
+  """Writes the digests of each step that has none; process 0 does."""
+  if jax.process_index() != 0:
+    return
   for step in find_steps(model_dir):
     folder = _folder(model_dir, step)
     target = folder / digests.SUMS
@@ -40,9 +59,17 @@ def find_damage(folder) -> str | None:
   folder = epath.Path(folder)
   path = folder / digests.SUMS
   if not path.exists():
-    return None
+    return UNFINISHED if _has_digests(folder.parent) else None
   names = [n for n in digests.find_files(folder) if n != digests.SUMS]
   return digests.compare_sums(folder, path, names)
+
+
+def _has_digests(model_dir) -> bool:
+  """Whether a run writes digests, as its settings or its steps say."""
+  return bool(run_settings.read(model_dir).get(SETTING)) or any(
+    (_folder(model_dir, step) / digests.SUMS).exists()
+    for step in find_steps(model_dir)
+  )
 
 
 def check(folder):
@@ -59,6 +86,8 @@ def check(folder):
 def set_damaged_aside(model_dir) -> list[str]:
   """Moves damaged steps that are newer than the newest good one away.
 
+  A run that was killed before it had finished its first steps starts again.
+
   Returns:
     Lines for the user.
 
@@ -71,7 +100,9 @@ def set_damaged_aside(model_dir) -> list[str]:
     if damage is None:
       break
     damages[step] = damage
-  if len(damages) == len(steps) and damages:
+  begins = len(steps) <= 2 and 0 in steps
+  starts_again = begins and set(damages.values()) == {UNFINISHED}
+  if len(damages) == len(steps) and damages and not starts_again:
     each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
     raise ValueError(
       f"no checkpoint in {os.fspath(model_dir)} can be read ({each}); put an"
@@ -90,10 +121,12 @@ def set_damaged_aside(model_dir) -> list[str]:
       f"the checkpoint of step {step} is damaged: {damage}; it was moved to"
       f" {os.fspath(target)}"
     )
-  if lines:
+  if len(damages) < len(steps) and lines:
     lines.append(
       f"resuming from the older checkpoint of step {steps[len(damages)]}"
     )
+  elif lines:
+    lines.append("there is no older checkpoint: the run starts again")
   return lines
 
 

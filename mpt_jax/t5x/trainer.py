@@ -2,23 +2,27 @@
 
 import dataclasses
 import signal
+import sys
 
 import flax.core
 import jax
 import numpy as np
-import optax
 from etils import epath
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from t5x import trainer
 
 from mpt_jax.backbones.fingerprints import fingerprint
 from mpt_jax.io import signals
-from mpt_jax.model import partitioning
+from mpt_jax.io.errors import ExitCode
+from mpt_jax.model import faults, partitioning
+from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.plain import plain_params
 from mpt_jax.t5x import data, evaluation, sums
-from mpt_jax.t5x.adapter import BY_SLOT, PromptModel
+from mpt_jax.t5x.adapter import PromptModel
+from mpt_jax.t5x.step import make_step
 from mpt_jax.training import agreement, assembly, run_folder
 from mpt_jax.training.best import init_best, update_best
-from mpt_jax.training.metrics_log import Window, check_finite
+from mpt_jax.training.metrics_log import Window, check_finite, print_faults
 from mpt_jax.training.optimizers import make_schedule
 
 
@@ -46,8 +50,8 @@ class PromptTrainer(trainer.Trainer):
   best prompts so far. The run's folder gets experiment.json and, whenever t5x
   writes its metrics, prompts/last.safetensors and prompts/best.safetensors.
   `mpt predict`, `mpt export` and the next stage read these files, whichever
-  launcher wrote them. Dropout masks equal those of the native launcher, except
-  with microbatches: t5x chooses their rows and splits their keys.
+  launcher wrote them. The step is the native one, so a slot that diverges is
+  frozen, and `close` then ends the program with `ExitCode.DIVERGED`.
 
   Args:
     model: the model.
@@ -61,7 +65,8 @@ class PromptTrainer(trainer.Trainer):
   Raises:
     ValueError: the run's folder holds another experiment.
     TypeError: the batches do not come from `data.get_dataset`.
-    TrainingDiverged: a loss, a gradient or a prompt is not finite.
+    TrainingDiverged: no slot is left to train, or a T5 that trains has a loss
+      or a gradient that is not finite.
     Preempted: a signal ended the run.
   """
 
@@ -99,18 +104,24 @@ class PromptTrainer(trainer.Trainer):
     self._row_multiple = (
       partitioner.data_mesh_size * experiment.num_microbatches
     )
+    whole = PartitionSpec()
     self._step = partitioner.partition(
-      _make_step(
-        model,
-        base_key,
-        lambda step: rate * schedule(step),
+      make_step(self._parts, base_key, lambda step: rate * schedule(step)),
+      in_axis_resources=(
+        *(train_state_axes, whole, whole),
         partitioner.data_partition_spec,
       ),
-      in_axis_resources=(train_state_axes, partitioner.data_partition_spec),
-      out_axis_resources=(train_state_axes, None, None),
-      donate_argnums=(0,),
+      out_axis_resources=(train_state_axes, whole, None, None),
+      donate_argnums=(0, 1),
     )
+    self._replicated = NamedSharding(partitioner.mesh, whole)
+    self._kept = self._teachers = None
+    if model.teacher_prompts is not None:
+      self._teachers = partitioning.put(
+        plain_params(model.teacher_prompts), self._replicated
+      )
     self._window = Window(experiment.slots)
+    self._window.report = self._report
     # Without a handler, as in a thread, no signal comes.
     self._stop = signals.current() or signals.Stop(None)
     self._stop.is_deferred = True
@@ -130,9 +141,11 @@ class PromptTrainer(trainer.Trainer):
     stream = data.find_batches(batch_iter)
     step = int(self.train_state.step if start_step is None else start_step)
     sums.write(self._summary_dir)
+    self._agreed.begin(step)
     if self._record is None:
       best = init_best(self._parts.model, self._trainable())
       self._record = stream.record or {"best": best, "evaluated": np.int32(0)}
+      self._keep_good_state()
       if self._is_due(step) and self._record["evaluated"] < step:
         self._run_evaluation(step)
     summary, last = None, step + num_steps
@@ -142,10 +155,14 @@ class PromptTrainer(trainer.Trainer):
       )
       if self._is_due(step) and not self._stops:
         self._run_evaluation(step)
+    if self._kept is not None:
+      self._record["faults"] = partitioning.fetch(self._kept[0])
     stream.record = self._record
     self._write_prompts(step)
+    sums.write(self._summary_dir)
     self._agreed.meet(step)
     if self._stops:
+      self._show_faults()
       raise Preempted(
         step,
         self._experiment.total_steps,
@@ -155,10 +172,60 @@ class PromptTrainer(trainer.Trainer):
     return summary
 
   def close(self):
-    """Writes what t5x's last checkpoint lacks, and gives the folder free."""
+    """Writes what t5x's last checkpoint lacks, and gives the folder free.
+
+    Raises:
+      SystemExit: slots are frozen; everything is saved.
+    """
     super().close()
     sums.write(self._summary_dir)
     self._stop.is_deferred = False
+    if self._show_faults():
+      raise SystemExit(ExitCode.DIVERGED)
+
+  def _keep_good_state(self):
+    """Makes what the native step keeps beside t5x's state: (faults, backup)."""
+    model = self._parts.model
+    if model.trainable != "prompt":
+      return
+    found = self._record.get("faults", faults.init_faults(model.num_tasks))
+    self._window.know(faults.read_faults(found, self._names()))
+    self._kept = (
+      partitioning.put(np.asarray(found), self._replicated),
+      partitioning.put(
+        jax.tree.map(partitioning.fetch, self._trainable()), self._replicated
+      ),
+    )
+
+  def _names(self) -> list[str]:
+    return [slot.name for slot in self._experiment.slots]
+
+  def _faults(self) -> list[faults.Fault]:
+    """Returns the slots that are frozen, and why."""
+    if self._kept is not None:
+      found = partitioning.fetch(self._kept[0])
+      return faults.read_faults(found, self._names())
+    last = self._summary_dir / "prompts" / "last.safetensors"
+    if self._record is not None or not last.exists():
+      return []
+    # The run had ended before.
+    bank = load_bank(last)
+    return [
+      faults.Fault(name, **slot["diverged"])
+      for name, slot in zip(bank.names, bank.slots, strict=True)
+      if "diverged" in slot
+    ]
+
+  def _report(self, fault):
+    if jax.process_index() == 0:
+      print(fault.report, file=sys.stderr)
+
+  def _show_faults(self) -> bool:
+    """Prints a table of the slots that are frozen, if there are any."""
+    found = self._faults()
+    if found and jax.process_index() == 0:
+      print_faults("t5x.train", found, len(self._names()))
+    return bool(found)
 
   def _run(self, stream, start, end):
     """Runs the steps from `start` to `end`, or until the run has to stop.
@@ -173,7 +240,9 @@ class PromptTrainer(trainer.Trainer):
       self._agreed.see(batch)
       batch = partitioning.put(batch, self._batch_sharding)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
-        state, update, by_slot = self._step(state, batch)
+        state, self._kept, update, by_slot = self._step(
+          state, self._kept, self._teachers, batch
+        )
       metrics = trainer.merge_metrics(metrics, update) if metrics else update
       self._window.push(step + 1, stats, by_slot)
       # The last step ends the run anyway.
@@ -230,6 +299,7 @@ class PromptTrainer(trainer.Trainer):
       self._record["best"],
       self._evaluate and self._evaluate.names,
       self._metrics if self._record["evaluated"] == step else (),
+      self._faults(),
     )
 
 
@@ -253,43 +323,7 @@ def _prepare(model, train_state, folder) -> assembly.Assembly:
   }
   if (folder / run_folder.SETTINGS).exists():
     run_folder.check_model_dir(folder, settings)
+  # Those of earlier versions, before the settings say that all have them.
+  sums.write(folder)
   run_folder.write_settings(folder, settings, None)
   return dataclasses.replace(model.parts, backbone=backbone)
-
-
-def _make_step(model: PromptModel, base_key, learning_rate, batch_spec):
-  """Makes the function of one step.
-
-  Returns:
-    A function (state, batch) -> (state, t5x's metrics, the metrics of
-    `training.step.make_train_step`).
-  """
-  experiment, native = model.experiment, model.parts.model
-
-  def step(state, batch):
-    # Means over the whole batch, even if it is cut into microbatches.
-    batch = {**batch, **native.mean_weights(batch)}
-    gradients, metrics, _ = trainer.accumulate_grads_microbatched(
-      model,
-      state,
-      batch,
-      jax.random.fold_in(base_key, state.step),
-      experiment.num_microbatches,
-      batch_spec,
-    )
-    metrics = dict(metrics)
-    by_slot = {
-      name.removeprefix(BY_SLOT): (average.total, average.count)
-      for name, average in metrics.items()
-      if name.startswith(BY_SLOT)
-    }
-    for name in by_slot:
-      del metrics[BY_SLOT + name]
-    trained, _ = native.split_params(flax.core.unfreeze(gradients))
-    by_slot["grad_norm"] = optax.global_norm(trained)
-    state, metrics = trainer.apply_grads(
-      state, gradients, metrics, learning_rate(state.step), None
-    )
-    return state, metrics, by_slot
-
-  return step

@@ -115,10 +115,7 @@ class MetricsLog:
 
   def fault(self, fault):
     """Reports a slot that is frozen, a `model.faults.Fault`."""
-    self.note(
-      f"{fault} is not finite: this slot is frozen as it was before, and the"
-      f" others go on; {fault.advice}"
-    )
+    self.note(fault.report)
     if self._is_primary:
       self._write_line(fault.step, "fault", fault._asdict())
 
@@ -129,19 +126,8 @@ class MetricsLog:
       faults: the `model.faults.Fault` of each of them.
       num_slots: all slots of the bank.
     """
-    drawn = rich.table.Table(
-      title=f"{self._description}: {len(faults)} of {num_slots} slots diverged",
-      title_justify="left",
-      box=rich.box.SIMPLE_HEAD,
-      show_edge=False,
-    )
-    drawn.add_column("slot", overflow="fold")
-    drawn.add_column("frozen since", justify="right")
-    drawn.add_column("first in")
-    for fault in faults:
-      drawn.add_row(Text(fault.slot), f"step {fault.step}", fault.term)
     if self._is_primary:
-      self._console.print(drawn)
+      print_faults(self._description, faults, num_slots, self._console)
 
   def _write_line(self, step, kind, values):
     seconds = round(time.monotonic() - self._start, 3)
@@ -175,6 +161,29 @@ class MetricsLog:
         f"{self._description} {kind} step {step}/{self._num_steps}"
         f"  {'  '.join(values)}"
       )
+
+
+def print_faults(description, faults, num_slots, console=None):
+  """Prints a table of the slots that are frozen.
+
+  Args:
+    description: stands before the title.
+    faults: the `model.faults.Fault` of each of them.
+    num_slots: all slots of the bank.
+    console: where to print; None for standard error.
+  """
+  drawn = rich.table.Table(
+    title=f"{description}: {len(faults)} of {num_slots} slots diverged",
+    title_justify="left",
+    box=rich.box.SIMPLE_HEAD,
+    show_edge=False,
+  )
+  drawn.add_column("slot", overflow="fold")
+  drawn.add_column("frozen since", justify="right")
+  drawn.add_column("first in")
+  for fault in faults:
+    drawn.add_row(Text(fault.slot), f"step {fault.step}", fault.term)
+  (console or rich.console.Console(stderr=True)).print(drawn)
 
 
 @contextlib.contextmanager

@@ -93,52 +93,47 @@ def make_train_step(
   num_microbatches: int | None = 1,
   shardings: TrainState | None = None,
 ):
-  """Builds the step.
+  """Builds the jitted step, which donates its state; see `make_step`.
 
   Args:
     model: the model with its loss.
     optimizer: the optimizer of the trainable parameters.
+    num_microbatches: see `make_step`.
+    shardings: the shardings of the returned state, from `state_shardings`; None
+      leaves them to JAX.
+  """
+
+  def apply(grads, opt_state, params):
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+  return jax.jit(
+    make_step(model, apply, num_microbatches),
+    donate_argnums=0,
+    # Replicate the metrics, because every process reads them.
+    out_shardings=shardings
+    and (shardings, partitioning.replicated(shardings.step.mesh)),
+  )
+
+
+def make_step(model: Model, apply, num_microbatches: int | None = 1):
+  """Builds the step that all launchers share.
+
+  Args:
+    model: the model with its loss.
+    apply: (gradients, opt_state, params) -> (params, opt_state), the update of
+      the trainable parameters.
     num_microbatches: parts of a batch whose gradients are accumulated before
       the update; the rows of a batch must be a multiple of it. None makes each
       row a part, for long rows: memory then does not grow with the batch.
-    shardings: the shardings of the returned state, from `state_shardings`; None
-      leaves them to JAX.
 
   Returns:
-    A jitted function (state, frozen, batch, base_key) -> (state, metrics) that
-    donates `state`. Metrics are those of `Model.loss`, "grad_norm" [] and, if
-    prompts train, "faults" [N, 2]; slots with a fault then count as slots
-    without examples. The only randomness is dropout, from fold_in(base_key,
-    state.step).
+    A function (state, frozen, batch, base_key) -> (state, metrics). Metrics are
+    those of `Model.loss`, "grad_norm" [] and, if prompts train, "faults" [N, 2];
+    slots with a fault then count as slots without examples. The only randomness
+    is dropout, from fold_in(base_key, state.step).
   """
   use_dropout = model.config.dropout_rate > 0
-
-  def accumulated(params, frozen, batch, key, active, num_parts):
-    rows = batch["encoder_input_tokens"].shape[0]
-    if rows % num_parts:
-      raise ValueError(
-        f"the batch's {rows} rows are not a multiple of"
-        f" num_microbatches={num_parts}; set row_multiple accordingly"
-      )
-    # Row i goes to part i % num_parts, so each part has rows on every device.
-    parts = jax.tree.map(
-      lambda x: jnp.swapaxes(
-        x.reshape(rows // num_parts, num_parts, *x.shape[1:]), 0, 1
-      ),
-      batch,
-    )
-
-    def body(total, part):
-      index, part = part
-      part_key = None if key is None else jax.random.fold_in(key, index)
-      new = model.gradients(params, frozen, part, part_key, active)
-      return jax.tree.map(jnp.add, total, new), None
-
-    first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(model.gradients, params, frozen, first, key, active)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    indices = jnp.arange(num_parts)
-    return jax.lax.scan(body, zeros, (indices, parts))[0]
 
   def train_step(state, frozen, batch, base_key):
     active = None
@@ -152,23 +147,44 @@ def make_train_step(
     if num_parts == 1:
       grads, metrics = model.gradients(state.params, frozen, batch, key, active)
     else:
-      grads, metrics = accumulated(
-        state.params, frozen, batch, key, active, num_parts
+      grads, metrics = _accumulated(
+        model, state.params, frozen, batch, key, active, num_parts
       )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params, opt_state = apply(grads, state.opt_state, state.params)
     new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     if model.trainable == "prompt":
       new, metrics = _freeze_diverged(model, state, new, metrics)
     return new, {**metrics, "grad_norm": optax.global_norm(grads)}
 
-  return jax.jit(
-    train_step,
-    donate_argnums=0,
-    # Replicate the metrics, because every process reads them.
-    out_shardings=shardings
-    and (shardings, partitioning.replicated(shardings.step.mesh)),
+  return train_step
+
+
+def _accumulated(model, params, frozen, batch, key, active, num_parts):
+  """Returns the sums of `Model.gradients` over the parts of a batch."""
+  rows = batch["encoder_input_tokens"].shape[0]
+  if rows % num_parts:
+    raise ValueError(
+      f"the batch's {rows} rows are not a multiple of"
+      f" num_microbatches={num_parts}; set row_multiple accordingly"
+    )
+  # Row i goes to part i % num_parts, so each part has rows on every device.
+  parts = jax.tree.map(
+    lambda x: jnp.swapaxes(
+      x.reshape(rows // num_parts, num_parts, *x.shape[1:]), 0, 1
+    ),
+    batch,
   )
+
+  def body(total, part):
+    index, part = part
+    part_key = None if key is None else jax.random.fold_in(key, index)
+    new = model.gradients(params, frozen, part, part_key, active)
+    return jax.tree.map(jnp.add, total, new), None
+
+  first = jax.tree.map(lambda x: x[0], parts)
+  shapes = jax.eval_shape(model.gradients, params, frozen, first, key, active)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.lax.scan(body, zeros, (jnp.arange(num_parts), parts))[0]
 
 
 def _restore_damaged(model, state) -> TrainState:

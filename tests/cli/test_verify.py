@@ -22,6 +22,7 @@ from mpt_jax.export import prompt_files, stablehlo, stablehlo_serve
 from mpt_jax.io import digests, run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.slots import Slot
+from mpt_jax.t5x import sums
 from mpt_jax.text.vocabularies import vocabulary_size
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.loop import train
@@ -104,6 +105,24 @@ def test_a_folder_of_runs_is_checked_as_a_sweep_has_them(copy):
   found = states(copy / "sweep")
   assert found["glue/mpt/checkpoints/4"] == "ok"
   assert len(found) == 6
+
+
+def test_checkpoints_of_t5x_are_compared_too(tmp_path):
+  (tmp_path / "experiment.json").write_text(json.dumps(digests.seal({})))
+  for step in (0, 10, 20):
+    (tmp_path / f"checkpoint_{step}").mkdir()
+    (tmp_path / f"checkpoint_{step}" / "arrays").write_bytes(b"arrays")
+  assert states(tmp_path)["checkpoint_20"] == "no digest"
+  sums.write(tmp_path)
+  assert set(states(tmp_path).values()) == {"ok"}
+  flip(tmp_path / "checkpoint_10" / "arrays", 0, 0)
+  (tmp_path / "checkpoint_20" / "SHA256SUMS").unlink()
+  assert states(tmp_path) == {
+    "experiment.json": "ok",
+    "checkpoint_20": "damaged",
+    "checkpoint_10": "damaged",
+    "checkpoint_0": "ok",
+  }
 
 
 def test_damage_is_named_with_what_to_do(copy):

@@ -8,7 +8,6 @@ import inspect
 import os
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -64,6 +63,7 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
     optimizers,
     partitioning,
     train,
+    train_state,
     trainer,
     utils,
   )
@@ -106,15 +106,9 @@ def test_the_surface_of_t5x_that_the_adapter_uses():
   arguments(trainer.Trainer.compile_train, "batch")
   assert isinstance(utils.ShardedDatasetIterator.iterator, property)
   arguments(
-    trainer.accumulate_grads_microbatched,
-    *("model", "train_state", "batch", "dropout_rng", "num_microbatches"),
-    "data_partition_spec",
+    train_state.FlaxOptimTrainState.apply_gradient, "grads", "learning_rate"
   )
-  arguments(
-    trainer.apply_grads,
-    *("train_state", "grad_accum", "metrics", "learning_rate"),
-    "weight_metrics_computer",
-  )
+  arguments(train_state.FlaxOptimTrainState.replace_params, "params")
   arguments(trainer.merge_metrics, "a", "b")
   arguments(trainer.MetricsManager.start_duration_timer, "block_on")
   arguments(
@@ -197,7 +191,12 @@ def runs(folder):
 @pytest.mark.parametrize("stage", STAGES)
 def test_losses_equal_the_native_launchers(runs, stage):
   theirs = t5x_scalars(runs / f"t5x_{stage}")
-  assert_equal_losses(theirs, own_scalars(runs / f"own_{stage}"))
+  own = own_scalars(runs / f"own_{stage}")
+  # To the bit; the native launcher writes more digits than t5x's float32.
+  assert theirs == {
+    tag: {step: float(np.float32(x)) for step, x in values.items()}
+    for tag, values in own.items()
+  }
   assert ("kl" in theirs) == (stage == "distill")
 
 
@@ -213,8 +212,11 @@ def test_frozen_is_frozen_and_prompts_move(runs, stage):
     np.testing.assert_array_equal(after[name], before[name], err_msg=name)
   start = runs / f"t5x_{stage}" / "checkpoint_0"
   start = t5x_checkpoints.T5xTensors(t5x_checkpoints.find_checkpoint(start))
+  own = load_bank(runs / f"own_{stage}" / "prompts" / "last.safetensors")
   for name in after:
     if name.startswith("prompt/"):
+      natively = own.params[name.removeprefix("prompt/")]
+      np.testing.assert_array_equal(after[name], natively, err_msg=name)
       assert (after[name] != start[name]).mean() > 0.9, name
   # Adam's two moments and the parameter itself, for the prompts alone.
   info = (runs / f"t5x_{stage}" / "model-info.txt").read_text()
@@ -229,7 +231,7 @@ def test_prompts_of_one_launcher_load_in_the_other(runs):
     theirs = load_bank(runs / f"t5x_{stage}")
     own = load_bank(runs / f"own_{stage}" / "prompts" / "last.safetensors")
     assert theirs.names == own.names and theirs.backbone == own.backbone
-    np.testing.assert_allclose(theirs.composed, own.composed, rtol=1e-4)
+    np.testing.assert_array_equal(theirs.composed, own.composed)
   # The other way round: t5x distils from the native launcher's teachers.
   launch(
     runs,
@@ -479,68 +481,12 @@ def test_the_loss_of_evaluation_rows_is_of_their_targets(folder, tiny_tasks):
   examples = [{k: np.array(v) for k, v in e.items()} for e in examples]
   rows, _ = batches.make_batch(examples, model.parts.layout)
   _, metrics = model.eval_fn(params, rows)
-  assert not [name for name in metrics if name.startswith("by_slot")]
   count = rows["decoder_loss_weights"].sum()
   np.testing.assert_allclose(
     metrics["loss"].compute(),
     -model.score_batch(params, rows).sum() / count,
     rtol=1e-5,
   )
-
-
-@needs_t5x
-def test_microbatches_sum_to_the_batch(folder, tiny_tasks):
-  import jax
-  from t5x import trainer
-
-  from mpt_jax.data import batches
-  from mpt_jax.model.objective import DistillConfig, LossConfig
-  from mpt_jax.prompts.slots import make_slots
-  from mpt_jax.t5x import adapter as t5x_adapter
-
-  experiment = tiny_experiment(
-    make_slots(tiny_tasks[:3], share="all"),
-    str(folder / "t5"),
-    rank=1,
-    loss=LossConfig(distill=DistillConfig()),
-  )
-  model = t5x_adapter.PromptModel(experiment)
-  model.teacher_prompts = np.random.default_rng(0).normal(size=(3, 3, 32))
-  params = model.get_initial_variables(jax.random.key(0), {})["params"]
-  rng = np.random.default_rng(1)
-  ids = lambda longest: np.append(
-    rng.integers(9, 99, rng.integers(1, longest)), 1
-  )
-  examples = [
-    {"inputs": ids(12), "targets": ids(4), "task_id": i % 3} for i in range(11)
-  ]
-  batch, _ = batches.make_batch(examples, model.parts.layout)
-  batch |= model.parts.model.mean_weights(batch)
-  whole, parts = (
-    trainer.accumulate_grads_microbatched(
-      model,
-      types.SimpleNamespace(params=params, flax_mutables=None),
-      batch,
-      jax.random.key(0),
-      num_microbatches,
-    )
-    for num_microbatches in (1, 4)
-  )
-  for name in ("loss", "kl", "hidden"):
-    np.testing.assert_allclose(
-      parts[1][name].compute(), whole[1][name].compute(), rtol=1e-5
-    )
-  for name, grad in whole[0]["prompt"].items():
-    assert np.abs(grad).max() > 0
-    np.testing.assert_allclose(
-      parts[0]["prompt"][name],
-      grad,
-      rtol=1e-4,
-      atol=1e-5 * np.abs(grad).max(),
-      err_msg=name,
-    )
-  frozen = {k: v for k, v in parts[0].items() if k != "prompt"}
-  assert not any(np.any(x) for x in jax.tree.leaves(frozen))
 
 
 @needs_t5x

@@ -14,9 +14,12 @@ from program_runs import (
   ROOT,
   command,
   environment,
+  finish_processes,
   launch,
   launch_processes,
   needs_t5x,
+  start_processes,
+  wait_for,
 )
 from safetensors.numpy import load_file
 from train_fixtures import write_user_folder
@@ -59,7 +62,7 @@ def test_the_best_step_is_the_native_launchers(folder):
     for run in ("whole", "own")
   )
   assert theirs.slots == own.slots
-  np.testing.assert_allclose(theirs.composed, own.composed, rtol=1e-4)
+  np.testing.assert_array_equal(theirs.composed, own.composed)
   # The metrics of all evaluations, at t5x's place.
   lines = (folder / "own" / "metrics.jsonl").read_text().splitlines()
   rows = [json.loads(line) for line in lines]
@@ -137,8 +140,10 @@ def test_a_run_that_diverges_keeps_its_good_checkpoint(folder):
     *("LEARNING_RATE=1e37", "CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1"),
     fails=True,
   )
-  assert errors.splitlines()[-1].startswith("error: the loss is not finite at")
-  assert "on first, second; the run stopped" in errors.splitlines()[-1]
+  line = errors.splitlines()[-1]
+  assert line.startswith("error: no slot is left to train: first at step ")
+  assert "(first in: " in line and ", second at step " in line
+  assert "are not finite; the run stopped at its last checkpoint" in line
   for file in (folder / "diverged" / "prompts").glob("*"):
     for name, array in load_file(file).items():
       assert np.isfinite(array).all(), (file, name)
@@ -208,6 +213,28 @@ def test_processes_with_different_settings_are_refused(folder):
     assert "LEARNING_RATE" in error
   assert time.monotonic() - start < 250
   assert not (folder / "differ" / "experiment.json").exists()
+
+
+@pytest.mark.parametrize("receivers", [(1,), (0, 1)])
+def test_processes_stop_at_the_same_step(folder, receivers):
+  run = folder / f"two_{len(receivers)}"
+  arguments = (folder, "t5x.train", "teacher", run.name, BOTH, *OFTEN)
+  running = start_processes(*arguments)
+  wait_for((run / "checkpoint_0").is_dir, running)
+  for index in receivers:
+    running[index].send_signal(signal.SIGTERM)
+  ended = finish_processes(running)
+  saved = {error.splitlines()[-2] for _, error in ended}
+  assert [code for code, _ in ended] == [143, 143], ended
+  (checkpoint,) = run.glob("checkpoint_[1-9]*")
+  step = checkpoint.name.removeprefix("checkpoint_")
+  assert saved == {f"step {step} of 20 is saved in {checkpoint}"}
+  assert int(step) < 20
+  launch_processes(*arguments)
+  for file in ("last", "best"):
+    for name, array in prompts_of(folder / "whole", file).items():
+      made = prompts_of(run, file)[name]
+      np.testing.assert_allclose(made, array, atol=1e-4, err_msg=file)
 
 
 def test_several_slices_give_the_losses_of_one_device(folder):
