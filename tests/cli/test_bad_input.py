@@ -28,6 +28,7 @@ from mpt_jax.prompts.slots import Slot
 from mpt_jax.text import vocabularies
 from mpt_jax.training import loop as trainer
 from mpt_jax.training.checkpoints import Checkpoints
+from mpt_jax.training.step import TrainState
 
 __all__ = ["tiny_backbone", "tiny_tasks"]
 
@@ -175,20 +176,20 @@ def test_unknown_split_and_metric(report, tiny_tasks):
 
 def test_checkpoint_of_another_shape(tiny_tasks, tmp_path):
   task = seqio.TaskRegistry.get(tiny_tasks[0])
-  make = lambda length: {"prompt": {"shared_prompt": np.zeros((1, length, 4))}}
+  make = lambda name, length: TrainState(
+    np.int32(3), {"prompt": {name: np.zeros((1, length, 4))}}, None
+  )
   stream = ExampleStream([task], ["a"], MixConfig(batch_size=2))
   checkpoints = Checkpoints(tmp_path)
-  checkpoints.save(3, make(5), {"x": np.zeros(1)}, stream)
+  checkpoints.save(3, make("shared_prompt", 5), {"x": np.zeros(1)}, stream)
   with pytest.raises(ValueError) as error:
-    checkpoints.restore(make(6), {"x": np.zeros(1)}, stream)
+    checkpoints.restore(make("shared_prompt", 6), {"x": np.zeros(1)}, stream)
   assert (
     "prompt/shared_prompt: (1, 5, 4) in the checkpoint, (1, 6, 4) wanted"
     in str(error.value)
   )
   with pytest.raises(ValueError, match="prompt/other: not in the checkpoint"):
-    checkpoints.restore(
-      {"prompt": {"other": np.zeros(1)}}, {"x": np.zeros(1)}, stream
-    )
+    checkpoints.restore(make("other", 5), {"x": np.zeros(1)}, stream)
 
 
 def test_full_disk_while_a_checkpoint_is_written(
