@@ -11,10 +11,11 @@ import os
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import threading
 import time
+
+from mpt_jax.io import quiet
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # `timeout` and some shells send a signal twice. The second one of a user comes
@@ -72,7 +73,7 @@ class Stop:
     self.notice(signum)
     self.signum = signum
     if signum == signal.SIGHUP:
-      _leave_terminal()
+      quiet.leave_terminal()
     for handler in self._native.values():
       handler(signal.SIGTERM)
     if not self.is_deferred:
@@ -89,7 +90,7 @@ class Stop:
       return
     self._first, self._time = signum, time.monotonic()
     if self.is_deferred:
-      _say(
+      quiet.say(
         f"{signal.Signals(signum).name}: stopping after this step; a second"
         " signal stops at once"
       )
@@ -241,25 +242,9 @@ def _watch(stop, reader):
 
 
 def _exit(signum):
-  show_cursor = "\x1b[?25h" if os.isatty(2) else ""
-  _say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
+  show_cursor = "\x1b[?25h" if quiet.is_terminal() else ""
+  quiet.say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
   os._exit(128 + signum)
-
-
-def _say(text):
-  # A handler may come in the middle of a print, so it has to write by itself.
-  with contextlib.suppress(OSError):
-    os.write(2, f"{text}\n".encode())
-
-
-def _leave_terminal():
-  """Drops all later output to a terminal that has closed."""
-  nothing = os.open(os.devnull, os.O_WRONLY)
-  for fd in (1, 2):
-    with contextlib.suppress(OSError):
-      if stat.S_ISCHR(os.fstat(fd).st_mode):
-        os.dup2(nothing, fd)
-  os.close(nothing)
 
 
 def _libc_signal():

@@ -94,6 +94,25 @@ def test_a_deferred_signal_lets_the_work_end(signum):
   assert err.splitlines()[0] == f"{signum.name}: {SAYS}"
 
 
+def test_a_signal_is_answered_while_stderr_is_silenced():
+  process = begin(
+    """
+from mpt_jax.io import quiet
+def work():
+  with signals.deferred() as stop, quiet.silenced():
+    print("lost", file=sys.stderr)
+    ready()
+    while stop.signum is None:
+      time.sleep(0.01)
+sys.exit(errors.run_and_report(work))
+"""
+  )
+  process.send_signal(signal.SIGTERM)
+  _, err = finish(process, 143)
+  first, second, *_ = err.splitlines()
+  assert first == f"SIGTERM: {SAYS}" and second.startswith("stopped by SIGTERM")
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(second):
   process = begin(DEFERRED.format(seconds=60))

@@ -1,0 +1,63 @@
+"""Standard error: silences libraries, and says what must not be lost."""
+
+import contextlib
+import os
+import stat
+import sys
+import threading
+
+_lock = threading.Lock()
+_depth, _stderr = 0, 2
+
+
+@contextlib.contextmanager
+def silenced():
+  """Drops what anybody prints to stderr inside, for C++ code that just prints.
+
+  Errors that are raised pass. Blocks in several threads may overlap.
+  """
+  global _depth, _stderr
+  with _lock:
+    if not _depth:
+      sys.stderr.flush()
+      kept = os.dup(2)
+      nothing = os.open(os.devnull, os.O_WRONLY)
+      _stderr = kept
+      os.dup2(nothing, 2)
+      os.close(nothing)
+    _depth += 1
+  try:
+    yield
+  finally:
+    with _lock:
+      _depth -= 1
+      if not _depth:
+        sys.stderr.flush()
+        os.dup2(_stderr, 2)
+        kept, _stderr = _stderr, 2
+        os.close(kept)
+
+
+def say(text: str):
+  """Prints a line to stderr, also while it is silenced.
+
+  It takes no lock and has no buffer, so a handler of a signal may call it in
+  the middle of a print.
+  """
+  with contextlib.suppress(OSError):
+    os.write(_stderr, f"{text}\n".encode())
+
+
+def is_terminal() -> bool:
+  """Whether `say` prints to a terminal."""
+  return os.isatty(_stderr)
+
+
+def leave_terminal():
+  """Drops all later output to a terminal that has closed."""
+  nothing = os.open(os.devnull, os.O_WRONLY)
+  for fd in {1, 2, _stderr}:
+    with contextlib.suppress(OSError):
+      if stat.S_ISCHR(os.fstat(fd).st_mode):
+        os.dup2(nothing, fd)
+  os.close(nothing)
