@@ -13,6 +13,9 @@ def _import():
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   with silenced():
     import seqio  # noqa: F401
+    import tensorflow as tf
+  # If the disk is full, it prints a warning for each function of a dataset.
+  tf.get_logger().setLevel("ERROR")
 
 
 _import()
