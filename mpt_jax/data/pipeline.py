@@ -11,7 +11,7 @@ import tensorflow as tf
 from etils import epath
 
 from mpt_jax.data import sampling
-from mpt_jax.io import checks, quiet
+from mpt_jax.io import checks, tensorflow_quietly
 from mpt_jax.io.errors import calling
 
 # Suffix of the file that stores the number of batches if tf.data cannot save
@@ -224,7 +224,7 @@ class ExampleStream:
     if self._checkpoint is not None:
       try:
         # TensorFlow prints an error before it raises it.
-        with quiet.silenced():
+        with tensorflow_quietly.silenced():
           self._write(epath.Path(path))
         return
       except tf.errors.FailedPreconditionError:

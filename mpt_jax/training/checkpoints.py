@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import quiet, run_settings
+from mpt_jax.io import run_settings, tensorflow_quietly
 from mpt_jax.io.files import literal
 from mpt_jax.training import checkpoint_files
 
@@ -108,7 +108,7 @@ def _one_error(folder):
     OSError: the step cannot be written.
   """
   before = set(threading.enumerate())
-  with quiet.silenced():
+  with tensorflow_quietly.silenced():
     try:
       yield
     except Exception as error:

@@ -15,7 +15,7 @@ from etils import epath
 from rich.text import Text
 
 from mpt_jax.data import batches
-from mpt_jax.io import digests, errors, files, quiet
+from mpt_jax.io import digests, errors, files, tensorflow_quietly
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.faults import describe_all, read_faults
@@ -222,7 +222,7 @@ def _writing_events(folder):
   import tensorflow as tf
 
   try:
-    with quiet.silenced():
+    with tensorflow_quietly.silenced():
       yield
   except tf.errors.OpError as error:
     # "FILE; No space left on device, and more lines"
