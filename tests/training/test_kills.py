@@ -51,7 +51,9 @@ def content(run):
   for row in rows:
     for name in ("seconds", "tokens_per_second", "digest"):
       row.pop(name, None)
-  newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))
+  # A killed save leaves a folder that is not named after its step.
+  steps = [p for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
+  newest = max(steps, key=lambda p: int(p.name))
   restore = ocp.StandardCheckpointer().restore
   arrays = {item: restore(newest / item) for item in ("state", "best")}
   files = {p.name: p.read_bytes() for p in (run / "prompts").iterdir()}
