@@ -114,8 +114,6 @@ def _sweep(arguments):
       table, planned, console, command if arguments.commands else None
     )
     return ExitCode.DONE
-  lines, left_out = sweep(table, model_dir, bindings, paths, arguments.only)
+  lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
   report.print_table(table, lines, console)
-  if left_out or any(line.diverged for line in lines):
-    return ExitCode.DIVERGED
-  return ExitCode.DONE
+  return ExitCode.DIVERGED if any(faults) else ExitCode.DONE

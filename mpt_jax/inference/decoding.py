@@ -23,6 +23,8 @@ from mpt_jax.io import checks
 from mpt_jax.model import losses
 
 START_ID = 0
+# Stands for all tokens of an output whose logits are not finite.
+NOT_FINITE = -1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,12 @@ def sample_decode(
   Returns:
     [B, T] int32, see `greedy_decode`.
   """
+  choose = _sampler(keys, temperature, top_k)
+  return _decode(network, params, batch, max_length, choose)[0]
+
+
+def _sampler(keys, temperature, top_k):
+  """Returns the function `choose` of `_decode` that draws tokens."""
 
   def choose(logits, index):
     step_keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
@@ -128,7 +136,7 @@ def sample_decode(
       return chosen
     return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
 
-  return _decode(network, params, batch, max_length, choose)[0]
+  return choose
 
 
 def beam_decode(
@@ -179,7 +187,8 @@ def make_decoder(network, generation: Generation = GREEDY):
   Returns:
     A function (params, batch, row_ids [B] int, max_length) -> tokens [B, T]
     int32. A row samples with `fold_in(base_key, row_id)`, so its output does
-    not depend on its batch.
+    not depend on its batch. If the logits of a row are not finite, its tokens
+    are `NOT_FINITE`.
 
   Raises:
     ValueError: `top_k` is larger than the vocabulary.
@@ -192,15 +201,14 @@ def make_decoder(network, generation: Generation = GREEDY):
     )
 
   def decode(params, batch, row_ids, max_length):
-    if g.num_beams > 1:
-      return beam_decode(network, params, batch, max_length, g.num_beams)[0]
-    if not g.temperature:
-      return greedy_decode(network, params, batch, max_length)
-    base_key = jax.random.key(g.seed or 0)
-    keys = jax.vmap(lambda row: jax.random.fold_in(base_key, row))(row_ids)
-    return sample_decode(
-      network, params, batch, max_length, keys, g.temperature, g.top_k
-    )
+    args = network, params, batch, max_length
+    if g.temperature:
+      base_key = jax.random.key(g.seed or 0)
+      keys = jax.vmap(lambda row: jax.random.fold_in(base_key, row))(row_ids)
+      tokens, scores = _decode(*args, _sampler(keys, g.temperature, g.top_k))
+    else:
+      tokens, scores = beam_decode(*args, g.num_beams)
+    return jnp.where(jnp.isfinite(scores)[:, None], tokens, NOT_FINITE)
 
   return decode
 

@@ -48,6 +48,28 @@ class Example(NamedTuple):
   candidates: Sequence[np.ndarray] = ()
 
 
+class NotFiniteError(ValueError):
+  """The T5 gave scores that are not finite numbers.
+
+  Attributes:
+    index: the index of the example.
+  """
+
+  def __init__(self, index: int, name: str | None = None):
+    """Makes the error.
+
+    Args:
+      index: the index of the example.
+      name: what the user calls the example.
+    """
+    super().__init__(
+      f"{name or f'example {index}'}: the scores are not finite numbers. The T5"
+      " and the prompts are finite, but their products are too large; try dtype"
+      " float32 (--dtype float32), or prompts of an earlier step"
+    )
+    self.index = index
+
+
 class Engine:
   """Ranks and generates with prompts and one T5.
 
@@ -152,6 +174,7 @@ class Engine:
     Raises:
       ValueError: an example has no candidates, a candidate has no tokens, or a
         prompt does not exist.
+      NotFiniteError: a score is NaN or infinite.
     """
     groups = {}
     for i, example in enumerate(examples):
@@ -165,6 +188,8 @@ class Engine:
         part = [examples[i] for i in members]
         made = self._rank_batch(part, batch, length)
         for i, scores in zip(members, made, strict=True):
+          if not np.isfinite(scores).all():
+            raise NotFiniteError(i)
           results[i] = scores
         advance(len(members))
     return results
@@ -189,6 +214,7 @@ class Engine:
 
     Raises:
       ValueError: a prompt does not exist.
+      NotFiniteError: a score of a token is NaN or infinite.
     """
     results = np.zeros((len(examples), self.targets_length), np.int32)
     row_ids = np.arange(len(examples)) if row_ids is None else row_ids
@@ -205,6 +231,9 @@ class Engine:
         max_length=self.targets_length,
       )
       results[members] = np.asarray(tokens)[: len(members)]
+      broken = [i for i in members if results[i, 0] == decoding.NOT_FINITE]
+      if broken:
+        raise NotFiniteError(broken[0])
       advance(len(members))
     return results
 

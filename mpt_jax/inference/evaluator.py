@@ -1,17 +1,23 @@
 """Evaluates prompts on tasks: metrics of the tasks on the engine's answers."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 
 import numpy as np
 
-from mpt_jax.data import batches, labels, metrics
+from mpt_jax.data import batches, labels
 from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import METHODS, Engine, Example
+from mpt_jax.inference.engine import (
+  METHODS,
+  Engine,
+  Example,
+  NotFiniteError,
+)
+from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.inference.loading import load
 from mpt_jax.io import checks
-from mpt_jax.io.errors import calling
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.slots import Slot
 
@@ -55,119 +61,13 @@ class EvalConfig:
     return Generation(num_beams=self.num_beams)
 
 
-class EvalTask:
-  """The tokenised evaluation examples of one seqio task.
-
-  Attributes:
-    name: the task's name.
-    labels: its label strings, or None.
-    inputs: the token ids of each example.
-    targets: the postprocessed targets, for the metrics.
-    task: the seqio task.
-  """
-
-  def __init__(self, task, split, max_examples=None):
-    self.task, self.name = task, task.name
-    self.labels = labels.label_names(task)
-    if split not in task.splits:
-      raise ValueError(
-        f"task {task.name!r} has no split {split!r}; it has"
-        f" {', '.join(task.splits)}"
-      )
-    ds = task.get_dataset(sequence_length=None, split=split, shuffle=False)
-    if max_examples is not None:
-      ds = ds.take(max_examples)
-    examples = list(ds.as_numpy_iterator())
-    if not examples:
-      raise ValueError(f"split {split!r} of task {task.name!r} is empty")
-    self.vocabulary = task.output_features["targets"].vocabulary
-    self.inputs = [x["inputs"] for x in examples]
-    self.examples = examples
-    if self.labels:
-      labels.check_labels(
-        f"task {self.name!r}", self.labels, labels.label_tokens(task)
-      )
-    if task.predict_with_aux_metric_fns:
-      raise ValueError(
-        f"task {self.name!r}: the metric function"
-        f" {task.predict_with_aux_metric_fns[0].__name__} takes aux_values,"
-        " which only t5x computes; take (targets, predictions) or"
-        " (targets, scores)"
-      )
-    self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
-    labels.check_targets(f"task {self.name!r}", self.labels, self.targets)
-
-  def _text(self, example):
-    """Returns the target as text."""
-    if "targets_pretokenized" in example:
-      return example["targets_pretokenized"].decode()
-    return self.vocabulary.decode([int(i) for i in example["targets"]])
-
-  def postprocess(self, text, example, is_target):
-    with calling(f"the postprocessor of task {self.name!r}"):
-      return self.task.postprocess_fn(
-        text, example=example, is_target=is_target
-      )
-
-  def metrics(self, predictions, scores=None) -> dict[str, float]:
-    """Returns the task's metrics and the number of examples.
-
-    Args:
-      predictions: the postprocessed predictions.
-      scores: the log-probability of each target, for `score_metric_fns`.
-    """
-    result = {}
-    for metric_fn in self.task.predict_metric_fns:
-      result.update(self._call(metric_fn, predictions=predictions))
-    for metric_fn in self.task.score_metric_fns:
-      result.update(self._call(metric_fn, scores=scores))
-    return {**result, "num_examples": len(self.inputs)}
-
-  def _call(self, metric_fn, **arguments) -> dict[str, float]:
-    name = getattr(metric_fn, "__name__", str(metric_fn))
-    with calling(f"the metric function {name} of task {self.name!r}"):
-      made = metric_fn(targets=self.targets, **arguments)
-      return metrics.as_numbers(made)
-
-  def main_metric(self, name: str | None = None) -> str:
-    """Returns the name of the metric that compares prompts of this task.
-
-    Args:
-      name: the metric that the user set, or None.
-
-    Returns:
-      `name` if it is given, else the task's own metric (`TextTask.metric`),
-      else the first value of the task's first metric function.
-
-    Raises:
-      ValueError: the task's metric functions do not return this metric.
-    """
-    # Only a call shows what a metric function returns; use right predictions.
-    right = [self.postprocess(self._text(x), x, False) for x in self.examples]
-    certain = [0.0] * len(right)
-    known = list(self.metrics(right, certain))[:-1]  # num_examples is the last.
-    if not known:
-      raise ValueError(
-        f"task {self.name!r} has no metric_fns, so there is no best step of it;"
-        " register it with some, or train without evaluation"
-        " (--gin.Experiment.eval=None)"
-      )
-    asked = name or getattr(self.task, "metric", None)
-    if asked is not None and asked not in known:
-      raise ValueError(
-        (f"EvalConfig.metric={name!r}" if name else f"metric {asked!r}")
-        + f" is not among the metrics of task {self.name!r}:"
-        f" {', '.join(known)}"
-      )
-    return asked or known[0]
-
-
 class Evaluator:
   """Evaluates prompts on their tasks' examples.
 
   Args:
     tasks: the seqio task of each prompt.
     config: split, method and sizes.
+    names: the names of the prompts, for errors; None takes the tasks'.
 
   Raises:
     ValueError: a task lacks the split, the split has no examples, or the method
@@ -177,8 +77,9 @@ class Evaluator:
     tasks: the `EvalTask` of each prompt.
   """
 
-  def __init__(self, tasks, config: EvalConfig):
+  def __init__(self, tasks, config: EvalConfig, names=None):
     self._config, by_name = config, {}
+    self._names = names or [task.name for task in tasks]
     for task in tasks:
       if task.name not in by_name:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
@@ -214,6 +115,9 @@ class Evaluator:
 
     Returns:
       A dict for each task, with its metrics and "num_examples".
+
+    Raises:
+      NotFiniteError: the scores of an example are NaN or infinite.
     """
     return self.metrics(*self.predict(engine, progress))
 
@@ -271,7 +175,18 @@ class Evaluator:
       Example(task.inputs[i], slot if engine.num_prompts else 0, (targets[i],))
       for slot, i in work
     ]
-    return [float(own[0]) for own in engine.rank(examples, advance)]
+    with self._naming(work):
+      return [float(own[0]) for own in engine.rank(examples, advance)]
+
+  @contextlib.contextmanager
+  def _naming(self, work):
+    """Names the prompt and the example in an error of the engine."""
+    try:
+      yield
+    except NotFiniteError as error:
+      slot, i = work[error.index]
+      name = f"prompt {self._names[slot]!r}, example {i + 1}"
+      raise NotFiniteError(error.index, name) from None
 
   def _answer(self, engine, task, work, advance):
     """Returns the predicted text of each (prompt, index of the example)."""
@@ -281,10 +196,11 @@ class Evaluator:
     examples = [
       Example(task.inputs[i], prompt(slot), candidates) for slot, i in work
     ]
-    if rank:
-      scores = engine.rank(examples, advance)
-      return [task.labels[int(own.argmax())] for own in scores]
-    tokens = engine.generate(examples, advance=advance)
+    with self._naming(work):
+      if rank:
+        scores = engine.rank(examples, advance)
+        return [task.labels[int(own.argmax())] for own in scores]
+      tokens = engine.generate(examples, advance=advance)
     return [task.vocabulary.decode([int(t) for t in row]) for row in tokens]
 
 
@@ -357,7 +273,7 @@ def evaluate(
   if on is not None:
     slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
   path = loaded.backbone.vocabulary_path
-  evaluator = Evaluator(slot_tasks(slots, path), config)
+  evaluator = Evaluator(slot_tasks(slots, path), config, bank and names)
   engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,

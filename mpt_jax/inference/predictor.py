@@ -3,6 +3,7 @@
 Nothing here imports TensorFlow or seqio.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +15,12 @@ from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.labels import check_labels
 from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import METHODS, Engine, Example
+from mpt_jax.inference.engine import (
+  METHODS,
+  Engine,
+  Example,
+  NotFiniteError,
+)
 from mpt_jax.inference.loading import load
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
@@ -302,7 +308,7 @@ class Predictor:
       advance: called after each batch with its number of rows.
 
     Raises:
-      ValueError: the scores of a row are NaN or infinite.
+      NotFiniteError: the scores of a row are NaN or infinite.
     """
     lengths = [len(p.ids) for p in prepared]
     longest = self.config.inputs_length
@@ -312,24 +318,20 @@ class Predictor:
     ranked = [i for i, e in enumerate(examples) if e.candidates]
     free = [i for i, e in enumerate(examples) if not e.candidates]
     results = [None] * len(prepared)
-    made = self.engine.rank([examples[i] for i in ranked], advance)
+    with _numbered(ranked, first_row):
+      made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
       labels = self._labels[prepared[i].slot]
-      if not np.isfinite(scores).all():
-        raise ValueError(
-          f"row {first_row + i + 1}: the scores of its labels are not finite"
-          " numbers. The T5 and the prompts are finite, but their products are"
-          " too large; try --dtype float32, or prompts of an earlier step"
-        )
       self._replaced |= {"prediction", "scores"} & prepared[i].row.keys()
       results[i] = {
         **prepared[i].row,
         "prediction": labels[int(scores.argmax())],
         "scores": dict(zip(labels, map(float, scores), strict=True)),
       }
-    tokens = self.engine.generate(
-      [examples[i] for i in free], [first_row + i for i in free], advance
-    )
+    with _numbered(free, first_row):
+      tokens = self.engine.generate(
+        [examples[i] for i in free], [first_row + i for i in free], advance
+      )
     self.num_tokens += int(np.count_nonzero(tokens))
     self.num_unfinished += int(np.sum(~np.any(tokens == EOS_ID, axis=1)))
     for i, row in zip(free, tokens, strict=True):
@@ -341,6 +343,16 @@ class Predictor:
   def _ranked(self, slot):
     """Returns the candidates of a slot, or none if it generates."""
     return () if self.config.method == "decode" else self._candidates[slot]
+
+
+@contextlib.contextmanager
+def _numbered(rows, first_row):
+  """Gives the number of the row in an error of the engine."""
+  try:
+    yield
+  except NotFiniteError as error:
+    number = first_row + rows[error.index] + 1
+    raise NotFiniteError(error.index, f"row {number}") from None
 
 
 def _lacks(missing, row, of="") -> str:

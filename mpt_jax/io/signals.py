@@ -20,6 +20,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # `timeout` and some shells send a signal twice. The second one of a user comes
 # later than this many seconds.
 TOGETHER = 0.2
+_stderr_lock = threading.Lock()
+_depth, _stderr = 0, 2
 
 
 class Stopped(SystemExit):
@@ -62,6 +64,8 @@ class Stop:
     self.has_raised = False
     self._at_once = at_once
     self._first = self._time = None
+    # The work goes on only after the line of `notice` is out.
+    self._noticing = threading.RLock()
     self._native = {}
 
   def __call__(self, signum, frame=None):
@@ -72,7 +76,7 @@ class Stop:
     self.notice(signum)
     self.signum = signum
     if signum == signal.SIGHUP:
-      _leave_terminal()
+      leave_terminal()
     for handler in self._native.values():
       handler(signal.SIGTERM)
     if not self.is_deferred:
@@ -85,14 +89,15 @@ class Stop:
     A thread calls this at once; Python's handlers come later if a library
     computes.
     """
-    if self._time is not None:
-      return
-    self._first, self._time = signum, time.monotonic()
-    if self.is_deferred:
-      _say(
-        f"{signal.Signals(signum).name}: stopping after this step; a second"
-        " signal stops at once"
-      )
+    with self._noticing:
+      if self._time is not None:
+        return
+      self._first, self._time = signum, time.monotonic()
+      if self.is_deferred:
+        say(
+          f"{signal.Signals(signum).name}: stopping after this step; a second"
+          " signal stops at once"
+        )
 
   def is_second(self, signum) -> bool:
     """Whether a signal is another one than the first."""
@@ -241,25 +246,9 @@ def _watch(stop, reader):
 
 
 def _exit(signum):
-  show_cursor = "\x1b[?25h" if os.isatty(2) else ""
-  _say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
+  show_cursor = "\x1b[?25h" if is_terminal() else ""
+  say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
   os._exit(128 + signum)
-
-
-def _say(text):
-  # A handler may come in the middle of a print, so it has to write by itself.
-  with contextlib.suppress(OSError):
-    os.write(2, f"{text}\n".encode())
-
-
-def _leave_terminal():
-  """Drops all later output to a terminal that has closed."""
-  nothing = os.open(os.devnull, os.O_WRONLY)
-  for fd in (1, 2):
-    with contextlib.suppress(OSError):
-      if stat.S_ISCHR(os.fstat(fd).st_mode):
-        os.dup2(nothing, fd)
-  os.close(nothing)
 
 
 def _libc_signal():
@@ -274,3 +263,56 @@ def _handler(signum):
   found = _libc_signal()(signum, None)
   _libc_signal()(signum, found)
   return found
+
+
+@contextlib.contextmanager
+def silenced():
+  """Drops what anybody prints to stderr inside, for C++ code that just prints.
+
+  Errors that are raised pass. Blocks in several threads may overlap.
+  """
+  global _depth, _stderr
+  with _stderr_lock:
+    if not _depth:
+      sys.stderr.flush()
+      kept = os.dup(2)
+      nothing = os.open(os.devnull, os.O_WRONLY)
+      _stderr = kept
+      os.dup2(nothing, 2)
+      os.close(nothing)
+    _depth += 1
+  try:
+    yield
+  finally:
+    with _stderr_lock:
+      _depth -= 1
+      if not _depth:
+        sys.stderr.flush()
+        os.dup2(_stderr, 2)
+        kept, _stderr = _stderr, 2
+        os.close(kept)
+
+
+def say(text: str):
+  """Prints a line to stderr, also while it is silenced.
+
+  It takes no lock and has no buffer, so a handler of a signal may call it in
+  the middle of a print.
+  """
+  with contextlib.suppress(OSError):
+    os.write(_stderr, f"{text}\n".encode())
+
+
+def is_terminal() -> bool:
+  """Whether `say` prints to a terminal."""
+  return os.isatty(_stderr)
+
+
+def leave_terminal():
+  """Drops all later output to a terminal that has closed."""
+  nothing = os.open(os.devnull, os.O_WRONLY)
+  for fd in {1, 2, _stderr}:
+    with contextlib.suppress(OSError):
+      if stat.S_ISCHR(os.fstat(fd).st_mode):
+        os.dup2(nothing, fd)
+  os.close(nothing)

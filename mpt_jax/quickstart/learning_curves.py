@@ -53,6 +53,8 @@ def _curves(lines, kind, name):
     if line.get("kind") != kind:
       continue
     for key, value in line.items():
+      if value is None:  # The metric was not a number.
+        continue
       if key == name:
         mean.append((line["step"], value))
       elif key.startswith(f"{name}/"):

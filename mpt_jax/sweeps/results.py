@@ -120,7 +120,7 @@ def choose(slots, validation) -> dict[str, str]:
 
   Returns:
     {task: label}: the label with the best mean over seeds; of equal ones, the
-    first.
+    first. A mean that is not a number is the worst.
 
   Raises:
     ValueError: a task has several candidates, and one lacks a validation score.
@@ -140,6 +140,7 @@ def choose(slots, validation) -> dict[str, str]:
       (chosen[task],) = labels
     else:
       means = {label: np.mean(scores) for label, scores in labels.items()}
+      means = {k: v if np.isfinite(v) else -np.inf for k, v in means.items()}
       chosen[task] = max(means, key=means.get)
   return chosen
 
@@ -152,6 +153,8 @@ def _chosen_slots(table, row, run):
     loaded = load_bank(run.folder)
     for name, slot in zip(loaded.names, loaded.slots, strict=True):
       scores = [v for k, v in slot["metrics"].items() if k != "step"]
+      # A score that was not a number is kept as None.
+      scores = [np.nan if v is None else v for v in scores]
       validation[name] = scores[0] if scores else None
   labels = choose(slots, validation)
   return [slot for slot in slots if slot.label == labels[slot.task]]
@@ -204,7 +207,12 @@ def evaluate_run(table, run, console) -> bool:
   missing = [name for name in wanted if name not in done]
   if missing:
     made = _evaluate(run, [wanted[n] for n in missing], config, console)
-    made = [row for row in made if row["prompt"] in missing]
+    # JSON has no NaN, which a metric may be.
+    made = [
+      {**row, "value": row["value"] if np.isfinite(row["value"]) else None}
+      for row in made
+      if row["prompt"] in missing
+    ]
     result = {**settings, "rows": [*old.get("rows", []), *made]}
     text = json.dumps(digests.seal(result), indent=2) + "\n"
     files.write_text(run.folder / RESULTS, text)
@@ -252,8 +260,8 @@ def _cell(values) -> Cell:
 def table_lines(table, planned) -> list[Line]:
   """The table's lines with all scores so far.
 
-  A cell appears once all seeds of the row have a score, the average once all
-  cells are there. The deviation of the average is taken over the averages of
+  A cell appears once all seeds of the row have a score that is a number, the
+  average once all cells are there. The deviation of the average is taken over the averages of
   each seed.
   """
   lines = []
@@ -287,8 +295,9 @@ def _line(table, row, method, runs):
       if found:
         heading = table.columns[slot.task]
         metrics[heading] = metric = main_metric(slot.task, found)
-        score = in_percent(metric, found[metric])
-        scores.setdefault(slot.task, {})[slot.seed] = score
+        if found[metric] is not None:
+          score = in_percent(metric, found[metric])
+          scores.setdefault(slot.task, {})[slot.seed] = score
         labels[heading] = slot.label
         if slot.name in run.diverged:
           diverged.setdefault(heading, []).append(slot.name)

@@ -14,7 +14,7 @@ import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import files
 from mpt_jax.io.errors import TrainingDiverged
-from mpt_jax.io.paths import expand
+from mpt_jax.io.paths import absolute
 from mpt_jax.sweeps import report, results
 from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
 from mpt_jax.sweeps.tables import Table
@@ -28,7 +28,7 @@ def sweep(
   paths=(),
   only=(),
   console: rich.console.Console | None = None,
-) -> tuple[list, dict[str, str]]:
+) -> tuple[list, dict[str, str], list[str]]:
   """Trains and evaluates the missing runs of a table, and writes the table.
 
   Args:
@@ -43,8 +43,8 @@ def sweep(
   A run that diverges, or that needs such a run, is left out; the others go on.
 
   Returns:
-    The table's lines, see `results.table_lines`, and {name: reason} of the runs
-    that were left out.
+    The table's lines, see `results.table_lines`, {name: reason} of the runs that
+    were left out, and the names of the runs with slots that diverged.
 
   Raises:
     FileNotFoundError: a T5 does not exist.
@@ -54,7 +54,7 @@ def sweep(
   say = functools.partial(
     console.print, highlight=False, markup=False, soft_wrap=True
   )
-  model_dir = expand(model_dir)
+  model_dir = absolute(model_dir)
   planned = plan(table, model_dir, bindings, paths)
   for name in table.missing_variants:
     say(table.left_out(name))
@@ -97,7 +97,7 @@ def sweep(
         f"{run.name}: {slot} diverged at step {fault['step']}; the table marks"
         " its numbers"
       )
-  return lines, left_out
+  return lines, left_out, [run.name for run in todo if run.diverged]
 
 
 def _train(run):

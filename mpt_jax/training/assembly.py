@@ -119,7 +119,8 @@ class Setup(Assembly):
       numbers of examples after each batch; and the `Evaluator` behind it.
     """
     config = self.experiment.eval
-    evaluator = Evaluator(self.tasks, config)
+    names = [slot.name for slot in self.experiment.slots]
+    evaluator = Evaluator(self.tasks, config, names)
     engine = Engine(
       self.model.config,
       *self._network_and_prompts(trainable),

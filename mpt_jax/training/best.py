@@ -26,6 +26,8 @@ def init_best(model, trainable):
 def update_best(best, trainable, metrics, model, names, step):
   """Records the prompts of each group whose mean metric is its best so far.
 
+  A mean that is NaN or infinite is never the best.
+
   Args:
     best: see `init_best`.
     trainable: the trainable parameters.
@@ -46,7 +48,7 @@ def update_best(best, trainable, metrics, model, names, step):
     members = np.flatnonzero(groups == group)
     # Compare in float32, as stored; otherwise a tie looks like an improvement.
     mean = np.float32(values[members].mean())
-    if mean > best["metric"][group]:
+    if np.isfinite(mean) and mean > best["metric"][group]:
       best["metric"][group], best["step"][group] = mean, step
       best["values"][members] = values[members]
       for name, value in trainable["prompt"].items():

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import threading
-import warnings
 
 import jax
 import numpy as np
@@ -27,13 +26,22 @@ _PENDING = "pending.json"
 
 
 class StreamHandler(ocp.CheckpointHandler):
-  """Reads and writes the position in the data, the same for all processes."""
+  """Reads and writes the position in the data, the same for all processes.
+
+  It writes in `finalize`, which orbax calls in process 0 alone. Orbax calls
+  `save` between making the coroutines that save the arrays and awaiting them,
+  so an error in `save` would drop them, and Python warns about each.
+  """
 
   def save(self, directory: epath.Path, args: "StreamSave"):
-    if jax.process_index() == 0:
-      args.stream.save(directory / "position")
-      if args.pending:
-        (directory / _PENDING).write_text(json.dumps(args.pending))
+    del directory
+    self._args = args
+
+  def finalize(self, directory: epath.Path):
+    args, self._args = self._args, None
+    args.stream.save(directory / "position")
+    if args.pending:
+      (directory / _PENDING).write_text(json.dumps(args.pending))
 
   def restore(self, directory: epath.Path, args: "StreamRestore"):
     args.stream.restore(directory / "position")
@@ -113,13 +121,6 @@ def _one_error(folder):
         full = "No space left on device"
         reason = full if full in text else text[:300]
         failure = OSError(f"cannot write {folder}: {reason}")
-      # If one item fails, orbax drops the coroutines of the others. Python then
-      # prints a warning for each of them below the one line that matters. The
-      # traceback keeps them alive, so drop it while the filter is in place.
-      warnings.filterwarnings(
-        "ignore", "coroutine 'StandardCheckpointHandler.async_save' was never"
-      )
-      error.__traceback__ = None
       raise failure from None
 
 

@@ -96,15 +96,17 @@ def train(
   checks.whole("train.log_period", log_period, low=1)
   checks.whole("train.keep_checkpoints", keep_checkpoints, low=1)
   checks.flag("train.tensorboard", tensorboard)
-  model_dir = epath.Path(checks.path("train.model_dir", model_dir))
+  model_dir = checks.path("train.model_dir", model_dir)
   options = {
-    "train.model_dir": str(model_dir),
+    "train.model_dir": model_dir,
     "train.num_model_partitions": num_model_partitions,
     "train.checkpoint_period": checkpoint_period,
     "train.checkpoint_minutes": checkpoint_minutes,
     "train.log_period": log_period,
     "train.keep_checkpoints": keep_checkpoints,
   }
+  # The program may change its working folder meanwhile.
+  model_dir = epath.Path(paths.absolute(model_dir))
   with agreement.stopping():
     with _nothing_to_save(description), agreement.together():
       setup, settings = _load(experiment, model_dir, num_model_partitions)

@@ -129,8 +129,35 @@ class MetricsLog:
     if self._is_primary:
       print_faults(self._description, faults, num_slots, self._console)
 
+  def not_finite(self, step, slots, metrics, names):
+    """Reports slots whose main metric cannot be compared.
+
+    Args:
+      step: steps done.
+      slots: the slots of the bank.
+      metrics: the metrics of each slot.
+      names: the name of each slot's main metric.
+    """
+    each = zip(slots, metrics, names, strict=True)
+    found = [
+      f"{name} of {slot.name} is {own[name]}"
+      for slot, own, name in each
+      if not math.isfinite(own[name])
+    ]
+    if found:
+      more = f", and of {len(found) - 3} more" if len(found) > 3 else ""
+      self.note(
+        f"step {step}: {', '.join(found[:3])}{more}; this step cannot be the"
+        " best one there"
+      )
+
   def _write_line(self, step, kind, values):
     seconds = round(time.monotonic() - self._start, 3)
+    # JSON has no NaN, which a metric may be.
+    values = {
+      k: v if not isinstance(v, float) or math.isfinite(v) else None
+      for k, v in values.items()
+    }
     line = {"step": step, "kind": kind, "seconds": seconds, **values}
     with errors.writing(self._path):
       self._file.write(json.dumps(digests.seal(line)) + "\n")

@@ -203,6 +203,7 @@ class Run:
     )
     scalars = eval_scalars(self._experiment.slots, metrics)
     self._log.write(self.step, "eval", scalars, dict.fromkeys(self.names))
+    self._log.not_finite(self.step, self._experiment.slots, metrics, self.names)
     self.evaluation_is_due = False
     self._window.restart_clock()
 

@@ -9,6 +9,7 @@ from flax import traverse_util
 from mpt_jax.data import labels
 from mpt_jax.io import digests, files, locks, run_settings
 from mpt_jax.model import partitioning
+from mpt_jax.model.faults import select_rows
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.assembly import Setup
@@ -57,17 +58,22 @@ def best_bank(
 ) -> PromptBank:
   """Makes the bank with each group's prompts at its best evaluation.
 
-  Returns `last` if a group has not been evaluated.
+  A group without one, because nothing was evaluated or its metric was never
+  finite, has its last prompts.
   """
-  if not best["step"].all():
+  groups = np.asarray(setup.model.groups)
+  has_best = best["step"][groups] > 0
+  if not has_best.any():
     return last
   metrics = [
-    {name: float(value), "step": int(best["step"][group])}
-    for name, value, group in zip(
-      names, best["values"], setup.model.groups, strict=True
+    {name: float(value), **({"step": int(step)} if step else {})}
+    for name, value, step in zip(
+      names, best["values"], best["step"][groups], strict=True
     )
   ]
-  return make_bank(setup, best["prompt"], metrics, faults)
+  config = setup.model.prompt_config
+  prompt = select_rows(config, has_best, best["prompt"], last.params)
+  return make_bank(setup, prompt, metrics, faults)
 
 
 def write_prompts(

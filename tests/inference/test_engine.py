@@ -315,3 +315,35 @@ def test_many_labels_are_ranked_within_the_bound(
       *("score",) * 4,
     ]
     assert 262e6 < engine.taken[-1][1] < 400e6
+
+
+@pytest.mark.parametrize(
+  "generation",
+  [
+    Generation(),
+    Generation(num_beams=2),
+    Generation(temperature=1.0, seed=0),
+    Generation(temperature=1.0, top_k=3, seed=0),
+  ],
+)
+def test_scores_that_are_not_finite_are_refused(parts, generation):
+  """The weights are finite, and their products overflow."""
+  config, params, prompts = parts
+  params = jax.tree.map(np.array, params)
+  mlp = params["decoder"]["layers_0"]["mlp"]
+  for name in ("wi_0", "wi_1", "wo"):
+    mlp[name]["kernel"] *= 1e20
+  made = Engine(
+    config,
+    params,
+    prompts,
+    mesh=_one_device(),
+    inputs_length=INPUTS_LENGTH,
+    targets_length=T,
+    generation=generation,
+  )
+  examples = _examples((5, 9), (2, 3))
+  with pytest.raises(engines.NotFiniteError, match="example [01]: the scores"):
+    made.rank(examples)
+  with pytest.raises(engines.NotFiniteError, match="example [01]: the scores"):
+    made.generate(examples)

@@ -94,6 +94,24 @@ def test_a_deferred_signal_lets_the_work_end(signum):
   assert err.splitlines()[0] == f"{signum.name}: {SAYS}"
 
 
+def test_a_signal_is_answered_while_stderr_is_silenced():
+  process = begin(
+    """
+def work():
+  with signals.deferred() as stop, signals.silenced():
+    print("lost", file=sys.stderr)
+    ready()
+    while stop.signum is None:
+      time.sleep(0.01)
+sys.exit(errors.run_and_report(work))
+"""
+  )
+  process.send_signal(signal.SIGTERM)
+  _, err = finish(process, 143)
+  first, second, *_ = err.splitlines()
+  assert first == f"SIGTERM: {SAYS}" and second.startswith("stopped by SIGTERM")
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(second):
   process = begin(DEFERRED.format(seconds=60))
@@ -271,3 +289,33 @@ def test_the_command_as_the_user_typed_it(monkeypatch, tmp_path):
   assert signals.typed_command().startswith(f"{script} train ")
   monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "mpt_jax.train", "-x"])
   assert signals.typed_command() == "python -m mpt_jax.train -x"
+
+
+def test_prints_are_dropped_and_what_is_said_is_not(capfd):
+  with signals.silenced():
+    os.write(2, b"lost\n")
+    with signals.silenced():
+      signals.say("said")
+    os.write(2, b"lost too\n")
+  os.write(2, b"kept\n")
+  signals.say("said at the end")
+  assert capfd.readouterr().err == "said\nkept\nsaid at the end\n"
+
+
+def test_overlapping_threads_restore_stderr(capfd):
+  inside, leave = threading.Event(), threading.Event()
+
+  def stay():
+    with signals.silenced():
+      inside.set()
+      leave.wait()
+
+  thread = threading.Thread(target=stay)
+  with signals.silenced():
+    thread.start()
+    inside.wait()
+  os.write(2, b"lost\n")
+  leave.set()
+  thread.join()
+  os.write(2, b"kept\n")
+  assert capfd.readouterr().err == "kept\n"

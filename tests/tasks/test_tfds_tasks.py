@@ -9,7 +9,7 @@ from tfds_rows import eval_task, examples, postprocessed
 
 from mpt_jax import tasks
 from mpt_jax.data.labels import label_names
-from mpt_jax.inference import evaluator
+from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.tasks import forms, splits, tfds_tasks
 from mpt_jax.tasks.benchmarks import datasets
 
@@ -89,7 +89,7 @@ def test_training_stream_and_few_shot(name):
   assert len(rows) == 2 * len(labels)
   assert all(row["inputs"][-1] == 1 for row in rows)
   # Evaluation of a few-shot task is that of the task.
-  assert evaluator.EvalTask(few, "test").targets == eval_task(name).targets
+  assert EvalTask(few, "test").targets == eval_task(name).targets
 
 
 def test_both_forms_of_a_task_are_split_alike():

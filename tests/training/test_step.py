@@ -267,18 +267,35 @@ def test_dropout_follows_the_base_key_and_the_step(
 class Stepper:
   """Takes the steps of `lists` one by one, all with one compiled program."""
 
-  def __init__(self, model, params, lists, num_microbatches=1):
-    self.model = model
+  def __init__(self, model, params, lists, num_microbatches=1, mesh=None):
+    self.model, self.mesh = model, mesh
+    if mesh is not None:
+      variables = jax.eval_shape(model.init_variables, jax.random.key(0))
+      params = jax.device_put(
+        params, partitioning.param_shardings(mesh, variables)
+      )
     self.trainable, frozen = model.split_params(params)
     self.frozen = model.plan.prepare(frozen)
     self.optimizer = make_optimizer(OPTIMIZER, NUM_STEPS, model.prompt_config)
-    self.step = make_train_step(model, self.optimizer, num_microbatches)
+    shardings = None
+    if mesh is not None:
+      shardings = state_shardings(self.init(), mesh)
+    self.step = make_train_step(
+      model, self.optimizer, num_microbatches, shardings
+    )
     layout = model.plan.rows(batch_config(num_tasks=model.num_tasks))
     self.batches = [batches.make_batch(x, layout)[0] for x in lists]
+    if mesh is not None:
+      self.batches = [partitioning.put_batch(mesh, x) for x in self.batches]
+
+  def init(self):
+    return init_train_state(
+      self.model, self.optimizer, self.trainable, self.mesh
+    )
 
   def go(self, before=lambda step, state: state):
     """The states after each step; `before` may change the state before it."""
-    state = init_train_state(self.model, self.optimizer, self.trainable)
+    state = self.init()
     states = []
     for i, batch in enumerate(self.batches, 1):
       state = before(i, state)
@@ -309,7 +326,9 @@ def plant(task, name, value, at=2):
     if step != at:
       return state
     prompt = dict(state.params["prompt"])
-    prompt[name] = jnp.asarray(prompt[name]).at[task].set(value)
+    changed = np.array(prompt[name])
+    changed[task] = value
+    prompt[name] = jax.device_put(changed, prompt[name].sharding)
     return state.replace(params={"prompt": prompt})
 
   return before
@@ -382,3 +401,40 @@ def test_an_update_that_overflows_is_undone(
   for name in ("mu", "nu"):
     moments = getattr(states[-1].opt_state[2][0], name)["prompt"]
     assert all((x[0] == 0).all() for x in moments.values())
+
+
+# (changes of the T5's config, micro-batches, devices that share the T5). None
+# makes each row a micro-batch, as for long rows. No devices means one in all.
+VARIANTS = {
+  "microbatches": ({}, 4, None),
+  "long rows": ({}, None, None),
+  "bfloat16": ({"dtype": "bfloat16"}, 1, None),
+  "dropout": ({"dropout_rate": 0.3}, 1, None),
+  "eight devices": ({}, 1, 1),
+  "a T5 over two devices": ({}, 1, 2),
+  "all": ({"dtype": "bfloat16", "dropout_rate": 0.3}, 2, 2),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_slot_is_frozen_in_any_kind_of_step(
+  make_config, make_params, bank_of_three, lists, variant
+):
+  changes, num_microbatches, partitions = VARIANTS[variant]
+  config = make_config(num_encoder_layers=1, num_decoder_layers=1, **changes)
+  model = dataclasses.replace(bank_of_three, config=config)
+  mesh = None if partitions is None else partitioning.make_mesh(partitions)
+  own = Stepper(model, make_params(model), lists, num_microbatches, mesh)
+  healthy = own.go()
+  states = own.go(plant(0, "task_rows", np.nan))
+  assert read_faults(states[-1].faults, "abc") == [Fault("a", 2, "prompt")]
+  groups = {"shared_prompt": [1], "task_columns": [1, 2], "task_rows": [1, 2]}
+  for name, others in groups.items():
+    for state, expected in zip(states, healthy, strict=True):
+      assert_equal(rows(state, name, others), rows(expected, name, others))
+    assert_equal(rows(states[-1], name, [0]), rows(healthy[0], name, [0]))
+    # The healthy slot moves on.
+    assert (
+      healthy[-1].params["prompt"][name][0]
+      != healthy[0].params["prompt"][name][0]
+    ).any()
