@@ -131,7 +131,7 @@ def read_adapter(folder, encoder_half: bool = False):
   kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
   if not isinstance(method, str) or method not in kinds:
     raise ValueError(
-      f"{folder} is a PEFT adapter of {method}; only {' and '.join(kinds)} are"
+      f"{folder} is a PEFT adapter of {method!r:.40}; only {' and '.join(kinds)} are"
       " soft prompts in front of the encoder's input"
     )
   kind = kinds[method]
