@@ -314,13 +314,13 @@ def _check_shapes(folder, kind, shapes, fields):
   if len(shape) != 2 or not is_whole or length < 1:
     raise ValueError(
       f"{folder}: {PROMPT} must be [num_virtual_tokens, token_dim] with"
-      f" num_virtual_tokens={length!r} of {CONFIG}, got shape {shape}"
+      f" num_virtual_tokens={length!r:.40} of {CONFIG}, got shape {shape}"
     )
   rows, emb_dim = shape
   if rows not in (length, 2 * length):
     raise ValueError(
       f"{folder}: {PROMPT} has {rows} rows, but {CONFIG} says"
-      f" num_virtual_tokens={length}"
+      f" num_virtual_tokens={length!r:.40}"
     )
   stacks = fields.get("num_transformer_submodules")
   if stacks not in (None, rows // length):
