@@ -83,18 +83,14 @@ class Server:
     if "sha256" in fields:
       _check_sha256(path, fields["sha256"])
     if fields.get("backbone") not in (None, self.manifest.get("backbone")):
-      raise ValueError(
-        f"{path} was exported for another T5 ({fields['backbone']}) than the"
-        f" folder's ({self.manifest.get('backbone')})"
-      )
+      raise ValueError(f"{path} was exported for another T5 than this folder's")
     with _reading(path, "a .npy file"):
       prompt = np.load(path, allow_pickle=False)
     expected = (self.manifest["prompt_length"], self.manifest["emb_dim"])
     if prompt.shape != expected or prompt.dtype != np.float32:
       raise ValueError(
         f"{path} must hold one float32 prompt [prompt_length, emb_dim] ="
-        f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}; prompts"
-        " of another length or T5 need an export of their own"
+        f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}"
       )
     if not np.isfinite(prompt).all():
       raise ValueError(f"{path} holds NaN or infinite values")
@@ -228,7 +224,6 @@ class Server:
     names = [row["task"] for row in rows]
     results = [dict(row) for row in rows]
     labels = [self.task(name).get("label_tokens") for name in names]
-    # Rows of similar length share a batch.
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
     for kind in (True, False):
       chosen = [i for i in order if bool(labels[i]) == kind]
