@@ -256,7 +256,7 @@ class _Labels:
     others = [name for name in self._known if name not in words]
     shown = ", ".join(words) + (f" (or {', '.join(others)})" if others else "")
     raise ValueError(
-      f"label {text!r} is not one of {shown:.500}."
+      f"label {text!r:.100} is not one of {shown:.500}."
       + text_tasks.near_misses(text, tuple(self._known))
     )
 
@@ -283,7 +283,7 @@ def _rows(path, fields):
           has = "the first line, which names the columns, has"
         raise ValueError(
           f"{where}: no field {field!r} for the template; {has}"
-          f" {', '.join(map(str, row))}."
+          f" {', '.join(map(str, row)):.300}."
           + text_tasks.near_misses(field, row)
           + templates.hint(field)
         )

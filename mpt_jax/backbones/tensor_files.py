@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mpt_jax.io import files
-from mpt_jax.io.errors import reading
+from mpt_jax.io.errors import one_line, reading
 
 DTYPES = {
   "float32": np.dtype(np.float32),
@@ -46,7 +46,7 @@ class TensorFiles(collections.abc.Mapping):
         names = list(opened.keys())
       except SafetensorError as error:
         raise ValueError(
-          f"{path} is damaged or incomplete ({error}); copy it again"
+          f"{path} is damaged or incomplete ({one_line(error)}); copy it again"
         ) from error
       _add_names(self.paths, names, path)
       self._files.update(dict.fromkeys(names, opened))

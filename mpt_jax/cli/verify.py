@@ -149,8 +149,9 @@ def _check_run(folder, prefix):
     yield _check(f"{prefix}metrics.jsonl", _check_metrics, folder)
   elif _last_evaluation(folder):
     yield Item(f"{prefix}metrics.jsonl", BAD, _MISSING)
-  if (folder / "results.json").is_file():
-    yield _check(f"{prefix}results.json", _check_json, folder, "results.json")
+  for name in ("results.json", "finished.json"):
+    if (folder / name).is_file():
+      yield _check(f"{prefix}{name}", _check_json, folder, name)
 
 
 def _check_prompts(folder, prefix):

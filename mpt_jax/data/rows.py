@@ -211,7 +211,8 @@ def _make_object(pairs):
 def _twice(names) -> str:
   """Names what occurs twice."""
   counts = collections.Counter(names)
-  return ", ".join(repr(name) for name, count in counts.items() if count > 1)
+  twice = ", ".join(repr(n) for n, count in counts.items() if count > 1)
+  return f"{twice:.300}"
 
 
 def _csv_records(decoded, name):
@@ -268,6 +269,6 @@ def _table_rows(records, name, header):
     if len(record) != len(header):
       raise ValueError(
         f"{name}, line {number}: expected {len(header)} columns"
-        f" ({', '.join(header)}), got {len(record)}"
+        f" ({', '.join(header):.300}), got {len(record)}"
       )
     yield number, dict(zip(header, record, strict=True))

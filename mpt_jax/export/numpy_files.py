@@ -64,7 +64,7 @@ def read_npy(path) -> np.ndarray:
 def _reading(path, suffix):
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(f"no file {path}")
-  return reading(path, f"a {suffix} file; see mpt import --from")
+  return reading(path, f"a {suffix} file (see mpt import --from)")
 
 
 def _check_header(where, file, size):
@@ -81,10 +81,14 @@ def _check_header(where, file, size):
     raise ValueError(f"{where} must hold floats, got Python objects")
   found = size - file.tell()
   expected = math.prod(shape) * dtype.itemsize
-  if min(shape, default=0) < 0 or expected != found or found > _MOST_BYTES:
+  if found > _MOST_BYTES:
     raise ValueError(
-      f"{where} has the shape {shape} of {dtype}, which are {expected} bytes;"
-      f" it holds {found}, and at most {_MOST_BYTES} are read"
+      f"{where} has {found} bytes, and at most {_MOST_BYTES} are read"
+    )
+  if min(shape, default=0) < 0 or expected != found:
+    raise ValueError(
+      f"{where} is damaged: the shape {shape} of {dtype} takes {expected}"
+      f" bytes, and it holds {found}; copy it again"
     )
 
 

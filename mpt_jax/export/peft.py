@@ -131,7 +131,7 @@ def read_adapter(folder, encoder_half: bool = False):
   kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
   if not isinstance(method, str) or method not in kinds:
     raise ValueError(
-      f"{folder} is a PEFT adapter of {method}; only {' and '.join(kinds)} are"
+      f"{folder} is a PEFT adapter of {method!r:.40}; only {' and '.join(kinds)} are"
       " soft prompts in front of the encoder's input"
     )
   kind = kinds[method]
@@ -314,13 +314,13 @@ def _check_shapes(folder, kind, shapes, fields):
   if len(shape) != 2 or not is_whole or length < 1:
     raise ValueError(
       f"{folder}: {PROMPT} must be [num_virtual_tokens, token_dim] with"
-      f" num_virtual_tokens={length!r} of {CONFIG}, got shape {shape}"
+      f" num_virtual_tokens={length!r:.40} of {CONFIG}, got shape {shape}"
     )
   rows, emb_dim = shape
   if rows not in (length, 2 * length):
     raise ValueError(
       f"{folder}: {PROMPT} has {rows} rows, but {CONFIG} says"
-      f" num_virtual_tokens={length}"
+      f" num_virtual_tokens={length!r:.40}"
     )
   stacks = fields.get("num_transformer_submodules")
   if stacks not in (None, rows // length):

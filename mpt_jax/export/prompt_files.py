@@ -20,6 +20,7 @@ from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
 from mpt_jax.export import peft
 from mpt_jax.export.numpy_files import read_npy, read_npz, to_float32
 from mpt_jax.io import digests, files
+from mpt_jax.io.errors import reading
 from mpt_jax.prompts.bank import (
   FORMAT,
   PromptBank,
@@ -192,7 +193,10 @@ def import_prompts(
     "npz": lambda path: _read_npz(path, known),
     "npy": lambda path: _read_npy(path, known),
   }[how]
-  banks = [read(pathlib.Path(source)) for source in sources]
+  banks = []
+  for path in map(pathlib.Path, sources):
+    with reading(path, f"prompts of --from {how}"):
+      banks.append(read(path))
   if names:
     # Rename first: files of several folders may have the same name.
     banks = _rename(banks, names)

@@ -17,6 +17,7 @@ Axis letters: B rows of a batch, L tokens of an input, P prompt_length,
 D emb_dim, T tokens of an output, C tokens of the labels of a row.
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -30,6 +31,9 @@ from jax import export
 
 EOS_ID = 1
 _BRACES = re.compile(r"\{\{|\}\}|\{((?:\{\{[^{}]*}}|\{[^{}]*}|[^{}])+)}|[{}]")
+SIZES = ("prompt_length", "emb_dim", "vocab_size", "labels_length")
+FIELDS = {"format": str, "vocabulary": str, **dict.fromkeys(SIZES, int)}
+FIELDS |= {"inputs_lengths": list, "sha256": dict}
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jax.numpy.bfloat16)}
 
 
@@ -54,10 +58,8 @@ class Server:
         _check_sha256(self.folder / name, expected)
     self.batch_size = batch_size
     self.num_truncated = 0
-    self._weights = {
-      name: jax.device_put(array)
-      for name, array in read_tensors(self.folder / "weights.safetensors")
-    }
+    weights = read_tensors(self.folder / "weights.safetensors")
+    self._weights = {name: jax.device_put(array) for name, array in weights}
     self._tasks, self._programs, self._vocabulary = {}, {}, None
 
   def names(self):
@@ -81,20 +83,14 @@ class Server:
     if "sha256" in fields:
       _check_sha256(path, fields["sha256"])
     if fields.get("backbone") not in (None, self.manifest.get("backbone")):
-      raise ValueError(
-        f"{path} was exported for another T5 ({fields['backbone']}) than the"
-        f" folder's ({self.manifest.get('backbone')})"
-      )
-    try:
+      raise ValueError(f"{path} was exported for another T5 than this folder's")
+    with _reading(path, "a .npy file"):
       prompt = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-      raise ValueError(f"{path} is not a .npy file: {error}") from error
     expected = (self.manifest["prompt_length"], self.manifest["emb_dim"])
     if prompt.shape != expected or prompt.dtype != np.float32:
       raise ValueError(
         f"{path} must hold one float32 prompt [prompt_length, emb_dim] ="
-        f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}; prompts"
-        " of another length or T5 need an export of their own"
+        f" {list(expected)}, got {prompt.dtype} {list(prompt.shape)}"
       )
     if not np.isfinite(prompt).all():
       raise ValueError(f"{path} holds NaN or infinite values")
@@ -108,8 +104,9 @@ class Server:
     """Returns the jitted program for inputs of this many tokens."""
     name = f"{kind}_{length}.stablehlo"
     if name not in self._programs:
-      data = (self.folder / "programs" / name).read_bytes()
-      exported = export.deserialize(bytearray(data))
+      path = self.folder / "programs" / name
+      with _reading(path, "a program of jax.export"):
+        exported = export.deserialize(bytearray(path.read_bytes()))
       self._programs[name] = jax.jit(exported.call)
     return self._programs[name]
 
@@ -227,7 +224,6 @@ class Server:
     names = [row["task"] for row in rows]
     results = [dict(row) for row in rows]
     labels = [self.task(name).get("label_tokens") for name in names]
-    # Rows of similar length share a batch.
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
     for kind in (True, False):
       chosen = [i for i in order if bool(labels[i]) == kind]
@@ -277,9 +273,9 @@ class Server:
           import sentencepiece
         except ImportError:
           return None
-        self._vocabulary = Pieces(
-          sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-        )
+        processor = sentencepiece.SentencePieceProcessor
+        with _reading(path, "a sentencepiece model"):
+          self._vocabulary = Pieces(processor(model_proto=path.read_bytes()))
     return self._vocabulary
 
 
@@ -328,20 +324,29 @@ def _fill(template, row):
 def read_manifest(folder):
   """Reads manifest.json; raises if it is missing or not one of ours."""
   path = pathlib.Path(folder) / "manifest.json"
-  if not path.is_file():
-    raise FileNotFoundError(f"{folder} has no manifest.json")
   manifest = _read_json(path)
-  if manifest.get("format") != "mpt_jax.stablehlo":
+  wrong = [k for k, kind in FIELDS.items() if type(manifest.get(k)) is not kind]
+  if wrong or manifest["format"] != "mpt_jax.stablehlo":
     raise ValueError(f"{path} was not written by `mpt export --to stablehlo`")
   return manifest
 
 
+@contextlib.contextmanager
+def _reading(path, what):
+  """Turns whatever a library raises over a file into one line."""
+  try:
+    yield
+  except FileNotFoundError:
+    raise
+  except Exception as error:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    raise ValueError(f"{path} is not {what}: {text:.300}") from error
+
+
 def _read_json(path):
   """Reads a JSON object; if it has a "digest", its other fields must fit."""
-  try:
+  with _reading(path, "JSON"):
     fields = json.loads(path.read_text(encoding="utf-8"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
   if not isinstance(fields, dict):
     raise ValueError(f"{path} must hold a JSON object, got {fields!r:.60}")
   expected = fields.pop("digest", None)
@@ -353,19 +358,18 @@ def _read_json(path):
 
 def read_tensors(path):
   """Yields (name, array) of a safetensors file, mapped rather than read."""
-  data = np.memmap(path, np.uint8, "r")
-  start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-  header = json.loads(data[8:start].tobytes())
-  header.pop("__metadata__", None)
-  for name, tensor in header.items():
-    begin, end = (start + offset for offset in tensor["data_offsets"])
-    dtype, shape = DTYPES[tensor["dtype"]], tensor["shape"]
-    yield name, data[begin:end].view(dtype).reshape(shape)
+  with _reading(path, "a safetensors file"):
+    data = np.memmap(path, np.uint8, "r")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    header = json.loads(data[8:start].tobytes())
+    header.pop("__metadata__", None)
+    for name, tensor in header.items():
+      begin, end = (start + offset for offset in tensor["data_offsets"])
+      dtype, shape = DTYPES[tensor["dtype"]], tensor["shape"]
+      yield name, data[begin:end].view(dtype).reshape(shape)
 
 
 def _check_sha256(path, expected):
-  if not path.is_file():
-    raise FileNotFoundError(f"no file {path}; copy the whole folder again")
   with open(path, "rb") as file:
     found = hashlib.file_digest(file, "sha256").hexdigest()
   if found != expected:
@@ -381,11 +385,9 @@ def main():
     server = Server(pathlib.Path(__file__).parent)
     rows = []
     for number, line in enumerate(sys.stdin.buffer, 1):
-      try:
+      with _reading(f"line {number}", "JSON"):
         if line.strip():
           rows.append(json.loads(line.decode("utf-8")))
-      except (ValueError, RecursionError) as error:
-        raise ValueError(f"line {number}: {error}") from error
     for row in server.predict(rows):
       print(json.dumps(row, ensure_ascii=False))
   except (ValueError, OSError) as error:

@@ -27,12 +27,17 @@ class TrainingDiverged(RuntimeError):
   """The loss became NaN or infinite; the last checkpoint is still good."""
 
 
+def one_line(error, most: int = 500) -> str:
+  """Returns the text of an error in one line of at most so many characters."""
+  return " ".join(str(error).split())[:most]
+
+
 @contextlib.contextmanager
 def reading(path, what: str):
   """Turns whatever a library raises over a file into one line with its name.
 
-  The caller reads a file of somebody else inside the block. `OSError` passes,
-  because it names the file, and so does a `ValueError` that names it.
+  The caller reads a file of somebody else inside the block. An `OSError` or a
+  `ValueError` that names the file passes.
 
   Args:
     path: the file or folder.
@@ -49,15 +54,13 @@ def reading(path, what: str):
   """
   try:
     yield
-  except OSError:
-    raise
   except Exception as error:
-    text = " ".join(str(error).split())
-    if isinstance(error, ValueError) and str(path) in text:
+    named = str(path) in str(error) or getattr(error, "filename", None)
+    if isinstance(error, ValueError | OSError) and named:
       raise
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
     raise ValueError(
-      f"{path} cannot be read as {what}: {kind}{text[:500]}"
+      f"{path} cannot be read as {what}: {kind}{one_line(error)}"
     ) from error
 
 

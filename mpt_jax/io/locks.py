@@ -92,9 +92,10 @@ def _holder(token):
 def _read(path) -> dict:
   try:
     found = json.loads(path.read_text())
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return {}
-  return found if isinstance(found, dict) else {}
+  pid = found.get("pid") if isinstance(found, dict) else None
+  return found if type(pid) is int and 0 < pid < 2**31 else {}
 
 
 def _has_died(holder) -> bool:

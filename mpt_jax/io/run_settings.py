@@ -29,7 +29,9 @@ def read(path) -> dict:
   for folder in (path, path.parent.parent):
     settings = folder / FILE
     if settings.is_file():
-      return digests.read_sealed(settings, "the settings of a run")
+      found = digests.read_sealed(settings, "the settings of a run")
+      _check_lengths(found, settings)
+      return found
   return {}
 
 
@@ -37,6 +39,19 @@ def backbone(settings) -> str:
   """The backbone that a run's settings name; "default" if they name none."""
   name = settings.get("backbone", "default")
   return name if isinstance(name, str) else "default"
+
+
+def _check_lengths(settings, path):
+  """Checks what `lengths` returns; somebody may have changed the file."""
+  batch = settings.get("batch", {})
+  known = isinstance(batch, dict) and all(
+    type(n) is int and n > 0 for n in lengths(settings)
+  )
+  if not known:
+    raise ValueError(
+      f"{path}: batch must have inputs_length and targets_length, whole numbers"
+      f" of at least 1, got {batch!r:.100}"
+    )
 
 
 def lengths(settings) -> tuple[int, int]:

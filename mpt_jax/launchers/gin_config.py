@@ -250,8 +250,10 @@ def _check_syntax(binding):
   try:
     gin.config.parse_value(value)
   except (SyntaxError, tokenize.TokenError) as error:
+    # Python's error ends in the address of an object.
+    reason = re.sub(r": <.*? at 0x\w+>", "", str(error.args[0])).rstrip(".")
     raise ValueError(
-      f"--gin.{name}={value} is malformed: {error.args[0]}. Values are Python"
+      f"--gin.{name}={value} is malformed: {reason}. Values are Python"
       f" literals, and strings need quotes: --gin.{name}='\"text\"'"
     ) from error
   except ValueError:

@@ -13,6 +13,7 @@ import safetensors.numpy
 from etils import epath
 
 from mpt_jax.io import digests, files, paths, run_settings
+from mpt_jax.io.errors import one_line
 from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts import bank_fields
 from mpt_jax.prompts.config import PromptConfig
@@ -233,7 +234,9 @@ def read_file(path):
   try:
     params = safetensors.numpy.load(data)
   except safetensors.SafetensorError as error:
-    raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    raise ValueError(
+      f"{path} is not a safetensors file: {one_line(error)}"
+    ) from error
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f"{path} holds numbers of a type that NumPy does not know: {error}"

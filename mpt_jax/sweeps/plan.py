@@ -3,7 +3,6 @@
 import dataclasses
 import fnmatch
 import functools
-import json
 import pathlib
 import re
 import shlex
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+from mpt_jax.io import digests
 from mpt_jax.io import paths as folders
 from mpt_jax.io.paths import check_local
 from mpt_jax.launchers import gin_config
@@ -57,11 +57,25 @@ class PlannedRun:
 
   @property
   def diverged(self) -> dict:
-    """Slots of a finished run that diverged: {name: {"step", "term"}}."""
+    """Slots of a finished run that diverged: {name: {"step", "term"}}.
+
+    Raises:
+      ValueError: the mark of the run is damaged.
+    """
     if not self.finished:
       return {}
-    text = (self.folder / FINISHED).read_text(encoding="utf-8")
-    return json.loads(text).get("diverged", {})
+    path = self.folder / FINISHED
+    found = digests.read_sealed(path, "the mark of a finished run")
+    found = found.get("diverged", {})
+    faults = found.values() if isinstance(found, dict) else [None]
+    if not all(
+      isinstance(x, dict) and {"step", "term"} <= set(x) for x in faults
+    ):
+      raise ValueError(
+        f'{path}: diverged must be like {{"SLOT": {{"step": 3, "term": "..."}}}},'
+        f" got {found!r:.100}"
+      )
+    return found
 
   @property
   def status(self) -> str:

@@ -172,11 +172,31 @@ def _fingerprint(run) -> str:
 
 
 def read_results(run) -> dict:
-  """The run's results.json: {"eval", "trained", "rows"}, or an empty dict."""
+  """The run's results.json: {"eval", "trained", "rows"}, or an empty dict.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
   path = run.folder / RESULTS
   if not path.is_file():
     return {}
-  return digests.read_sealed(path, "the results of a run")
+  found = digests.read_sealed(path, "the results of a run")
+  rows = found.get("rows")
+  if not isinstance(rows, list) or not all(map(_is_row, rows)):
+    raise ValueError(
+      f"{path} is damaged: its rows must each have a prompt, a metric and a"
+      " value; move it away to evaluate again"
+    )
+  return found
+
+
+def _is_row(row) -> bool:
+  """Whether a value of a file is a row of `evaluator.evaluate`."""
+  if not isinstance(row, dict):
+    return False
+  names = (row.get("prompt"), row.get("metric"))
+  is_number = type(row.get("value")) in (int, float)
+  return is_number and all(isinstance(name, str) for name in names)
 
 
 def evaluate_run(table, run, console) -> bool:

@@ -12,7 +12,7 @@ import rich.console
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
-from mpt_jax.io import files
+from mpt_jax.io import digests, files
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.paths import absolute
 from mpt_jax.sweeps import report, results
@@ -112,4 +112,6 @@ def _train(run):
   finished = {"total_steps": run.experiment.total_steps}
   if result.diverged:
     finished["diverged"] = {f.slot: f.fields for f in result.diverged}
-  files.write_text(run.folder / FINISHED, json.dumps(finished) + "\n")
+  files.write_text(
+    run.folder / FINISHED, json.dumps(digests.seal(finished)) + "\n"
+  )

@@ -255,7 +255,7 @@ def _parse(path, key, entry, special=False) -> AddedToken:
     # The defaults of transformers.
     flags = {"normalized": not special, **flags, "special": special}
     (token,) = from_json([{"id": number, "content": entry["content"], **flags}])
-  except (KeyError, TypeError, ValueError) as error:
+  except (KeyError, TypeError, ValueError, OverflowError) as error:
     raise ValueError(
       f"{path} holds the damaged token {entry!r:.60}: {error!r:.100}"
     ) from error

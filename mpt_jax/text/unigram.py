@@ -10,7 +10,7 @@ import binascii
 import json
 import math
 
-from mpt_jax.io.errors import reading
+from mpt_jax.io.errors import one_line, reading
 from mpt_jax.text import tokenizer_proof, vocabularies
 
 SPACE = "▁"
@@ -100,7 +100,10 @@ def _read(data, where):
     fields = json.loads(data)
     kind = fields.get("model", {"type": "Unigram"})["type"]
   except Exception as error:  # Any field may be missing or of another type.
-    raise ValueError(f"{where} is not a tokenizer.json: {error!r}") from error
+    raise ValueError(
+      f"{where} is not a tokenizer.json: {type(error).__name__}:"
+      f" {one_line(error, 200)}"
+    ) from error
   if kind != "Unigram":
     raise ValueError(
       f"{where} holds a tokenizer of type {kind!r}; T5's are 'Unigram'"

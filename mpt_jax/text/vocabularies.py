@@ -114,13 +114,13 @@ def _read_bytes(path) -> dict:
   try:
     fields = json.loads(pathlib.Path(path).read_bytes())
     if fields["type"] != "bytes":
-      raise ValueError(f"type is {fields['type']!r}")
+      raise ValueError(f"type is {fields['type']!r:.40}")
     extra_ids = fields["extra_ids"]
     if type(extra_ids) is not int or extra_ids < 0 or extra_ids > 2**16:
-      raise ValueError(f"extra_ids is {extra_ids!r}")
+      raise ValueError(f"extra_ids is {extra_ids!r:.40}")
   except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
-      f'{path} must be like {{"type": "bytes", "extra_ids": 125}}: {error!r}'
+      f'{path} must be like {{"type": "bytes", "extra_ids": 125}}: {error!r:.200}'
     ) from error
   return fields
 

@@ -72,17 +72,18 @@ class MetricsLog:
   def _keep_until(self, step, evaluates):
     if not self._path.exists():
       return
-    lines = self._path.read_text(encoding="utf-8").splitlines()
     kept = []
-    for line in lines:
-      try:
-        found = json.loads(line)
-        again = evaluates and (found["step"], found["kind"]) == (step, "eval")
-        if found["step"] <= step and not again:
-          kept.append(line)
-      except (json.JSONDecodeError, KeyError):
-        continue  # The run was killed while it wrote this line.
-    files.write_text(self._path, "".join(f"{line}\n" for line in kept))
+    lines = self._path.read_bytes().splitlines()
+    for line, (_, found) in zip(
+      lines, digests.read_lines(self._path), strict=True
+    ):
+      # The run was killed while it wrote such a line, or the line is damaged.
+      if found is None or type(found.get("step")) is not int:
+        continue
+      again = evaluates and (found["step"], found.get("kind")) == (step, "eval")
+      if found["step"] <= step and not again:
+        kept.append(line + b"\n")
+    files.write_bytes(self._path, b"".join(kept))
 
   def _remove_events(self):
     for path in self._path.parent.iterdir():

@@ -5,6 +5,7 @@ made once, from a seed, into JSONL files in the cache; the seqio tasks read
 those files. The held-out tasks' texts and labels are in neither.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import seqio
 
 from mpt_jax.data import text_tasks
 from mpt_jax.io import cache, files
+from mpt_jax.io.errors import reading
 from mpt_jax.tasks.pretraining import (
   corpus,
   forms,
@@ -152,17 +154,25 @@ def _load_supervised(split):
   if not path.exists():
     count = NUM_EXAMPLES if split == "train" else NUM_VALIDATION_EXAMPLES
     write_supervised(path, count, seed=int(split != "train"), split=split)
-  with open(path, encoding="utf-8") as file:
+  with _opened(path) as file:
     rows = map(json.loads, file)
-    return [(row["inputs"], row["targets"]) for row in rows]
+    # Sums with a text fail where there is none.
+    return [(row["inputs"] + "", row["targets"] + "") for row in rows]
+
+
+@contextlib.contextmanager
+def _opened(path):
+  what = "examples of pretraining (delete it, and it is made again)"
+  with reading(path, what), open(path, encoding="utf-8") as file:
+    yield file
 
 
 def _load_texts(split):
   """Returns the pieces of text as targets; every 100th is for validation."""
   if not text_path().exists():
     write_texts()
-  with open(text_path(), encoding="utf-8") as file:
-    texts = [json.loads(line)["text"] for line in file]
+  with _opened(text_path()) as file:
+    texts = [json.loads(line)["text"] + "" for line in file]
   held_out = split == "validation"
   return [
     ("", text) for i, text in enumerate(texts) if (i % 100 == 0) == held_out

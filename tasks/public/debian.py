@@ -6,7 +6,10 @@ import pathlib
 import tempfile
 
 from mpt_jax.io import cache, files
+from mpt_jax.io.errors import reading
 from mpt_jax.tasks.public import packages
+
+_FIELDS = ("package", "source", "section", "short", "long")
 
 
 def fetch_descriptions() -> list[dict]:
@@ -27,8 +30,12 @@ def fetch_descriptions() -> list[dict]:
     with tempfile.TemporaryDirectory(prefix="mpt_apt_") as folder:
       rows = _read_index(pathlib.Path(folder), path.parent)
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-  with open(path, encoding="utf-8") as file:
-    return [json.loads(line) for line in file]
+  what = "Debian's descriptions (delete it, and it is fetched again)"
+  with reading(path, what), open(path, encoding="utf-8") as file:
+    found = [json.loads(line) for line in file]
+    if not all(isinstance(r[k], str) for r in found for k in _FIELDS):
+      raise ValueError("a field is no text")
+  return found
 
 
 def is_held_out(source: str) -> bool:

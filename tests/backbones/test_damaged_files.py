@@ -1,15 +1,18 @@
 """Readers of others' files refuse damage in one line and raise nothing else."""
 
 import json
+import pathlib
 import shutil
 
 import pytest
 from hf_folders import REASON, make_hf
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import FAST, damaged_bytes, damaged_json, may_refuse
+from mutations import CASES, damaged_json, fuzz, may_refuse
+from safetensors import safe_open
 from t5x_layouts import make_flat, write_legacy
 from tokenizer_folders import write_spiece
+from train_fixtures import save_tiny_backbone
 
 from mpt_jax.backbones import backbone
 from mpt_jax.text import vocabularies, vocabulary_files
@@ -47,33 +50,18 @@ def folder(originals, tmp_path_factory):
     yield copied
 
 
-def damage(data, originals, folder, name, whole, read):
-  """Damages one file, as JSON or as bytes, reads it and puts it back."""
-  original = (originals / name).read_bytes()
-  if whole and data.draw(st.booleans()):
-    fields = data.draw(damaged_json(json.loads(original)))
-    damaged = json.dumps(fields).encode()
-  else:
-    damaged = data.draw(damaged_bytes(original))
-  (folder / name).write_bytes(damaged)
-  try:
-    may_refuse(read)
-  finally:
-    (folder / name).write_bytes(original)
-
-
 @pytest.mark.parametrize(
   "name", ["config.json", "generation_config.json", "model.safetensors"]
 )
-@FAST
+@CASES
 @given(data=st.data())
-def test_weights_and_configs(name, originals, folder, data):
+def test_weights_and_configs(name, folder, data):
   def read():
     opened = backbone.open_backbone(folder)
     for _ in opened.items():
       pass
 
-  damage(data, originals, folder, name, name.endswith(".json"), read)
+  fuzz(data, folder / name, read, names=[str(folder)])
 
 
 @pytest.mark.parametrize(
@@ -83,9 +71,9 @@ def test_weights_and_configs(name, originals, folder, data):
     *("tokenizer.json", "spiece.model"),
   ],
 )
-@FAST
+@CASES
 @given(data=st.data())
-def test_tokenizers(name, originals, folder, data):
+def test_tokenizers(name, folder, data):
   def read():
     for path in (
       vocabulary_files.find_vocabulary(folder, {}),
@@ -94,34 +82,27 @@ def test_tokenizers(name, originals, folder, data):
       vocabularies.vocabulary_size(path)
       vocabularies.Tokenizer(path).encode("a <hl> b</s>")
 
-  damage(data, originals, folder, name, name.endswith(".json"), read)
+  fuzz(data, folder / name, read, names=[str(folder)])
 
 
-@FAST
+@CASES
 @given(data=st.data())
 def test_tokenizer_json_alone(originals, folder, data):
   alone = folder.parent / "alone"
   alone.mkdir(exist_ok=True)
-  name = "tokenizer.json"
-  damage(
-    data,
-    originals,
-    alone,
-    name,
-    True,
-    lambda: vocabulary_files.find_vocabulary(alone, {}),
-  )
+  path = alone / "tokenizer.json"
+  shutil.copy(originals / path.name, path)
+  read = lambda: vocabulary_files.find_vocabulary(alone, {})
+  fuzz(data, path, read, names=[str(alone)])
 
 
-@FAST
+@CASES
 @given(data=st.data())
 def test_shard_indices(originals, folder, data):
   sharded = folder.parent / "sharded"
   sharded.mkdir(exist_ok=True)
   shutil.copy(originals / "config.json", sharded)
   shutil.copy(originals / "model.safetensors", sharded / "a.safetensors")
-  from safetensors import safe_open
-
   names = safe_open(sharded / "a.safetensors", "np").keys()
   index = {
     "metadata": {"total_size": 3},
@@ -129,18 +110,18 @@ def test_shard_indices(originals, folder, data):
   }
   text = data.draw(damaged_json(index))
   (sharded / "model.safetensors.index.json").write_text(json.dumps(text))
-  may_refuse(backbone.open_backbone, sharded)
+  may_refuse(lambda: backbone.open_backbone(sharded), str(sharded))
 
 
-@FAST
+@CASES
 @given(data=st.data())
 def test_byte_vocabularies(folder, data):
   path = folder.parent / "bytes.json"
   token = {"id": 384, "content": "<hl>", "special": True}
   fields = {"type": "bytes", "extra_ids": 125, "tokens": [token]}
   path.write_text(json.dumps(data.draw(damaged_json(fields))))
-  may_refuse(vocabularies.vocabulary_size, path)
-  may_refuse(vocabularies.Tokenizer, path)
+  may_refuse(lambda: vocabularies.vocabulary_size(path), path.name)
+  may_refuse(lambda: vocabularies.Tokenizer(path), path.name)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +132,7 @@ def legacy(make_config, make_params, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", ".zarray", "chunk"])
-@FAST
+@CASES
 @given(data=st.data())
 def test_t5x_checkpoints(kind, legacy, data):
   paths = sorted(
@@ -161,14 +142,35 @@ def test_t5x_checkpoints(kind, legacy, data):
     and (p.name == kind or (kind == "chunk" and p.name[0].isdigit()))
   )
   path = data.draw(st.sampled_from(paths))
-  original = path.read_bytes()
 
   def read():
     for _ in backbone.open_backbone(legacy).items():
       pass
 
-  path.write_bytes(data.draw(damaged_bytes(original)))
-  try:
-    may_refuse(read)
-  finally:
-    path.write_bytes(original)
+  fuzz(data, path, read, names=[str(legacy)])
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+  """A T5 in a folder of ours."""
+  folder = tmp_path_factory.mktemp("own") / "t5"
+  save_tiny_backbone(folder, emb_dim=8, num_heads=1, mlp_dim=8)
+  return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "params.safetensors", "vocab"])
+@CASES
+@given(data=st.data())
+def test_own_folders_have_digests(name, own, data):
+  def read():
+    loaded = backbone.load_backbone(own)
+    vocabulary = pathlib.Path(loaded.vocabulary_path).read_bytes()
+    return loaded.config, loaded.fingerprint, vocabulary
+
+  expected = read()
+  path = own / name
+  if name == "vocab":
+    path = pathlib.Path(backbone.load_backbone(own).vocabulary_path)
+  # Nothing can tell a config whose digest was removed from an old one.
+  known = expected if name != "config.json" else None
+  fuzz(data, path, read, names=[str(own)], expected=known)

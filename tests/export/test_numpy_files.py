@@ -46,9 +46,9 @@ def test_version_2_and_bfloat16(tmp_path):
 @pytest.mark.parametrize(
   "data, message",
   [
-    (npy((10**12, 16)), "64000000000000 bytes; it holds 24"),
-    (npy((2, 4)), "32 bytes; it holds 24"),
-    (npy((1, 3)), "12 bytes; it holds 24"),
+    (npy((10**12, 16)), "64000000000000 bytes, and it holds 24"),
+    (npy((2, 4)), "32 bytes, and it holds 24"),
+    (npy((1, 3)), "12 bytes, and it holds 24"),
     (npy((-2, -3)), "x.npy"),
     (npy((2**40, 2**40)), "it holds 24"),
     (npy("x"), "x.npy"),

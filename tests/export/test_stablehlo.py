@@ -252,7 +252,7 @@ def test_prompts_of_another_t5(exported, bank, tmp_path):
     stablehlo.add_prompts(wordy, exported)
   with pytest.raises(ValueError, match="trained on another T5"):
     stablehlo.add_prompts(bank, exported, tmp_path / "t5")
-  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+  with pytest.raises(FileNotFoundError, match="manifest.json"):
     stablehlo.add_prompts(bank, tmp_path)
 
 

@@ -256,7 +256,7 @@ def test_changed_files(copy):
   with pytest.raises(ValueError, match="must hold a JSON object, got"):
     stablehlo_serve.Server(copy)
   (copy / "manifest.json").unlink()
-  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+  with pytest.raises(FileNotFoundError, match="manifest.json"):
     stablehlo_serve.Server(copy)
 
 

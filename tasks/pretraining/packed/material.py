@@ -109,4 +109,8 @@ def load(path: str | os.PathLike) -> Material:
     errors.reading(path, "the material of pretraining"),
     lzma.open(path, "rt", encoding="utf-8") as file,
   ):
-    return Material(**json.load(file))
+    loaded = Material(**json.load(file))
+    for name, value in vars(loaded).items():
+      if not isinstance(value, list):
+        raise ValueError(f"{name} is no list")
+  return loaded

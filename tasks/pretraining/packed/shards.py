@@ -14,6 +14,7 @@ import random
 
 import numpy as np
 
+from mpt_jax.io import digests, errors
 from mpt_jax.tasks.pretraining import sources as pretraining_sources
 from mpt_jax.tasks.pretraining.generated import catalogue, lexical
 from mpt_jax.tasks.pretraining.packed import material, tokens
@@ -56,7 +57,8 @@ class Recipe:
 
 def write_recipe(folder: str | os.PathLike, recipe: Recipe) -> None:
   """Writes the recipe of a data folder."""
-  text = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+  fields = digests.seal(dataclasses.asdict(recipe))
+  text = json.dumps(fields, indent=2) + "\n"
   (pathlib.Path(folder) / _RECIPE).write_text(text)
 
 
@@ -69,7 +71,10 @@ class ShardMaker:
 
   def __init__(self, folder: str | os.PathLike):
     self.folder = pathlib.Path(folder)
-    self.recipe = Recipe(**json.loads((self.folder / _RECIPE).read_text()))
+    path = self.folder / _RECIPE
+    with errors.reading(path, "a recipe of pretraining"):
+      fields = digests.read_sealed(path, "the recipe")
+      self.recipe = Recipe(**fields)
     self.tokenizer = tokens.Tokenizer.from_file(self.folder / PIECES)
 
   @functools.cached_property

@@ -66,7 +66,8 @@ class Batches:
             shards.write_shard, self._folder, index
           )
       path = self._coming.pop(shard).result()
-    with np.load(path) as file:
+    what = "a shard of pretraining (delete it, and it is made again)"
+    with errors.reading(path, what), np.load(path) as file:
       arrays = dict(file)
     # A resumed run makes it again if its checkpoint is that old.
     self._maker.path(shard - 2).unlink(missing_ok=True)
@@ -145,8 +146,8 @@ def load_checkpoint(path, state) -> Progress:
 def _step(line):
   """The step of a line, or infinity if a killed run did not finish the line."""
   try:
-    return json.loads(line)["step"]
-  except json.JSONDecodeError:
+    return json.loads(line)["step"] + 0
+  except (ValueError, KeyError, TypeError, RecursionError):
     return math.inf
 
 
@@ -156,7 +157,8 @@ class Log:
   def __init__(self, path, step):
     self._path = path
     if path.exists():  # Drop what the interrupted run did after its checkpoint.
-      lines = path.read_text().splitlines(keepends=True)
+      text = path.read_text(encoding="utf-8", errors="replace")
+      lines = text.splitlines(keepends=True)
       files.write_text(path, "".join(x for x in lines if _step(x) <= step))
     self._clear()
 

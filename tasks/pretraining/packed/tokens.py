@@ -13,6 +13,8 @@ import random
 
 import numpy as np
 
+from mpt_jax.io import errors
+
 PAD_ID, EOS_ID, UNKNOWN_ID = 0, 1, 2
 NUM_SENTINELS = 100
 SPACE = "▁"
@@ -41,8 +43,9 @@ class Tokenizer:
   @classmethod
   def from_file(cls, path: str | os.PathLike):
     """Reads what `write_pieces` wrote."""
-    rows = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    return cls({piece: (i, score) for piece, i, score in rows})
+    with errors.reading(path, "the pieces of a vocabulary"):
+      rows = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+      return cls({piece: (int(i), float(score)) for piece, i, score in rows})
 
   def encode(self, text: str) -> list[int]:
     """Returns the ids of a text, without an end of sequence."""
