@@ -43,7 +43,9 @@ def report(kind, error, trace):
   """
   atexit.unregister(say_stopped)
   if _waits_for_others():
-    agreement.gather(gin_names.without_call(error)[0] or "it failed")
+    # The others may have ended, and this process's error is said in any case.
+    with contextlib.suppress(RuntimeError):
+      agreement.gather(gin_names.without_call(error)[0] or "it failed")
   if isinstance(error, trainer.Preempted):
     sums.write(error.model_dir)
     print(error.saved, file=sys.stderr)
