@@ -7,6 +7,9 @@ from mpt_jax.io import digests, paths
 FILE = "experiment.json"
 # The SHA-256 of the vocabulary's file.
 VOCABULARY_SHA256 = "vocabulary_sha256"
+# A run under t5x that has this writes digests with each checkpoint. Earlier
+# versions wrote none.
+CHECKPOINT_DIGESTS = "checkpoint_digests"
 # Settings that may change when a run is resumed.
 FREE = ("eval.num_rows",)
 # Lengths for prompts whose run folder is not known.

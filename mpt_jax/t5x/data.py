@@ -18,7 +18,7 @@ from etils import epath
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, packing, pipeline
-from mpt_jax.io import checks, digests, paths
+from mpt_jax.io import checks, digests, paths, run_settings
 from mpt_jax.io.errors import reading
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.t5x import sums, tasks
@@ -71,10 +71,11 @@ def is_t5x_checkpoint(backbone: str | None) -> bool:
   )
 
 
-def run_settings(parts: assembly.Assembly) -> dict:
+def settings_of_run(parts: assembly.Assembly) -> dict:
   """Returns the settings in a run's experiment.json."""
   experiment = parts.experiment.to_json()
-  return {**experiment, "launcher": "t5x", sums.SETTING: True}
+  written = {run_settings.CHECKPOINT_DIGESTS: True}
+  return {**experiment, "launcher": "t5x", **written}
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:

@@ -41,7 +41,7 @@ class Start:
       paths.check_no_pattern(path, "MODEL_DIR", "t5x")
       folder = epath.Path(path)
       parts = data.assemble(experiment)
-      settings = data.run_settings(parts)
+      settings = data.settings_of_run(parts)
       if (folder / run_folder.SETTINGS).exists():
         run_folder.check_model_dir(folder, settings)
       contents = {} if agreement.is_alone() else _contents(parts)

@@ -16,9 +16,6 @@ from orbax.checkpoint import utils
 from mpt_jax.io import digests, run_settings
 from mpt_jax.training.checkpoint_files import ASIDE
 
-# A run whose experiment.json has this writes digests with each step. Earlier
-# versions wrote none.
-SETTING = "checkpoint_digests"
 UNFINISHED = (
   f"it has no {digests.SUMS}, so the run ended before it was complete"
 )
@@ -66,7 +63,9 @@ def find_damage(folder) -> str | None:
 
 def _has_digests(model_dir) -> bool:
   """Whether a run writes digests, as its settings or its steps say."""
-  return bool(run_settings.read(model_dir).get(SETTING)) or any(
+  return bool(
+    run_settings.read(model_dir).get(run_settings.CHECKPOINT_DIGESTS)
+  ) or any(
     (_folder(model_dir, step) / digests.SUMS).exists()
     for step in find_steps(model_dir)
   )

@@ -318,7 +318,7 @@ def _prepare(model, train_state, folder) -> assembly.Assembly:
       experiment, backbone.fingerprint
     )
   settings = {
-    **data.run_settings(model.parts),
+    **data.settings_of_run(model.parts),
     "backbone_fingerprint": backbone.fingerprint,
   }
   if (folder / run_folder.SETTINGS).exists():

@@ -169,6 +169,7 @@ _NO_SETTINGS = {
     "launcher",
     "backbone_fingerprint",
     run_settings.VOCABULARY_SHA256,
+    run_settings.CHECKPOINT_DIGESTS,
     digests.FIELD,
   ),
   "BatchConfig": ("prompt_length", "num_tasks", "long_rows"),

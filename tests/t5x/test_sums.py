@@ -6,7 +6,7 @@ import shutil
 import pytest
 from buckets import bucket
 
-from mpt_jax.io import digests
+from mpt_jax.io import digests, run_settings
 from mpt_jax.t5x import sums
 
 __all__ = ["bucket"]
@@ -94,7 +94,7 @@ def test_steps_of_an_earlier_version_have_no_digests(run):
 
 def test_a_run_that_finished_no_step_starts_again(run):
   remove_digests(run, 0, 10, 20)
-  write_settings(run, **{sums.SETTING: True})
+  write_settings(run, **{run_settings.CHECKPOINT_DIGESTS: True})
   # All of these had digests, so somebody removed them.
   with pytest.raises(ValueError, match="no checkpoint.*it has no SHA256SUMS"):
     sums.set_damaged_aside(run)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MIXING, MixConfig
 from mpt_jax.inference.evaluator import METHODS, EvalConfig
+from mpt_jax.io import run_settings
 from mpt_jax.launchers import gin_config
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import DistillConfig, LossConfig
@@ -363,6 +364,9 @@ OLD = Experiment(
 
 def test_an_earlier_versions_file_is_the_same_experiment(tmp_path):
   assert Experiment.from_json(OLD_FILE) == OLD
+  # A run under t5x adds this.
+  added = {run_settings.CHECKPOINT_DIGESTS: True}
+  assert Experiment.from_json({**OLD_FILE, **added}) == OLD
   (tmp_path / "experiment.json").write_text(json.dumps(OLD_FILE))
   (tmp_path / "prompts").mkdir()  # The run has trained.
   new = {
