@@ -243,7 +243,8 @@ def test_a_file_that_is_not_a_vocabulary(tmp_path):
 
 
 def test_damaged_experiment_file(report, tiny_tasks):
-  report.folder.mkdir()
+  # A folder in which steps were done.
+  (report.folder / "prompts").mkdir(parents=True)
   (report.folder / "experiment.json").write_text('{"slots": [')
   line = report(Slot(task=tiny_tasks[0]))
   assert "experiment.json is damaged" in line

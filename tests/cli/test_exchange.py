@@ -15,7 +15,7 @@ from mpt_jax.prompts.bank import load_bank
     ("export x --to npz --out y --base-model m", "--base-model goes with"),
     ("export x --to npz --out y --add", "--add goes with --to stablehlo"),
     (
-      "export x --to npz --out y --targets-length 0",
+      "export x --to npz --out y --targets-length 9",
       "--targets-length goes with --to stablehlo",
     ),
     (

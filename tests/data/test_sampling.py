@@ -148,14 +148,15 @@ def test_examples_follow_the_rates():
   ],
 )
 def test_mixing_rates_by_hand(settings, expected, sized_tasks):
-  rates = pipeline._mixing_rates(sized_tasks, pipeline.MixConfig(**settings))
+  config = pipeline.MixConfig(**settings)
+  rates = pipeline._mixing_rates(sized_tasks, (1.0, 1.0), config)
   np.testing.assert_allclose(rates, expected)
 
 
 def test_one_rate_per_task_is_needed(sized_tasks):
   config = pipeline.MixConfig(mixing="rates", rates=(1.0,))
   with pytest.raises(ValueError, match=r"one rate per task \(2\), got 1"):
-    pipeline._mixing_rates(sized_tasks, config)
+    pipeline._mixing_rates(sized_tasks, (1.0, 1.0), config)
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def _change(folder, tensors=None, **fields):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    (dict(peft_type="LORA"), "a PEFT adapter of LORA"),
+    (dict(peft_type="LORA"), "a PEFT adapter of 'LORA'"),
     (dict(peft_type=["PROMPT_TUNING"]), "a PEFT adapter of"),
     (dict(task_type="CAUSAL_LM"), "task_type must be SEQ_2_SEQ_LM.*CAUSAL_LM"),
     (dict(task_type="SEQ_CLS"), "task_type must be SEQ_2_SEQ_LM"),

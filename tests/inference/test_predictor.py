@@ -522,7 +522,7 @@ def test_scores_that_are_not_finite_are_no_prediction(bank, backbone):
   spoilt = dataclasses.replace(bank, params=large)
   predictor = predict.Predictor(spoilt, backbone, batch_size=2)
   rows = [{"text": "red", "task": NAMES[0]}]
-  with pytest.raises(ValueError, match="row 1: the scores .* are not finite"):
+  with pytest.raises(ValueError, match="row 1: the scores are not finite"):
     predictor.predict(rows)
 
 
