@@ -27,6 +27,7 @@ EXPERIMENTS = sorted(
 TABLES = sorted(
   p.name for p in (ROOT / "gin" / "tables").glob("*.gin") if p.name not in PARTS
 )
+UNUSED = object()
 SMALL = {
   "PROMPT_LENGTH": 2,
   "TASK_FEATURE_LENGTHS": {"inputs": 16, "targets": 4},
@@ -59,6 +60,8 @@ class Folder:
   def train(self, file, name, **values):
     """Runs the native launcher in the run folder `name`."""
     values = {**SMALL, "MODEL_DIR": str(self.path / name), **values}
+    # A setting that a run does not use is refused.
+    values = {k: v for k, v in values.items() if v is not UNUSED}
     return gin_config.main(self.arguments(file, values))
 
   def sweep(self, file, *options, **values):
@@ -114,6 +117,7 @@ BINDINGS = {
   },
   "finetune.gin": {"MIXTURE_OR_TASK_NAME": "glue_rte", "BATCH_SIZE": 4},
   "pretrain.gin": {
+    "EvalConfig.num_rows": UNUSED,
     "MIXTURE_OR_TASK_NAME": ("glue_rte", "squad"),
     "INITIAL_CHECKPOINT_PATH": None,
     "VOCABULARY_PATH": str(ROOT / "mpt_jax/default_t5/sentencepiece.model"),
