@@ -1,4 +1,4 @@
-"""SuperGLUE (Wang et al., 2019), seven tasks, through TFDS.
+"""SuperGLUE (Wang et al., 2019), seven tasks, from its files or through TFDS.
 
 Its public test splits have no labels (-1) and are never read. MultiRC and COPA
 are classification. An answer option of MultiRC is right or wrong. COPA's two
@@ -10,11 +10,103 @@ import functools
 import re
 
 from mpt_jax.data import metrics
+from mpt_jax.tasks import readers
 from mpt_jax.tasks.forms import Answers, Labels
 from mpt_jax.tasks.splits import CARVE, HALVE
 from mpt_jax.tasks.tfds_tasks import Dataset
+from mpt_jax.tasks.user_files import UserFiles
 
 _FALSE_TRUE = ("False", "True")
+
+
+def _files(name, folder, counts, owner, licence, size, expand=None):
+  """Declares a task's files: one of the archives of SuperGLUE's version 2.
+
+  Args:
+    name: the task's name without "super_glue_".
+    folder: the folder in the archive, and the archive's name.
+    counts: rows of train and validation.
+    owner: of the texts.
+    licence: of the texts.
+    size: of the archive.
+    expand: see `readers.JsonLines`.
+  """
+  return UserFiles(
+    folder=f"super_glue_{name}",
+    names={"train": "train.jsonl", "validation": "val.jsonl"},
+    read=readers.JsonLines(expand) if expand else readers.JsonLines(),
+    origin="https://dl.fbaipublicfiles.com/glue/superglue/data/v2/"
+    f"{folder}.zip",
+    owner=owner,
+    licence=licence,
+    size=size,
+    counts=dict(zip(("train", "validation"), counts, strict=True)),
+    also=(f"super_glue/{folder}", f"superglue/{folder}", folder),
+    inside=(folder,),
+  )
+
+
+FILES = {
+  "super_glue_boolq": _files(
+    "boolq",
+    "BoolQ",
+    (9427, 3270),
+    "Clark et al. (2019), Google",
+    "CC BY-SA 3.0",
+    "4.1 MB",
+  ),
+  "super_glue_cb": _files(
+    "cb",
+    "CB",
+    (250, 56),
+    "de Marneffe et al. (2019)",
+    "not stated; see the owner",
+    "0.1 MB",
+  ),
+  "super_glue_copa": _files(
+    "copa",
+    "COPA",
+    (400, 100),
+    "Roemmele et al. (2011)",
+    "BSD 2-clause",
+    "0.1 MB",
+  ),
+  "super_glue_multirc": _files(
+    "multirc",
+    "MultiRC",
+    (27243, 4848),
+    "Khashabi et al. (2018)",
+    "not stated; see the owner",
+    "1.1 MB",
+    readers.multirc,
+  ),
+  "super_glue_record": _files(
+    "record",
+    "ReCoRD",
+    (100730, 10000),
+    "Zhang et al. (2018)",
+    "Apache-2.0; the news belong to their publishers",
+    "52 MB",
+    readers.record,
+  ),
+  "super_glue_wic": _files(
+    "wic",
+    "WiC",
+    (5428, 638),
+    "Pilehvar and Camacho-Collados (2019)",
+    "CC BY-NC 4.0",
+    "0.4 MB",
+  ),
+  "super_glue_wsc": _files(
+    "wsc",
+    "WSC",
+    (554, 104),
+    "Levesque et al. (2012), Wang et al. (2019)",
+    "CC BY 4.0",
+    "0.1 MB",
+    readers.wsc,
+  ),
+}
 
 
 def prepare_multirc(row: dict) -> dict:
@@ -64,6 +156,7 @@ DATASETS = {
     Labels(_FALSE_TRUE),
     HALVE,
     t5_template="boolq passage: {passage} question: {question}",
+    files=FILES["super_glue_boolq"],
   ),
   # CB's class order is not MNLI's.
   "super_glue_cb": Dataset(
@@ -76,6 +169,7 @@ DATASETS = {
       functools.partial(metrics.f1_macro, num_classes=3),
     ),
     t5_template="cb hypothesis: {hypothesis} premise: {premise}",
+    files=FILES["super_glue_cb"],
   ),
   "super_glue_copa": Dataset(
     "super_glue/copa:1.*.*",
@@ -85,6 +179,7 @@ DATASETS = {
     HALVE,
     t5_template="copa choice1: {choice1} choice2: {choice2}"
     " premise: {premise} question: {question}",
+    files=FILES["super_glue_copa"],
   ),
   # The dataset counts as small, because it has 5,100 questions. The options of
   # a question stay in one split.
@@ -99,6 +194,7 @@ DATASETS = {
     " paragraph: {paragraph}",
     prepare=prepare_multirc,
     key_fields=("group",),
+    files=FILES["super_glue_multirc"],
   ),
   # In training each answer gives an example.
   "super_glue_record": Dataset(
@@ -108,6 +204,7 @@ DATASETS = {
     CARVE,
     t5_template="record query: {query} entities: {entities} passage: {passage}",
     prepare=prepare_record,
+    files=FILES["super_glue_record"],
   ),
   "super_glue_wic": Dataset(
     "super_glue/wic:1.*.*",
@@ -116,6 +213,7 @@ DATASETS = {
     HALVE,
     t5_template="wic sentence1: {sentence1} sentence2: {sentence2}"
     " word: {word}",
+    files=FILES["super_glue_wic"],
   ),
   # There is no prefixed form, because T5 1.0 was pretrained to name the noun.
   "super_glue_wsc": Dataset(
@@ -124,5 +222,6 @@ DATASETS = {
     Labels(_FALSE_TRUE),
     HALVE,
     prepare=prepare_wsc,
+    files=FILES["super_glue_wsc"],
   ),
 }
