@@ -1,5 +1,7 @@
 """E2E and WebNLG: text from data, BLEU over all references.
 
+The main metric is the one of the challenge's own scripts.
+
 `e2e_nlg` (the cleaned texts of Dušek et al., 2019) and `web_nlg` (the English
 part of WebNLG 2020) are GEM's (Gehrmann et al., 2021), from files or TFDS.
 `e2e_nlg_2017` is the first E2E (Novikova et al., 2017), which TFDS does not
@@ -12,6 +14,7 @@ from mpt_jax.tasks.splits import OWN
 from mpt_jax.tasks.tfds_tasks import Dataset
 from mpt_jax.tasks.user_files import UserFiles
 
+_E2E_METRICS = ("bleu_e2e", "bleu")
 _E2E_TEMPLATE = "meaning representation: {meaning_representation}"
 
 
@@ -49,6 +52,8 @@ DATASETS = {
     _E2E_TEMPLATE,
     References(field="references"),
     OWN,
+    metric_fns=_E2E_METRICS,
+    metric="bleu_e2e",
     prepare=prepare_e2e,
     files=_e2e(
       "e2e_nlg",
@@ -66,6 +71,8 @@ DATASETS = {
     _E2E_TEMPLATE,
     References(),
     OWN,
+    metric_fns=_E2E_METRICS,
+    metric="bleu_e2e",
     files=_e2e(
       "e2e_nlg_2017",
       "trainset.csv",
@@ -82,6 +89,8 @@ DATASETS = {
     "triples: {triples}",
     References(field="references"),
     OWN,
+    metric_fns=("bleu_webnlg", "bleu"),
+    metric="bleu_webnlg",
     prepare=prepare_web_nlg,
     files=UserFiles(
       folder="web_nlg",

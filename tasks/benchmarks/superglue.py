@@ -128,25 +128,65 @@ def prepare_record(row: dict) -> dict:
 def prepare_wsc(row: dict) -> dict:
   """Marks the noun and the pronoun: "* Bob * said that # he # was late".
 
-  Some of the dataset's indices are wrong: if the text does not have a span at
-  its word index, the span is not marked.
+  Case and punctuation of a span may differ from the text's, as they do in the
+  official files. Some of the dataset's indices are wrong: if the text does not
+  have a span at its word index, the span is not marked.
   """
   text = row["text"]
-  words = [match.start() for match in re.finditer(r"\S+", text)]
   marks = []
   for name, mark in (("span1", "*"), ("span2", "#")):
-    index, span = row[f"{name}_index"], row[f"{name}_text"]
-    if 0 <= index < len(words) and text.startswith(span, words[index]):
-      start, length = words[index], len(span)
+    found = find_span(text, row[f"{name}_text"], row[f"{name}_index"])
+    if found:
+      start, end = found
       marks += [
-        (start, -length, f"{mark} "),
-        (start + length, length, f" {mark}"),
+        (start, start - end, f"{mark} "),
+        (end, end - start, f" {mark}"),
       ]
   # Insert from the end, because an insertion moves all later positions. If two
   # marks have the same position, the mark of the longer span goes outside.
   for place, _, mark in sorted(marks, reverse=True):
     text = text[:place] + mark + text[place:]
   return {**row, "text": text}
+
+
+def find_span(text: str, span: str, index: int) -> tuple[int, int] | None:
+  """Returns where a span of words begins and ends in a text.
+
+  Args:
+    text: the text.
+    span: the words. If the text has other ones at the index, they may differ in
+      case and in the punctuation around a word.
+    index: the number of the span's first word in the text, from 0.
+
+  >>> find_span("Then, the Cat sat.", "The cat.", 1)
+  (6, 13)
+  """
+  words = [match.span() for match in re.finditer(r"\S+", text)]
+  if not 0 <= index < len(words) or not span.strip():
+    return None
+  if text.startswith(span, words[index][0]):
+    return words[index][0], words[index][0] + len(span)
+  cores = [_core(word) for word in span.split()]
+  places = words[index : index + len(cores)]
+  found = [_core(text[start:end]) for start, end in places]
+  if len(found) < len(cores) or not cores[-1].group():
+    return None
+  if [c.group().casefold() for c in found[:-1]] != [
+    c.group().casefold() for c in cores[:-1]
+  ]:
+    return None
+  # The text's last word may be longer, as in "Bob's" for "Bob".
+  last, wanted = found[-1].group(), cores[-1].group()
+  rest = last[len(wanted) :]
+  if last[: len(wanted)].casefold() != wanted.casefold() or rest[:1].isalnum():
+    return None
+  end = places[-1][0] + found[-1].start() + len(wanted)
+  return places[0][0] + found[0].start(), end
+
+
+def _core(word) -> re.Match:
+  """Finds a word without the punctuation around it."""
+  return re.search(r"\w(.*\w)?", word, re.DOTALL) or re.match("", word)
 
 
 DATASETS = {
