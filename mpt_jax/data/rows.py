@@ -41,7 +41,6 @@ FORMATS = {
 }
 
 GZIP = ".gz"
-# JSON's white space.
 _BLANKS = re.compile(r"[ \t\n\r]*")
 
 # The module's default of 131,072 characters is less than a long document.
@@ -247,8 +246,7 @@ def _array_rows(text, name, first):
     first: the number of the text's first line.
   """
   decoder = json.JSONDecoder(**_JSON)
-  line, seen, comma = first, 0, "["
-  position = 0
+  line, seen, position, comma = first, 0, 0, "["
   while True:
     # A bracket or a comma stands before each item, a bracket behind the last.
     position = _skip_blanks(text, position)
@@ -283,8 +281,8 @@ def _array_rows(text, name, first):
     )
 
 
-def _skip_blanks(text, position):
-  return _BLANKS.match(text, position).end()
+def _skip_blanks(text, start):
+  return _BLANKS.match(text, start).end()
 
 
 def parse_object(line: str, where: str) -> dict:
