@@ -183,6 +183,19 @@ class Files:
     found = (self._split(*pair) for pair in self.layout.rows(self.paths[""]))
     return tuple(dict.fromkeys(found))
 
+  def find(self, fetch: bool) -> str | None:
+    """Says which file is missing; see `text_tasks.ExamplesSource.find`.
+
+    Raises:
+      FileNotFoundError: with fetch, a file is missing.
+    """
+    for path in self.paths.values():
+      if not path.exists():
+        if fetch:
+          raise FileNotFoundError(f"no file {path}")
+        return f"no file {path}"
+    return None
+
   def rows(
     self, split: str, fields: Sequence[str]
   ) -> Iterator[tuple[str, dict]]:

@@ -119,7 +119,7 @@ def register_file_task(
     if labels.names:
       metric_fns = text_tasks.CLASSIFICATION_METRICS
   names = (*source_files.names(), *(carve or ()))
-  source = text_tasks.ExamplesSource(load, names)
+  source = text_tasks.ExamplesSource(load, names, source_files.find)
   if check:
     for split in names:
       source.examples(split)

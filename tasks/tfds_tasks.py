@@ -91,6 +91,31 @@ class Dataset:
       )
     return made
 
+  def find(self, fetch: bool) -> str | None:
+    """Says what is missing; see `text_tasks.ExamplesSource.find`.
+
+    Raises:
+      DataUnavailableError: with fetch, TFDS cannot fetch the dataset.
+      FileNotFoundError: with fetch, one of the files is missing.
+    """
+    own_splits = self.splits.own_splits
+    if self.files and (self.tfds_name is None or self.files.exist()):
+      for split in own_splits:
+        if self.files.find(split) is None:
+          missing = f"no file of {split!r}: {self.files.where()}"
+          if fetch:
+            raise FileNotFoundError(missing)
+          return missing
+      return None
+    if fetch:
+      for split in own_splits:
+        read_tfds(self.tfds_name, split, self.columns, self.files)
+      return None
+    if is_prepared(self.tfds_name):
+      return None
+    instead = f"; or {self.files.where()}" if self.files else ""
+    return f"TFDS fetches {self.tfds_name!r} when it is first used{instead}"
+
   def row_key(self) -> Callable[[Mapping], str]:
     """Returns the function that gives a row's key for `splits.divide`."""
     names = self.key_fields or text_tasks.check_template(self.template)
@@ -179,6 +204,17 @@ def check_answers(url: str, seconds: float = ANSWER_SECONDS):
     raise ConnectionError(f"{host} does not answer") from error
 
 
+def is_prepared(tfds_name: str) -> bool:
+  """Whether TFDS has a dataset on disk."""
+  import tensorflow_datasets as tfds
+
+  try:
+    folder = tfds.builder(tfds_name).data_path
+  except (OSError, AssertionError, ValueError):  # There is no such dataset.
+    return False
+  return (folder / "dataset_info.json").exists()
+
+
 def _to_python(value):
   if isinstance(value, dict):
     return {name: _to_python(item) for name, item in value.items()}
@@ -237,7 +273,9 @@ def register_dataset(
       text_tasks.register_text_task(
         task_name,
         text_tasks.ExamplesSource(
-          _loader(task_name, dataset, template, form), dataset.splits.names
+          _loader(task_name, dataset, template, form),
+          dataset.splits.names,
+          dataset.find,
         ),
         label_names=form.label_names,
         postprocess_fn=form.postprocessor,
