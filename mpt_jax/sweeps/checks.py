@@ -1,5 +1,6 @@
 """Finds, before the first run of a table, what would stop a later one."""
 
+import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import shots, slot_tasks, text_tasks
 from mpt_jax.sweeps import results
 
