@@ -117,16 +117,10 @@ class ExamplesSource(seqio.DataSource):
     return self._loaded[split]
 
   def find(self, fetch: bool = False) -> str | None:
-    """Says what is missing of the data, and how to get it.
-
-    Args:
-      fetch: fetch missing data, if that is possible.
-
-    Returns:
-      The line, None if nothing is missing.
+    """Says in a line what is missing of the data; None if nothing is.
 
     Raises:
-      OSError: with fetch, the data is neither here nor can it be fetched.
+      OSError: with `fetch`, which fetches data, it can be had nowhere.
     """
     return self._find(fetch)
 
