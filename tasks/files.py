@@ -1,49 +1,60 @@
 """Tasks over the user's own JSONL, CSV and TSV files."""
 
+import functools
 import os
-import pathlib
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import seqio
 
-from mpt_jax.data import rows, templates, text_tasks
-from mpt_jax.io.paths import absolute
+from mpt_jax.data import templates, text_tasks
+from mpt_jax.io import checks
+from mpt_jax.tasks import splits
+from mpt_jax.tasks.file_rows import Files, Layout
 from mpt_jax.tasks.forms import AnswersPostprocessor
 
-# The formats of `rows` that have fields.
-EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 # Labels that true does not mean if they stand first, where false is.
 _AFFIRMATIVE = ("yes", "true", "positive", "correct", "right", "good")
 
 
 def register_file_task(
   name: str,
-  files: Mapping[str, str | os.PathLike],
+  files: Mapping[str, str | os.PathLike] | str | os.PathLike,
   *,
   template: str,
-  target: str = "label",
+  target: str | Sequence[str] = "label",
   label_names: Sequence[str] | Mapping | None = None,
   metric_fns: Sequence[str | Callable] | None = None,
   vocabulary: seqio.Vocabulary | None = None,
   check: bool = False,
+  split_by: str | None = None,
+  carve: Mapping[str, int | float] | None = None,
+  seed: int = 0,
+  key: str | None = None,
+  **layout,
 ) -> seqio.Task:
   """Registers a task over files with one example per line or row.
 
-  The extension gives the format: `.jsonl` or `.json` (a JSON object per line),
-  or `.csv` or `.tsv` (with a header); see `mpt_jax.data.rows`. The files are
-  read when the task is first used.
+  The extension gives the format: `.jsonl` or `.json` (a JSON object per line,
+  or one array of objects), or `.csv` or `.tsv` (with a header), each perhaps
+  packed as `.gz`; see `mpt_jax.data.rows`. The files are read when the task is
+  first used.
 
   Args:
     name: the task's name.
-    files: {split: path}, e.g. {"train": "train.jsonl", "test": "test.jsonl"}.
+    files: {split: path}, e.g. {"train": "train.jsonl", "test": "test.jsonl"}. A
+      path may be a folder, see `file_rows.Layout.rows`. One path alone is the
+      file that `split_by` or `carve` divides.
     template: the input text, with the files' fields in braces:
       "review: {text}". A field holds a text or a number, which is taken as
-      written: 1.0 stays "1.0". See `mpt_jax.data.templates`.
+      written: 1.0 stays "1.0". `{meta.title}` is a field within an object. See
+      `mpt_jax.data.templates`.
     target: the field of the label, or a template of the target text, e.g.
       "{summary}". Without label_names, the field may hold a list of texts:
       several right answers. Training takes the first, and the metrics get all.
+      Several fields, ("ref1", "ref2"), are such a list too; empty ones do not
+      count.
     label_names: for classification, the label words in class order. The field
       may hold a word or its index. True and false are the words "true" and
       "false", or else the indices 1 and 0 of two labels. Indices are not
@@ -55,6 +66,15 @@ def register_file_task(
       default is CLASSIFICATION_METRICS with label_names, exact_match without.
     vocabulary: by default the vocabulary of the embedded model.
     check: read all files now rather than on first use.
+    split_by: the column of a file that names each row's split. "dev" and "val"
+      stand for "validation". The file is read now, to find the names.
+    carve: {split: size} of splits that are drawn out of "train"; a size is a
+      number of examples, or a share below 1. Equal inputs stay together.
+    seed: seed of that draw.
+    key: the field that several rows of one example share, each with a right
+      answer of its own. In training each row is an example.
+    **layout: columns, separator, quotes, encoding and pattern, see
+      `file_rows.Layout`.
 
   Returns:
     The registered seqio.Task. There is a warning if the inputs hold the label.
@@ -63,11 +83,10 @@ def register_file_task(
     FileNotFoundError: a file is missing (on first use, or now with check).
     TypeError: a path is none.
     ValueError: the template or the labels are malformed, or an extension or
-      metric is unknown. When the files are read: a line is broken, a field or a label is
-      unknown, or a file is empty. The error names file and line.
+      metric is unknown. When the files are read: a line is broken, a field or
+      a label is unknown, or a file is empty. The error names file and line.
   """
-  if not files:
-    raise ValueError("files must name at least one split, as in {'train': ...}")
+  source_files = _find_files(files, split_by, carve, layout)
   text_tasks.check_template(template)
   labels = _Labels(label_names)
   targets = _Targets(target, labels)
@@ -80,27 +99,29 @@ def register_file_task(
       f" {shown.pop()!r}",
       stacklevel=2,
     )
-  paths = {split: _data_path(path, split) for split, path in files.items()}
+  if key is not None:
+    if labels.names:
+      raise ValueError(
+        f"key={key!r}: a label stands alone; only texts have keys"
+      )
+    fields = (*fields, key)
+  read = functools.partial(_read_pairs, source_files, fields, template, targets)
+  carved = _Carving(read, carve or {}, seed)
 
   def load(split):
-    made = []
-    for where, row in _rows(paths[split], fields):
-      try:
-        inputs, answers = templates.fill(template, row), targets.find(row)
-      except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-      made.append((inputs, answers))
-    if not made:
-      raise ValueError(f"{paths[split]} is empty: it has no examples")
-    return targets.examples(made)
+    pairs = carved.pairs(split)
+    if key is not None and split != "train":
+      pairs = _join(pairs, key)
+    return targets.examples([(inputs, found) for inputs, found, _ in pairs])
 
   if metric_fns is None:
     metric_fns = ("exact_match",)
     if labels.names:
       metric_fns = text_tasks.CLASSIFICATION_METRICS
-  source = text_tasks.ExamplesSource(load, tuple(paths))
+  names = (*source_files.names(), *(carve or ()))
+  source = text_tasks.ExamplesSource(load, names, source_files.find)
   if check:
-    for split in paths:
+    for split in names:
       source.examples(split)
   return text_tasks.register_text_task(
     name,
@@ -113,24 +134,109 @@ def register_file_task(
   )
 
 
-def _data_path(path, split) -> pathlib.Path:
-  if not isinstance(path, str | os.PathLike):
-    raise TypeError(
-      f"files[{split!r}] must be the path of a file, got {path!r:.60}"
-    )
-  if "://" in str(path):
+def _find_files(files, split_by, carve, layout) -> Files:
+  """Checks the arguments that say which files make which split."""
+  try:
+    layout = Layout(**layout)
+  except TypeError as error:
+    if "unexpected keyword" not in str(error):
+      raise
+    text = str(error).replace("Layout.__init__", "register_file_task")
+    raise TypeError(text) from error
+  if isinstance(files, str | os.PathLike):
+    if split_by is None and not carve:
+      raise ValueError(
+        f"files={str(files)!r} is one file: say with split_by='COLUMN' or"
+        " carve={'validation': 0.1, 'test': 0.1} what its splits are, or give"
+        " files={'train': ...}"
+      )
+    files = {"" if split_by else "train": files}
+  elif split_by is not None:
     raise ValueError(
-      f"files[{split!r}] must be a file on this machine, got {path}; download"
-      " it first"
+      f"split_by={split_by!r} belongs to one file, not to several"
     )
-  # The file is read later, perhaps from another folder.
-  path = pathlib.Path(absolute(path))
-  if path.suffix.lower() not in EXTENSIONS:
-    raise ValueError(
-      f"{path}: unknown extension {path.suffix!r}, expected one of"
-      f" {', '.join(EXTENSIONS)}"
-    )
-  return path
+  if not files:
+    raise ValueError("files must name at least one split, as in {'train': ...}")
+  for split, size in (carve or {}).items():
+    checks.number(f"carve[{split!r}]", size, above=0)
+    if size > 1 and size != int(size):
+      raise ValueError(
+        f"carve[{split!r}]={size}: expected a whole number, or a share below 1"
+      )
+    if split in files or ("train" not in files and split_by is None):
+      raise ValueError(
+        f"carve[{split!r}]: the split is drawn out of 'train', but files has"
+        f" {', '.join(files)}"
+      )
+  paths = {
+    split: layout.check_path(path, f"files[{split!r}]" if split else "files")
+    for split, path in files.items()
+  }
+  return Files(paths, layout, split_by)
+
+
+def _read_pairs(files, fields, template, targets, split) -> list[tuple]:
+  """Returns (inputs, target or answers, row) of each row of a split."""
+  made = []
+  for where, row in files.rows(split, fields):
+    try:
+      made.append((templates.fill(template, row), targets.find(row), row))
+    except ValueError as error:
+      raise ValueError(f"{where}: {error}") from error
+  if not made:
+    path = files.paths["" if files.split_by else split]
+    raise ValueError(f"{path} is empty: it has no examples")
+  return made
+
+
+class _Carving:
+  """Draws splits out of "train".
+
+  Args:
+    read: returns the pairs of a split of the files.
+    carve: {split: size}, see `register_file_task`.
+    seed: the seed of the draw.
+  """
+
+  def __init__(self, read, carve, seed):
+    self._read, self._carve, self._seed = read, carve, seed
+    self._parts = None
+
+  def pairs(self, split) -> list[tuple]:
+    """Returns the pairs of a split.
+
+    Raises:
+      ValueError: nothing is left for "train".
+    """
+    if not self._carve or split not in ("train", *self._carve):
+      return self._read(split)
+    if self._parts is None:
+      rest = self._read("train")
+      count, self._parts = len(rest), {}
+      for name, size in self._carve.items():
+        size = max(1, round(size * count)) if size < 1 else int(size)
+        self._parts[name], rest = splits.divide(
+          rest, size, lambda pair: pair[0], self._seed
+        )
+      if not rest or not all(self._parts.values()):
+        raise ValueError(
+          f"carve={dict(self._carve)} leaves no examples of {count} for 'train'"
+        )
+      self._parts["train"] = rest
+    return self._parts[split]
+
+
+def _join(pairs, key) -> list[tuple]:
+  """Makes one pair of all that have the same key, with all right answers."""
+  groups = {}
+  for inputs, found, row in pairs:
+    value = templates.as_text(row[key], key)
+    group = groups.setdefault(value, (inputs, [], row))
+    group[1].extend([found] if isinstance(found, str) else found)
+  return [
+    (inputs, list(dict.fromkeys(found)), row)
+    for inputs, found, row in groups.values()
+  ]
 
 
 class _Targets:
@@ -148,9 +254,15 @@ class _Targets:
   """
 
   def __init__(self, target, labels):
+    parts = [target] if isinstance(target, str) else list(target)
+    if labels.names is not None and len(parts) != 1:
+      raise ValueError(f"target={target!r}: a label stands in one field")
     # A field's own name may have braces; then it is doubled as in a template.
-    self.template = target if "{" in target else "{" + target + "}"
-    text_tasks.check_template(self.template)
+    parts = [part if "{" in part else "{" + part + "}" for part in parts]
+    for part in parts:
+      text_tasks.check_template(part)
+    self.template = "".join(parts)
+    self._parts = parts
     self._labels = labels
     pairs = templates.parse(self.template)
     alone = len(pairs) == 2 and pairs[0][0] == pairs[1][0] == ""
@@ -170,6 +282,9 @@ class _Targets:
       row = {k: int(v) if isinstance(v, bool) else v for k, v in row.items()}
       text = templates.fill(self.template, row).strip()
       return self._labels.find(text, value)
+    if len(self._parts) > 1:
+      texts = [templates.fill(part, row).strip() for part in self._parts]
+      return list(dict.fromkeys(filter(None, texts))) or [_not_empty("")]
     if not isinstance(value, list):
       return _not_empty(templates.fill(self.template, row))
     if not value:
@@ -270,23 +385,3 @@ class _Labels:
         f"label {str(value).lower()} is not one of {', '.join(self.names)};"
         " say which it is: label_names={True: ..., False: ...}"
       )
-
-
-def _rows(path, fields):
-  """Yields ("FILE, line N", row) after checking that a row has all fields."""
-  for line, row in rows.read_file(path):
-    where = f"{path}, line {line}"
-    for field in fields:
-      if field not in row:
-        has = "the line has"
-        if rows.format_of(path) != "json":
-          has = "the first line, which names the columns, has"
-        raise ValueError(
-          f"{where}: no field {field!r} for the template; {has}"
-          f" {', '.join(map(str, row)):.300}."
-          + text_tasks.near_misses(field, row)
-          + templates.hint(field)
-        )
-      if row[field] is None:
-        raise ValueError(f"{where}: field {field!r} is null")
-    yield where, row

@@ -11,12 +11,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpt_jax.data.templates import fill
+from mpt_jax.data.templates import as_text, fill
 from mpt_jax.data.text_tasks import Example, LabelPostprocessor
 
 
 def _text(value) -> str:
   return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _one(value, field):
+  """Returns a value that is neither a list nor an object.
+
+  Raises:
+    ValueError: it is one.
+  """
+  return as_text(value, field) if isinstance(value, list | dict) else value
+
+
+def _texts(values, field) -> list[str]:
+  """Checks a field that holds a list of texts.
+
+  Raises:
+    ValueError: it is no list, or an item is neither a text nor a number.
+  """
+  if not isinstance(values, list | tuple):
+    raise ValueError(
+      f"field {field!r} must be a list of texts, got {values!r:.60}"
+    )
+  return [as_text(item, f"{field}[{i}]") for i, item in enumerate(values)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +115,7 @@ class Labels:
     words.update(zip(self.classes, self.label_names, strict=True))
     made = []
     for row in rows:
-      inputs, label = fill(template, row), row[self.field]
+      inputs, label = fill(template, row), _one(row[self.field], self.field)
       if label not in words:
         raise ValueError(
           f"label {label!r} of {inputs[:60]!r} is none of the classes"
@@ -136,7 +158,7 @@ class Score:
     made = []
     for row in rows:
       # Round in float32, because T5 did; it decides halfway scores.
-      score = np.float32(row[self.field])
+      score = np.float32(_one(row[self.field], self.field))
       if not 0 <= score <= 5:
         raise ValueError(
           f"score {score} of {fill(template, row)[:60]!r} is not in 0..5"
@@ -180,7 +202,7 @@ class Answers:
     """
     made = []
     for row in rows:
-      answers = list(dict.fromkeys(row[self.field]))
+      answers = list(dict.fromkeys(_texts(row[self.field], self.field)))
       if not answers:
         raise ValueError(
           f"{fill(template, row)[:60]!r} has no answers: an unlabelled row"
@@ -229,7 +251,9 @@ class References:
     by_input = {}
     for row in rows:
       inputs = fill(template, row)
-      texts = [row[self.target], *(row[self.field] if self.field else ())]
+      texts = [as_text(row[self.target], self.target)]
+      if self.field:
+        texts += _texts(row[self.field], self.field)
       texts = list(dict.fromkeys(text for text in texts if text.strip()))
       if not texts:
         raise ValueError(f"{inputs[:60]!r} has no text: an unlabelled row")

@@ -51,6 +51,14 @@ class Splits:
   def names(self) -> tuple[str, ...]:
     return ("train", "validation", "test", *self.others)
 
+  @property
+  def own_splits(self) -> tuple[str, ...]:
+    """The dataset's own splits that are read."""
+    own = [self.train, self.test, *self.others.values()]
+    if self.division == "own":
+      own.insert(1, self.validation)
+    return tuple(dict.fromkeys(own))
+
   def read(
     self,
     split: str,

@@ -4,7 +4,9 @@ TFDS is not used before a task's examples are read. It keeps its data in
 `$TFDS_DATA_DIR` (`~/tensorflow_datasets`) and downloads missing datasets.
 """
 
+import contextlib
 import dataclasses
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +16,9 @@ from mpt_jax.data import text_tasks
 from mpt_jax.tasks import forms, splits
 from mpt_jax.tasks.public.packages import DataUnavailableError
 from mpt_jax.tasks.user_files import UserFiles
+
+# How long a server may take to answer before a dataset is fetched from it.
+ANSWER_SECONDS = 10.0
 
 Form = forms.Labels | forms.Score | forms.Answers | forms.References
 
@@ -42,8 +47,8 @@ class Dataset:
     key_fields: fields that identify a row when a split is divided, by default
       the template's. Rows that are equal in them stay in one split.
     columns: the features to read, if a dataset has other, large ones.
-    files: the user's own files, which are read instead of TFDS if their folder
-      exists.
+    files: the owner's files, which are read instead of TFDS if any of them is
+      there.
   """
 
   tfds_name: str | None
@@ -68,7 +73,7 @@ class Dataset:
       FileNotFoundError: one of the user's files is missing.
       ValueError: the rows lack a field that the template or the form reads.
     """
-    if self.files and (self.tfds_name is None or self.files.path.is_dir()):
+    if self.files and (self.tfds_name is None or self.files.exist()):
       rows = self.files.rows(own_split)
     else:
       rows = read_tfds(self.tfds_name, own_split, self.columns, self.files)
@@ -85,6 +90,31 @@ class Dataset:
         f" {', '.join(made[0])}." + text_tasks.near_misses(missing[0], made[0])
       )
     return made
+
+  def find(self, fetch: bool) -> str | None:
+    """Says what is missing; see `text_tasks.ExamplesSource.find`.
+
+    Raises:
+      DataUnavailableError: with fetch, TFDS cannot fetch the dataset.
+      FileNotFoundError: with fetch, one of the files is missing.
+    """
+    own_splits = self.splits.own_splits
+    if self.files and (self.tfds_name is None or self.files.exist()):
+      for split in own_splits:
+        if self.files.find(split) is None:
+          missing = f"no file of {split!r}: {self.files.where()}"
+          if fetch:
+            raise FileNotFoundError(missing)
+          return missing
+      return None
+    if fetch:
+      for split in own_splits:
+        read_tfds(self.tfds_name, split, self.columns, self.files)
+      return None
+    if is_prepared(self.tfds_name):
+      return None
+    instead = f"; or {self.files.where()}" if self.files else ""
+    return f"TFDS fetches {self.tfds_name!r} when it is first used{instead}"
 
   def row_key(self) -> Callable[[Mapping], str]:
     """Returns the function that gives a row's key for `splits.divide`."""
@@ -111,25 +141,78 @@ def read_tfds(
     DataUnavailableError: the dataset is not on disk and cannot be fetched.
   """
   import tensorflow_datasets as tfds
-  from tensorflow_datasets.core import download
 
   decoders = tfds.decode.PartialDecoding(list(columns)) if columns else None
   try:
-    ds = tfds.load(tfds_name, split=split, decoders=decoders)
+    with _without_waiting():
+      ds = tfds.load(tfds_name, split=split, decoders=decoders)
   except (
     OSError,
     AssertionError,  # No such version.
-    download.DownloadError,
-    download.download_manager.NonMatchingChecksumError,
+    tfds.download.DownloadError,
+    tfds.download.download_manager.NonMatchingChecksumError,
   ) as error:
-    instead = f" Or {files.where()}." if files else ""
+    first = f"either {files.where()}; or" if files else ""
     raise DataUnavailableError(
-      f"TFDS has no {tfds_name!r} on disk and could not fetch it:"
-      f" {str(error)[:300]}. Make it where there is a network, with"
-      f" `tfds build {tfds_name.split(':')[0]}`, and set TFDS_DATA_DIR to the"
-      f" folder that has it.{instead}"
+      f"the dataset {tfds_name!r} of TFDS is not on this machine, and cannot be"
+      f" fetched ({' '.join(str(error).split())[:200]}): {first} make it where there is a network, with `tfds build"
+      f" {tfds_name.split(':')[0]}`, and set TFDS_DATA_DIR to the folder that"
+      " has it"
     ) from error
   return map(_to_python, ds.as_numpy_iterator())
+
+
+@contextlib.contextmanager
+def _without_waiting():
+  """Asks once whether a server answers before TFDS downloads from it.
+
+  TFDS tries ten times with growing pauses and without a time limit, which takes
+  minutes where there is no network.
+  """
+  from tensorflow_datasets.core.download import downloader
+
+  get_downloader = downloader.get_downloader
+
+  def get_asking_downloader(*args, **kwargs):
+    made = get_downloader(*args, **kwargs)
+    download = made.download
+
+    def ask_and_download(url, *args, **kwargs):
+      check_answers(url)
+      return download(url, *args, **kwargs)
+
+    made.download = ask_and_download
+    return made
+
+  downloader.get_downloader = get_asking_downloader
+  try:
+    yield
+  finally:
+    downloader.get_downloader = get_downloader
+
+
+def check_answers(url: str, seconds: float = ANSWER_SECONDS):
+  """Raises OSError if nothing answers at the address within some seconds."""
+  import requests
+
+  if not url.startswith("http"):
+    return
+  try:
+    requests.head(url, timeout=seconds)
+  except requests.RequestException as error:
+    host = urllib.parse.urlsplit(url).hostname
+    raise ConnectionError(f"{host} does not answer") from error
+
+
+def is_prepared(tfds_name: str) -> bool:
+  """Whether TFDS has a dataset on disk."""
+  import tensorflow_datasets as tfds
+
+  try:
+    folder = tfds.builder(tfds_name).data_path
+  except (OSError, AssertionError, ValueError):  # There is no such dataset.
+    return False
+  return (folder / "dataset_info.json").exists()
 
 
 def _to_python(value):
@@ -190,7 +273,9 @@ def register_dataset(
       text_tasks.register_text_task(
         task_name,
         text_tasks.ExamplesSource(
-          _loader(task_name, dataset, template, form), dataset.splits.names
+          _loader(task_name, dataset, template, form),
+          dataset.splits.names,
+          dataset.find,
         ),
         label_names=form.label_names,
         postprocess_fn=form.postprocessor,

@@ -1,16 +1,17 @@
-"""Datasets in the user's files, for those that TFDS lacks or cannot fetch.
+"""Official files of datasets, which are read in preference to TFDS.
 
 Each dataset has a folder in `$MPT_DATA_DIR`, or in `mpt_jax` below
-`$XDG_DATA_HOME` (`~/.local/share` if that is not set).
+`$XDG_DATA_HOME` (`~/.local/share` if that is not set). Its files have the names
+that their owner gives them, and may be packed by gzip.
 """
 
 import dataclasses
-import gzip
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from mpt_jax.data import rows
+from mpt_jax.data.rows import GZIP
 
 
 def data_dir() -> pathlib.Path:
@@ -21,31 +22,78 @@ def data_dir() -> pathlib.Path:
   return pathlib.Path(home).expanduser() / "mpt_jax"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class UserFiles:
   """A dataset's files.
 
   Attributes:
     folder: the dataset's folder, below `data_dir()`.
-    names: {the dataset's own split: file name}.
+    names: {the dataset's own split: its file or folder, or several names of
+      which the first that exists counts}.
+    read: yields the rows of a path and a split, see `readers`.
     origin: where to get the files.
-    read_rows: yields the rows of a file that is open for reading bytes, given
-      its name for errors.
+    owner: who made them.
+    licence: the licence, as far as it is known here.
+    size: of the owner's archive.
+    counts: {the dataset's own split: number of rows that the owner or TFDS
+      states}.
+    also: other folders below `data_dir()`, such as one for a whole benchmark.
+    inside: folders that the owner's archive makes when it is unpacked.
   """
 
   folder: str
-  names: Mapping[str, str]
+  names: Mapping[str, str | tuple[str, ...]]
+  read: Callable[[pathlib.Path, str], Iterable[dict]]
   origin: str
-  read_rows: Callable[[Iterable[bytes], object], Iterable[dict]]
+  owner: str
+  licence: str
+  size: str
+  counts: Mapping[str, int]
+  also: tuple[str, ...] = ()
+  inside: tuple[str, ...] = ()
 
   @property
   def path(self) -> pathlib.Path:
     return data_dir() / self.folder
 
+  def names_of(self, split: str) -> tuple[str, ...]:
+    """Returns the names that a split's file may have.
+
+    Raises:
+      ValueError: the dataset has no file of this split.
+    """
+    if split not in self.names:
+      raise ValueError(
+        f"there is no file of the split {split!r}, only of"
+        f" {', '.join(self.names)}"
+      )
+    names = self.names[split]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+  def _places(self) -> Iterator[pathlib.Path]:
+    for folder in (self.folder, *self.also):
+      for inside in ("", *self.inside):
+        yield data_dir() / folder / inside
+
+  def find(self, split: str) -> pathlib.Path | None:
+    """Returns the path of a split's file, None if there is none."""
+    for place in self._places():
+      for name in self.names_of(split):
+        plain = place / name.removesuffix(GZIP)
+        for path in (plain, plain.with_name(plain.name + GZIP)):
+          if path.exists():
+            return path
+    return None
+
+  def exist(self) -> bool:
+    """Whether any of the files is there."""
+    return any(self.find(split) for split in self.names)
+
   def where(self) -> str:
     """Says which files go where, and where they come from."""
+    names = dict.fromkeys(self.names_of(split)[0] for split in self.names)
     return (
-      f"put {', '.join(self.names.values())} (from {self.origin}) into"
+      f"put {', '.join(names)} (from {self.origin}) into"
       f" {self.path}, or set MPT_DATA_DIR to the folder that has"
       f" {self.folder}/"
     )
@@ -58,52 +106,24 @@ class UserFiles:
         where.
       ValueError: the file has another format.
     """
-    if split not in self.names:
-      raise ValueError(
-        f"there is no file of the split {split!r}, only of"
-        f" {', '.join(self.names)}"
-      )
-    path = self.path / self.names[split]
-    if not path.is_file():
-      raise FileNotFoundError(f"no file {path}: {self.where()}")
-    opened = gzip.open if path.suffix == ".gz" else open
+    path = self.find(split)
+    if path is None:
+      missing = self.path / self.names_of(split)[0]
+      raise FileNotFoundError(f"no file {missing}: {self.where()}")
     try:
-      with opened(path, "rb") as file:
-        made = list(self.read_rows(file, path))
+      made = list(self.read(path, split))
       if not made:
         raise ValueError("it is empty")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+      ValueError,
+      KeyError,
+      TypeError,
+      AttributeError,
+      EOFError,
+      zlib.error,
+    ) as error:
       raise ValueError(
         f"{path} is not the file from {self.origin}:"
         f" {type(error).__name__}: {error}"
       ) from error
     return made
-
-
-def read_scitail(lines: Iterable[bytes], name) -> Iterable[dict]:
-  """Yields SciTail's premise, hypothesis and label (tab-separated)."""
-  header = ("premise", "hypothesis", "label")
-  for _, row in rows.read_rows(lines, name, "tsv", header):
-    yield row
-
-
-def read_mrqa(lines: Iterable[bytes], name) -> Iterable[dict]:
-  """Yields MRQA's questions: a header, then a JSON object per context."""
-  for number, passage in rows.read_rows(lines, name, "json"):
-    for row in passage.get("qas", ()):
-      answers = row["answers"]
-      if not isinstance(answers, list) or any(
-        not isinstance(answer, str) for answer in answers
-      ):
-        raise ValueError(f"line {number}: the answers are not a list of texts")
-      yield {
-        "context": passage["context"].strip(),
-        "question": row["question"].strip(),
-        "answers": answers,
-      }
-
-
-def read_e2e(lines: Iterable[bytes], name) -> Iterable[dict]:
-  """Yields E2E's meaning representations and texts (CSV with mr and ref)."""
-  for _, row in rows.read_rows(lines, name, "csv"):
-    yield {"meaning_representation": row["mr"], "target": row["ref"]}

@@ -379,6 +379,7 @@ EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
   "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
+  "docs/datasets.md": ("super_glue_record", "own/adapt", "mails, headlines"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
   "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),

@@ -1,7 +1,9 @@
 """The parser of `mpt`, and arguments that several commands share."""
 
 import argparse
+import importlib
 import math
+import os
 import sys
 
 from mpt_jax.io.paths import expand
@@ -63,6 +65,36 @@ def add_devices(parser):
     help="number of devices that share one copy of the T5"
     " (default: %(default)s)",
   )
+
+
+def add_modules(parser):
+  """Adds the names of the user's modules; see `import_modules`."""
+  parser.add_argument(
+    "--module",
+    action="append",
+    default=[],
+    metavar="NAME",
+    help="import this Python module first; it registers your own tasks",
+  )
+
+
+def import_modules(names):
+  """Imports the user's modules.
+
+  Raises:
+    ValueError: there is no such module.
+  """
+  # Python puts the folder of the command `mpt` first, not the user's.
+  sys.path.insert(0, os.getcwd())
+  for name in names:
+    try:
+      importlib.import_module(name)
+    except ModuleNotFoundError as error:
+      if error.name != name.partition(".")[0]:
+        raise
+      raise ValueError(
+        f"--module {name}: no such Python module in {os.getcwd()} or installed"
+      ) from error
 
 
 def number(low, high=None, kind=int):

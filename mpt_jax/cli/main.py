@@ -8,13 +8,15 @@ import os
 import pathlib
 import sys
 
-from mpt_jax.cli import exchange, runs
+from mpt_jax.cli import exchange, runs, tasks
 from mpt_jax.cli.arguments import (
   Parser,
   add_backbone,
   add_decoding,
   add_devices,
+  add_modules,
   count,
+  import_modules,
   number,
 )
 from mpt_jax.io.compilation_cache import use_compilation_cache
@@ -51,6 +53,7 @@ def make_parser() -> Parser:
   exchange.add_commands(command)
   _add_inspect(command)
   _add_verify(command)
+  tasks.add_tasks(command)
   return parser
 
 
@@ -101,36 +104,18 @@ def _add_eval(command):
   )
   add_decoding(sub)
   add_devices(sub)
-  sub.add_argument(
-    "--module",
-    action="append",
-    default=[],
-    metavar="NAME",
-    help="import this Python module first; it registers your own tasks",
-  )
+  add_modules(sub)
   sub.add_argument("--out", metavar="FILE", help="write the results as JSON")
 
 
 def _evaluate(arguments):
-  import importlib
-
   prompts = arguments.run or arguments.prompts
   if prompts is None and not (arguments.backbone and arguments.task):
     raise ValueError(
       "give --run DIR or --prompts FILE, or --backbone and --task for a T5"
       " without prompts"
     )
-  # Python puts the folder of the command `mpt` first, not the user's.
-  sys.path.insert(0, os.getcwd())
-  for name in arguments.module:
-    try:
-      importlib.import_module(name)
-    except ModuleNotFoundError as error:
-      if error.name != name.partition(".")[0]:
-        raise
-      raise ValueError(
-        f"--module {name}: no such Python module in {os.getcwd()} or installed"
-      ) from error
+  import_modules(arguments.module)
   import rich.console
 
   from mpt_jax.cli import results

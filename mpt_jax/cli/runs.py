@@ -95,8 +95,8 @@ def _sweep(arguments):
   if arguments.commands and not arguments.list:
     raise ValueError("--commands goes with --list, which runs nothing")
   files, bindings, paths, _ = gin_main.parse_args(arguments.rest)
+  from mpt_jax.sweeps import checks, report
   from mpt_jax.sweeps import plan as plans
-  from mpt_jax.sweeps import report
   from mpt_jax.sweeps.run import sweep
 
   # The modules of the user's own tasks are in the working folder.
@@ -108,11 +108,13 @@ def _sweep(arguments):
   console = rich.console.Console()
   if arguments.list:
     planned = plans.plan(table, model_dir, bindings, paths, missing=True)
-    planned = plans.find_runs(planned, arguments.only)
+    runs = plans.find_runs(planned, arguments.only)
+    checks.check_plan(table, runs, planned)
     command = lambda run: run.command(files, paths)
     report.print_plan(
-      table, planned, console, command if arguments.commands else None
+      table, runs, console, command if arguments.commands else None
     )
+    report.print_missing(checks.find_data(runs, fetch=False), console)
     return ExitCode.DONE
   lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
   report.print_table(table, lines, console)

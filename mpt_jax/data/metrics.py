@@ -30,7 +30,7 @@ def _check_lengths(targets, predictions, answers=False):
   if not answers and any(isinstance(target, list) for target in targets):
     raise ValueError(
       "a target has several right answers, which only the metrics exact_match,"
-      " squad and bleu can compare"
+      " squad and those of BLEU can compare"
     )
 
 
@@ -264,22 +264,61 @@ def _word_f1(gold, words):
   return 2 * common / (len(gold) + len(words))
 
 
-def bleu(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
-  """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
+def _bleu(targets, predictions, missing, **options):
+  """Returns sacrebleu's corpus BLEU.
+
+  Args:
+    targets: the reference, or the list of references, of each example.
+    predictions: one text per example.
+    missing: what stands for a reference where an example has fewer than
+      another: None for nothing, or a text.
+    **options: of `sacrebleu.corpus_bleu`.
+  """
   import sacrebleu
 
   _check_lengths(targets, predictions, answers=True)
   references = [_answers(target) for target in targets]
   most = max(len(group) for group in references)
-  # sacrebleu takes one stream per reference; None stands for a missing one.
+  # sacrebleu takes one stream per reference.
   streams = [
-    [group[i] if i < len(group) else None for group in references]
+    [group[i] if i < len(group) else missing for group in references]
     for i in range(most)
   ]
-  score = sacrebleu.corpus_bleu(list(predictions), streams)
-  return {"bleu": float(score.score)}
+  return float(
+    sacrebleu.corpus_bleu(list(predictions), streams, **options).score
+  )
+
+
+def bleu(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
+  return {"bleu": _bleu(targets, predictions, None)}
+
+
+def bleu_e2e(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns BLEU in 0..100 as the E2E challenge computes it.
+
+  Its e2e-metrics run mteval-v13a, which ignores case. In all else, tokens and
+  smoothing included, sacrebleu does the same.
+  """
+  return {"bleu_e2e": _bleu(targets, predictions, None, lowercase=True)}
+
+
+def bleu_webnlg(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns BLEU in 0..100 as the WebNLG challenge of 2020 computes it.
+
+  Its GenerationEval runs multi-bleu-detok.perl on one file per reference. Where
+  an example has fewer references than another, its line in a file is empty, and
+  counts as a reference of length 0. A prediction of at most half the length of
+  the shortest other reference therefore has no brevity penalty.
+  """
+  made = _bleu(targets, predictions, "", smooth_method="none")
+  return {"bleu_webnlg": made}
 
 
 METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
@@ -293,4 +332,6 @@ METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
   "exact_match": exact_match,
   "squad": squad,
   "bleu": bleu,
+  "bleu_e2e": bleu_e2e,
+  "bleu_webnlg": bleu_webnlg,
 }

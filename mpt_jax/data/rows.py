@@ -1,10 +1,12 @@
 """Reads rows from files: the one reader of training and prediction.
 
 A file has one of these formats. All are UTF-8, with or without a byte order
-mark, and their lines end in LF, CRLF or CR.
+mark, and their lines end in LF, CRLF or CR. `.gz` behind the extension stands
+for a file that gzip has packed.
 
   .jsonl, .json, .ndjson
-                 a JSON object per line; blank lines are skipped
+                 a JSON object per line, where blank lines are skipped, or one
+                 array of objects
   .csv           RFC 4180 with a header: a field in double quotes may hold
                  commas, line breaks and doubled quotes; blank lines are skipped
   .tsv           a header; tabs separate, and every other character, quotes and
@@ -23,8 +25,10 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 # The format of each extension.
 FORMATS = {
@@ -35,6 +39,9 @@ FORMATS = {
   ".tsv": "tsv",
   ".txt": "text",
 }
+
+GZIP = ".gz"
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 # The module's default of 131,072 characters is less than a long document.
 csv.field_size_limit(2**31 - 1)
@@ -58,23 +65,58 @@ class _Number(float):
 def format_of(path) -> str | None:
   """Returns the format of a file by its extension, None if it is unknown.
 
-  >>> format_of("a/rows.CSV")
-  'csv'
+  >>> format_of("a/rows.CSV"), format_of("rows.jsonl.gz")
+  ('csv', 'json')
   """
-  return FORMATS.get(pathlib.Path(path).suffix.lower())
+  path = pathlib.Path(path)
+  if path.suffix.lower() == GZIP:
+    path = path.with_suffix("")
+  return FORMATS.get(path.suffix.lower())
 
 
-def read_file(path) -> Iterator[tuple[int, dict]]:
-  """Yields (line number, row) of a file whose extension gives the format.
+def open_lines(path) -> BinaryIO:
+  """Opens a file for reading bytes, unpacked if its name ends in `.gz`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"no file {path} (looked from {os.getcwd()})")
+  packed = pathlib.Path(path).suffix.lower() == GZIP
+  return gzip.open(path, "rb") if packed else open(path, "rb")
+
+
+def read_file(
+  path, format: str | None = None, **options
+) -> Iterator[tuple[int, dict]]:
+  """Yields (line number, row) of a file.
+
+  Args:
+    path: the file.
+    format: a value of `FORMATS`; by default the extension gives it.
+    **options: further arguments of `read_rows`.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: see `read_rows`.
   """
-  if not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"no file {path} (looked from {os.getcwd()})")
-  with open(path, "rb") as file:
-    yield from read_rows(file, path, format_of(path))
+  with open_lines(path) as file:
+    yield from read_rows(file, path, format or format_of(path), **options)
+
+
+def read_document(path):
+  """Returns the JSON value that is a whole file.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is not UTF-8 text or not JSON; the message names it.
+  """
+  with open_lines(path) as file:
+    text = "".join(line for _, line in _decode(file, path, "utf-8"))
+  try:
+    return json.loads(text, **_JSON)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
 def read_rows(
@@ -82,6 +124,11 @@ def read_rows(
   name,
   format: str | None = None,
   header: Sequence[str] | None = None,
+  *,
+  separator: str | None = None,
+  quotes: bool | None = None,
+  ragged: bool = False,
+  encoding: str = "utf-8",
 ) -> Iterator[tuple[int, dict]]:
   """Yields (number of its first line, row).
 
@@ -91,6 +138,13 @@ def read_rows(
     format: a value of `FORMATS`. With None, it is "json" if the first line that
       is not blank begins with a brace, and "text" otherwise.
     header: the columns of a table whose file does not name them.
+    separator: the character between the fields of a table, by default that of
+      the format.
+    quotes: whether double quotes may enclose a field of a table, by default
+      that of the format. If not, they are characters as any other.
+    ragged: a table's row may have fewer fields than there are columns, and then
+      lacks the last ones, or more, of which only the first count.
+    encoding: the encoding of the text.
 
   Raises:
     ValueError: a line is not UTF-8 text or does not have the format, two
@@ -98,7 +152,7 @@ def read_rows(
       The message is one line and names file and line. A row of a table that
       repeats the header is such an error too.
   """
-  decoded = _decode(lines, name)
+  decoded = _decode(lines, name, encoding)
   if format is None:
     decoded, format = _find_format(decoded)
   if format == "text":
@@ -106,8 +160,13 @@ def read_rows(
   decoded = _universal(decoded)
   if format == "json":
     return _json_rows(decoded, name)
-  records = _csv_records if format == "csv" else _tsv_records
-  return _table_rows(records(decoded, name), name, header)
+  if separator is None:
+    separator = "," if format == "csv" else "\t"
+  if format == "csv" if quotes is None else quotes:
+    records = _quoted_records(decoded, name, separator)
+  else:
+    records = _literal_records(decoded, separator)
+  return _table_rows(records, name, header, ragged)
 
 
 def _find_format(decoded):
@@ -121,7 +180,7 @@ def _find_format(decoded):
   return iter(blank), "text"
 
 
-def _decode(lines, name):
+def _decode(lines, name, encoding):
   """Yields (line number, text with its line break)."""
   lines = enumerate(lines, 1)
   while True:
@@ -132,17 +191,21 @@ def _decode(lines, name):
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
       raise ValueError(f"{name} is damaged or incomplete: {error}") from error
     if number == 1 and data.startswith(b"\x1f\x8b"):
-      raise ValueError(f"{name}: compressed by gzip; unpack it (gunzip) first")
-    if number == 1 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
+      raise ValueError(
+        f"{name}: compressed by gzip; unpack it (gunzip) first, or let its name"
+        " end in .gz"
+      )
+    utf8 = encoding == "utf-8"
+    if utf8 and number == 1 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
       raise ValueError(
         f"{name}, line 1: not UTF-8 text but UTF-16; save the file as UTF-8"
       )
     try:
-      text = data.decode("utf-8-sig" if number == 1 else "utf-8")
+      text = data.decode("utf-8-sig" if utf8 and number == 1 else encoding)
     except UnicodeDecodeError as error:
       raise ValueError(
-        f"{name}, line {number}: not UTF-8 text: {error}; save the file as"
-        " UTF-8"
+        f"{name}, line {number}: not {encoding.upper()} text: {error}; save the"
+        " file as UTF-8"
       ) from error
     if "\0" in text:
       raise ValueError(
@@ -162,9 +225,64 @@ def _universal(decoded):
 
 
 def _json_rows(decoded, name):
+  is_first = True
   for number, line in decoded:
-    if line.strip():
-      yield number, parse_object(line, f"{name}, line {number}")
+    if not line.strip():
+      continue
+    if is_first and line.lstrip().startswith("["):
+      rest = "".join(text for _, text in decoded)
+      yield from _array_rows(line + rest, name, number)
+      return
+    is_first = False
+    yield number, parse_object(line, f"{name}, line {number}")
+
+
+def _array_rows(text, name, first):
+  """Yields (number of its first line, object) of each object of an array.
+
+  Args:
+    text: the array's text.
+    name: the file's name, for errors.
+    first: the number of the text's first line.
+  """
+  decoder = json.JSONDecoder(**_JSON)
+  line, seen, position, comma = first, 0, 0, "["
+  while True:
+    # A bracket or a comma stands before each item, a bracket behind the last.
+    position = _skip_blanks(text, position)
+    found = text[position : position + 1]
+    line, seen = line + text.count("\n", seen, position), position
+    if found == "]" and comma == ",":
+      break
+    if not found or found != comma:
+      raise ValueError(
+        f"{name}, line {line}: not valid JSON: expected {comma!r} of the array"
+        f" of objects, got {found or 'the end of the file'!r}"
+      )
+    position = _skip_blanks(text, position + 1)
+    line, seen = line + text.count("\n", seen, position), position
+    if comma == "[" and text.startswith("]", position):
+      break
+    try:
+      row, position = decoder.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f"{name}, line {error.lineno + first - 1}: not valid JSON: {error.msg}"
+        f" at column {error.colno}"
+      ) from error
+    except (ValueError, RecursionError) as error:
+      raise ValueError(f"{name}, line {line}: {error}") from error
+    yield line, _check_object(row, f"{name}, line {line}")
+    comma = ","
+  if text[position + 1 :].strip():
+    raise ValueError(
+      f"{name}, line {line}: more text follows the array; a file holds one array"
+      " or an object per line"
+    )
+
+
+def _skip_blanks(text, start):
+  return _BLANKS.match(text, start).end()
 
 
 def parse_object(line: str, where: str) -> dict:
@@ -178,12 +296,7 @@ def parse_object(line: str, where: str) -> dict:
     ValueError: it is no JSON, no object, or has a field twice.
   """
   try:
-    row = json.loads(
-      line,
-      object_pairs_hook=_make_object,
-      parse_float=_Number,
-      parse_int=lambda text: _Number(text) if text == "-0" else int(text),
-    )
+    row = json.loads(line, **_JSON)
   except json.JSONDecodeError as error:
     raise ValueError(
       f"{where}: not valid JSON: {error.msg} at column {error.colno}; each line"
@@ -193,6 +306,10 @@ def parse_object(line: str, where: str) -> dict:
     # A field occurs twice, a number has thousands of digits, or there are too
     # many brackets.
     raise ValueError(f"{where}: {error}") from error
+  return _check_object(row, where)
+
+
+def _check_object(row, where):
   if not isinstance(row, dict):
     raise ValueError(
       f'{where}: expected a JSON object like {{"text": ...}}, got'
@@ -208,6 +325,14 @@ def _make_object(pairs):
   return made
 
 
+# How JSON becomes Python: numbers keep their spelling, a field occurs once.
+_JSON = dict(
+  object_pairs_hook=_make_object,
+  parse_float=_Number,
+  parse_int=lambda text: _Number(text) if text == "-0" else int(text),
+)
+
+
 def _twice(names) -> str:
   """Names what occurs twice."""
   counts = collections.Counter(names)
@@ -215,12 +340,14 @@ def _twice(names) -> str:
   return f"{twice:.300}"
 
 
-def _csv_records(decoded, name):
+def _quoted_records(decoded, name, separator):
   """Yields (number of the first line, fields) of each record that is not blank.
 
   A blank first line is yielded too, because it should have been the header.
   """
-  reader = csv.reader((line for _, line in decoded), strict=True)
+  reader = csv.reader(
+    (line for _, line in decoded), strict=True, delimiter=separator
+  )
   while True:
     start = reader.line_num + 1
     try:
@@ -233,16 +360,15 @@ def _csv_records(decoded, name):
       yield start, record
 
 
-def _tsv_records(decoded, name):
-  """The same as `_csv_records`."""
-  del name
+def _literal_records(decoded, separator):
+  """The same as `_quoted_records`."""
   for number, line in decoded:
     line = line.rstrip("\r\n")
     if line or number == 1:
-      yield number, line.split("\t") if line else []
+      yield number, line.split(separator) if line else []
 
 
-def _table_rows(records, name, header):
+def _table_rows(records, name, header, ragged):
   """Makes rows of records, the first of which names the columns."""
   if header is None:
     number, header = next(records, (1, None))
@@ -266,9 +392,9 @@ def _table_rows(records, name, header):
         f" ({', '.join(header)}); the file was put together of several, so"
         " remove this line"
       )
-    if len(record) != len(header):
+    if len(record) != len(header) and not ragged:
       raise ValueError(
         f"{name}, line {number}: expected {len(header)} columns"
         f" ({', '.join(header):.300}), got {len(record)}"
       )
-    yield number, dict(zip(header, record, strict=True))
+    yield number, dict(zip(header, record, strict=not ragged))

@@ -2,11 +2,12 @@
 
 There is one rule. Everything between a brace and its matching brace is the name
 of a field, taken literally: `{#1 String}`, `{First name}` and `{a:b}` name
-fields of these names. Nothing is formatted, converted or looked up in a value,
-so `{text:>10}`, `{text!r}` and `{text.upper}` are names too. A literal brace is
-doubled, outside of a name and within it. A name cannot begin with a brace.
+fields of these names. Nothing is formatted or converted, so `{text:>10}`,
+`{text!r}` and `{text.upper}` are names too. A literal brace is doubled, outside
+of a name and within it. A name cannot begin with a brace. If no field of a row
+has a name with dots, it is looked up within objects: `{answers.text}`.
 
-The standalone `export.stablehlo_serve` repeats this rule.
+The standalone `export.stablehlo_serve` repeats this rule, but for the dots.
 """
 
 import functools
@@ -86,8 +87,34 @@ def fill(template: str, row: Mapping) -> str:
   for text, name in parse(template):
     parts.append(text)
     if name is not None:
-      parts.append(as_text(row[name], name))
+      parts.append(as_text(look_up(row, name), name))
   return "".join(parts)
+
+
+def look_up(row: Mapping, name: str):
+  """Returns a field of a row, or a value within objects and lists of objects.
+
+  Raises:
+    KeyError: the row has no such field.
+
+  >>> look_up({"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}]}, "c.d")
+  [2, 3]
+  >>> look_up({"a.b": 0, "a": {"b": 1}}, "a.b")
+  0
+  """
+  if name in row or "." not in name:
+    return row[name]
+  return _within(row, name.split("."), name)
+
+
+def _within(value, parts, name):
+  if not parts:
+    return value
+  if isinstance(value, list) and value:
+    return [_within(item, parts, name) for item in value]
+  if not isinstance(value, Mapping) or parts[0] not in value:
+    raise KeyError(name)
+  return _within(value[parts[0]], parts[1:], name)
 
 
 def hint(field: str) -> str:

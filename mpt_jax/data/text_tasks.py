@@ -77,12 +77,17 @@ class ExamplesSource(seqio.DataSource):
   Args:
     load: returns the examples of a split; it is called once per split.
     splits: the names of the splits.
+    find: looks for the data without reading it, see `find`.
   """
 
   def __init__(
-    self, load: Callable[[str], Examples], splits: Sequence[str] = SPLITS
+    self,
+    load: Callable[[str], Examples],
+    splits: Sequence[str] = SPLITS,
+    find: Callable[[bool], str | None] = lambda fetch: None,
   ):
     self._load = load
+    self._find = find
     self._loaded = {}
     super().__init__(splits=splits, performs_internal_shuffling=True)
 
@@ -110,6 +115,14 @@ class ExamplesSource(seqio.DataSource):
         raise ValueError(f"split {split!r} is empty: it has no examples")
       self._loaded[split] = examples
     return self._loaded[split]
+
+  def find(self, fetch: bool = False) -> str | None:
+    """Says in a line what is missing of the data; None if nothing is.
+
+    Raises:
+      OSError: with `fetch`, which fetches data, it can be had nowhere.
+    """
+    return self._find(fetch)
 
   def get_dataset(
     self,

@@ -162,7 +162,7 @@ def read_rows(source, task=None, digest=None):
     else:
       if not pathlib.Path(source).is_file():
         raise FileNotFoundError(f"no file {source} to predict for")
-      lines = stack.enter_context(open(source, "rb"))
+      lines = stack.enter_context(rows.open_lines(source))
       kind = rows.format_of(source)
     for number, row in rows.read_rows(_digested(lines, digest), source, kind):
       _check_writable(row, f"{source}, line {number}")

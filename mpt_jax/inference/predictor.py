@@ -247,6 +247,9 @@ class Predictor:
     values = dict(row)
     if len(set(fields)) == 1 and "text" in row:
       values.setdefault(fields[0], row["text"])
+    for name in fields:
+      with contextlib.suppress(KeyError):
+        values[name] = templates.look_up(values, name)
     missing = [f for f in dict.fromkeys(fields) if values.get(f) is None]
     if missing:
       of = f" for the template {template!r} of {self.bank.names[slot]!r}"

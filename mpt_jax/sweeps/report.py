@@ -267,3 +267,11 @@ def print_plan(table, planned, console, command=None):
       console.print(Text(f"  {command(run)}"), soft_wrap=True)
   for name in table.missing_variants:
     console.print(Text(f"\n{table.left_out(name)}"))
+
+
+def print_missing(missing, console):
+  """Prints which tasks have no data here: {task: how to get it}."""
+  if missing:
+    console.print(Text("\ndata that is not here", style="bold"))
+  for task, text in missing.items():
+    console.print(Text(f"  {task}: {text}"), soft_wrap=True)

@@ -27,7 +27,7 @@ from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
 # Metrics in percent; all others are fractions.
-IN_PERCENT = ("bleu",)
+IN_PERCENT = ("bleu", "bleu_e2e", "bleu_webnlg")
 
 
 class Cell(NamedTuple):

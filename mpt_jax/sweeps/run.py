@@ -15,7 +15,7 @@ from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import digests, files
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.paths import absolute
-from mpt_jax.sweeps import report, results
+from mpt_jax.sweeps import checks, report, results
 from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
 from mpt_jax.sweeps.tables import Table
 from mpt_jax.training import loop, run_folder
@@ -60,14 +60,15 @@ def sweep(
     say(table.left_out(name))
   todo = choose_runs(planned, only)
   # Find mistakes before hours of training, not between them.
+  checks.check_plan(table, todo, planned)
   for run in todo:
-    results.check_run(table, run, planned)
     settings = {**run.experiment.to_json(), "launcher": "mpt_jax"}
     run_folder.check_model_dir(run.folder, settings)
   needed = [run.experiment.backbone for run in todo if not run.finished]
   for name in dict.fromkeys(needed):
     if name is not None:
       open_backbone(name)
+  checks.find_data([run for run in todo if not run.finished], fetch=True)
   left_out = {}
   for number, run in enumerate(todo, 1):
     where = f"run {number} of {len(todo)}, {run.name}"

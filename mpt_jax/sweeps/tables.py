@@ -91,7 +91,10 @@ class Table:
     title: its title.
     model: preset of the T5 of the published numbers. Where the run's T5 is not
       on this machine, its size is taken from this preset.
-    columns: {task: heading}.
+    columns: {task: heading}. A task without one has its name as heading.
+    targets: the tasks that have a column; by default those of `columns`. If
+      they are other tasks, published numbers of other columns and of the
+      average are left out, as they belong to other tasks.
     runs: in the order in which they run; a run comes after those that it uses.
     rows: the methods.
     average: heading of the mean over the columns.
@@ -107,7 +110,8 @@ class Table:
   name: str
   title: str
   model: str
-  columns: Mapping[str, str]
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  targets: Sequence[str] = ()
   runs: Sequence[Run]
   rows: Sequence[Row]
   average: str = "mean"
@@ -121,7 +125,10 @@ class Table:
   def __post_init__(self):
     check = functools.partial(checks.check_fields, self)
     check(checks.text, "name", "title", "model", "average", "split")
-    check(checks.mapping, "columns", of=checks.text, empty=False)
+    check(checks.mapping, "columns", of=checks.text)
+    check(checks.sequence, "targets", of=checks.text, what="tasks", empty=True)
+    if not self.columns and not self.targets:
+      raise ValueError("Table.columns and Table.targets name no task")
     parts = dict(of=checks.instance, empty=True)
     check(checks.sequence, "runs", what="runs", cls=Run, **parts)
     check(checks.sequence, "rows", what="rows", cls=Row, **parts)
@@ -129,6 +136,7 @@ class Table:
     check(checks.mapping, "models", of=checks.text)
     check(checks.sequence, "notes", of=checks.text, what="lines", empty=True)
     self._check_together()
+    self._choose_columns()
 
   def _check_together(self):
     """Checks that runs are told apart and that rows name what there is."""
@@ -150,6 +158,22 @@ class Table:
           f" {', '.join(names)}"
         )
 
+  def _choose_columns(self):
+    """Keeps the columns of the targets, and what is published about them."""
+    targets = tuple(dict.fromkeys(self.targets or self.columns))
+    set_ = functools.partial(object.__setattr__, self)
+    same = set(targets) == set(self.columns)
+    if not same:
+      set_("columns", {task: self.columns.get(task, task) for task in targets})
+      set_("average", "mean")
+      rows = [self._without_others(row) for row in self.rows]
+      set_("rows", [row for row in rows if row.run is not None or row.paper])
+    set_("targets", targets)
+
+  def _without_others(self, row):
+    paper = {k: v for k, v in row.paper.items() if k in self.columns.values()}
+    return dataclasses.replace(row, paper=paper)
+
   def preset(self, variant) -> str:
     """The preset of a variant's T5."""
     return self.models.get(variant, self.model)
@@ -168,3 +192,17 @@ class Table:
       f"{variant} is left out: {', '.join(lacks)} has no value; the table's gin"
       " file names the macro that gives it"
     )
+
+
+def num_tasks(tasks: Sequence[str], times: int = 1) -> int:
+  """The number of tasks, times a number of examples of each."""
+  return len(tasks) * times
+
+
+def spot_candidates(tasks: Sequence[str]) -> tuple[str, ...]:
+  """The starts of SPoT: the prompt of each source task.
+
+  >>> spot_candidates(("glue_mnli",))
+  ('task:glue_mnli',)
+  """
+  return tuple(f"task:{name}" for name in tasks)

@@ -5,10 +5,11 @@ first one is the training target. Punctuation stays as it is. T5 1.0 put spaces
 around it, but a user's question would have none.
 """
 
-from mpt_jax.tasks import user_files
+from mpt_jax.tasks import readers
 from mpt_jax.tasks.forms import Answers
 from mpt_jax.tasks.splits import CARVE
 from mpt_jax.tasks.tfds_tasks import Dataset
+from mpt_jax.tasks.user_files import UserFiles
 
 _TEMPLATE = "question: {question} context: {context}"
 
@@ -17,7 +18,7 @@ def prepare_squad(row: dict) -> dict:
   return {**row, "answers": row["answers"]["text"]}
 
 
-def _mrqa(config, file_name):
+def _mrqa(task, config, file_name, counts, owner, licence):
   """Declares a dataset of MRQA, without the token lists beside the texts."""
   return Dataset(
     f"mrqa/{config}:1.*.*",
@@ -25,14 +26,19 @@ def _mrqa(config, file_name):
     Answers(),
     CARVE,
     columns=("question", "context", "answers"),
-    files=user_files.UserFiles(
-      f"mrqa/{config}",
-      {
+    files=UserFiles(
+      folder=f"mrqa_{task}",
+      names={
         "train": f"train/{file_name}.jsonl.gz",
         "validation": f"dev/{file_name}.jsonl.gz",
       },
-      "https://github.com/mrqa/MRQA-Shared-Task-2019",
-      user_files.read_mrqa,
+      read=readers.JsonLines(readers.mrqa),
+      origin="https://github.com/mrqa/MRQA-Shared-Task-2019",
+      owner=f"{owner}, Fisch et al. (2019)",
+      licence=licence,
+      size="not known here",
+      counts=dict(zip(("train", "validation"), counts, strict=True)),
+      also=(f"mrqa/{config}", "mrqa"),
     ),
   )
 
@@ -44,9 +50,47 @@ DATASETS = {
     Answers(),
     CARVE,
     prepare=prepare_squad,
+    files=UserFiles(
+      folder="squad",
+      names={"train": "train-v1.1.json", "validation": "dev-v1.1.json"},
+      read=readers.read_squad,
+      origin="https://rajpurkar.github.io/SQuAD-explorer/",
+      owner="Rajpurkar et al. (2016)",
+      licence="CC BY-SA 4.0",
+      size="35 MB",
+      counts={"train": 87599, "validation": 10570},
+    ),
   ),
-  "mrqa_natural_questions": _mrqa("natural_questions", "NaturalQuestionsShort"),
-  "mrqa_hotpotqa": _mrqa("hotpot_qa", "HotpotQA"),
-  "mrqa_searchqa": _mrqa("search_qa", "SearchQA"),
-  "mrqa_newsqa": _mrqa("news_qa", "NewsQA"),
+  "mrqa_natural_questions": _mrqa(
+    "natural_questions",
+    "natural_questions",
+    "NaturalQuestionsShort",
+    (104071, 12836),
+    "Kwiatkowski et al. (2019), Google",
+    "CC BY-SA 3.0",
+  ),
+  "mrqa_hotpotqa": _mrqa(
+    "hotpotqa",
+    "hotpot_qa",
+    "HotpotQA",
+    (72928, 5901),
+    "Yang et al. (2018)",
+    "CC BY-SA 4.0",
+  ),
+  "mrqa_searchqa": _mrqa(
+    "searchqa",
+    "search_qa",
+    "SearchQA",
+    (117384, 16980),
+    "Dunn et al. (2017)",
+    "not stated; see the owner",
+  ),
+  "mrqa_newsqa": _mrqa(
+    "newsqa",
+    "news_qa",
+    "NewsQA",
+    (74160, 4212),
+    "Trischler et al. (2017), Microsoft",
+    "Microsoft Research's own",
+  ),
 }

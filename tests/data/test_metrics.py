@@ -1,5 +1,7 @@
 """Metrics against hand counts and against other implementations."""
 
+import math
+
 import numpy as np
 import pytest
 import seqio
@@ -158,6 +160,36 @@ def test_bleu_by_hand():
   # fours; their product is 1/5, its fourth root the score. No brevity.
   score = metrics.bleu([["a b c d f", "x"]], ["a b c d e"])["bleu"]
   assert score == pytest.approx(100 * 0.2**0.25)
+
+
+def test_bleu_of_e2e_by_hand():
+  targets, predictions = [["a b c d"]], ["A b x d"]
+  # 3/4 words and 1/3 pairs; no triple and no four match: mteval takes 1/2 of a
+  # triple of two, and 1/4 of the one four. The product is 1/64.
+  made = metrics.bleu_e2e(targets, predictions)["bleu_e2e"]
+  assert made == pytest.approx(100 * (1 / 64) ** 0.25)
+  # With case, 2/4 words match, and no pair: 1/2 of 3, 1/4 of 2 and 1/8 of 1.
+  made = metrics.bleu(targets, predictions)["bleu"]
+  assert made == pytest.approx(100 * (1 / 2 / 6 / 8 / 8) ** 0.25)
+
+
+def test_bleu_of_webnlg_counts_missing_references():
+  targets = [["k l m n", "k l m n o"], ["a b c d e f g h i j"]]
+  predictions = ["k l m n", "a b c d e"]
+  # All n-grams match. The second example has an empty second reference, which
+  # is as near to 5 words as that of 10 words is, and shorter: 4 words of
+  # references stand against 9 words, so that there is no brevity penalty.
+  made = metrics.bleu_webnlg(targets, predictions)["bleu_webnlg"]
+  assert made == pytest.approx(100)
+  # Without it there are 14 words: exp(1 - 14 / 9).
+  made = metrics.bleu(targets, predictions)["bleu"]
+  assert made == pytest.approx(100 * math.exp(1 - 14 / 9))
+  # Each example has all references: nothing is empty.
+  alike = [[group[0]] for group in targets]
+  made = metrics.bleu_webnlg(alike, predictions)["bleu_webnlg"]
+  assert made == pytest.approx(100 * math.exp(1 - 14 / 9))
+  # The script does not smooth, and tells case apart.
+  assert metrics.bleu_webnlg(["a b"], ["A B"]) == {"bleu_webnlg": 0.0}
 
 
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))

@@ -91,7 +91,7 @@ def test_one_idea_of_text_in_all_formats():
   [
     ("json", b'{"a": 1}\n{"a": 1', "line 2: not valid JSON"),
     ("json", b'{"a": 1} {"a": 2}', "line 1: not valid JSON: Extra data"),
-    ("json", b'[{"a": 1}]', "line 1: expected a JSON object.*got list"),
+    ("json", b"[3]", "line 1: expected a JSON object.*got int"),
     ("json", b"null", "line 1: expected a JSON object.*got NoneType"),
     ("json", b'{"a": 1, "a": 2}', "line 1: the field 'a' occurs twice"),
     ("json", b'{"a": {"b": 1, "b": 2}}', "line 1: the field 'b' occurs"),
@@ -150,3 +150,78 @@ def test_files_by_their_extension(tmp_path):
   assert list(rows.read_file(path)) == [(2, {"a": "1"})]
   with pytest.raises(FileNotFoundError, match="none.csv"):
     list(rows.read_file(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    '[{"a": 1}, {"a": [2, 3]}]',
+    '\n[\n  {"a": 1},\n  {"a": [2,\n 3]}\n]\n',
+    '[{"a": 1}\n,{"a": [2, 3]}\n]',
+  ],
+)
+def test_an_array_of_objects(text):
+  made = read(text.encode(), "json")
+  assert [row for _, row in made] == [{"a": 1}, {"a": [2, 3]}]
+
+
+def test_rows_of_an_array_are_numbered_by_line():
+  made = read(b'[\n{"a": 1}, {"a": 2},\n\n{"a": 1.0}\n]\n', "json")
+  assert [(number, str(row["a"])) for number, row in made] == [
+    (2, "1"),
+    (2, "2"),
+    (4, "1.0"),
+  ]
+  assert read(b"[]\n", "json") == []
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ('[{"a": 1}', "line 1: not valid JSON: expected ',' of the array"),
+    ('[{"a": 1},\n]', "line 2: not valid JSON: Expecting value"),
+    ('[{"a": 1}\n{"a": 2}]', "line 2: not valid JSON: expected ','"),
+    ('[\n{"a": 1},\n3]', "line 3: expected a JSON object .* got int"),
+    ('[{"a": 1},\n{"a": 1, "a": 2}]', "line 2: the field 'a' occurs twice"),
+    ('[{"a": 1}]\n{"a": 2}', "more text follows the array"),
+    ('{"a": 1}\n[{"a": 2}]', "line 2: expected a JSON object .* got list"),
+  ],
+)
+def test_arrays_that_are_broken(text, message):
+  with pytest.raises(ValueError, match=f"^rows.file, {message}|{message}"):
+    read(text.encode(), "json")
+
+
+def test_the_layout_of_a_table_can_be_given():
+  def rows_of(data, format, **options):
+    lines = data.splitlines(keepends=True)
+    return [r for _, r in rows.read_rows(lines, "rows.file", format, **options)]
+
+  assert rows_of(b'"x;y";z\n', "csv", header=("a", "b"), separator=";") == [
+    {"a": "x;y", "b": "z"}
+  ]
+  assert rows_of(b'a|b\n"x|z"\n', "tsv", separator="|") == [
+    {"a": '"x', "b": 'z"'}
+  ]
+  assert rows_of(b'a\tb\n"x ""y"\tz\n', "tsv", quotes=True) == [
+    {"a": 'x "y', "b": "z"}
+  ]
+  assert rows_of(b"a\tb\nx\ny\tz\tw\n", "tsv", ragged=True) == [
+    {"a": "x"},
+    {"a": "y", "b": "z"},
+  ]
+  assert rows_of(b"a\tb\n\xe9\t1\n", "tsv", encoding="latin-1") == [
+    {"a": "é", "b": "1"}
+  ]
+
+
+def test_files_that_gzip_has_packed(tmp_path):
+  path = tmp_path / "rows.csv.gz"
+  path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
+  assert list(rows.read_file(path)) == [(2, {"a": "1", "b": "2"})]
+  path = tmp_path / "whole.json"
+  path.write_text('{\n "a": [1.0]}', encoding="utf-8")
+  assert str(rows.read_document(path)["a"][0]) == "1.0"
+  path.write_text("{", encoding="utf-8")
+  with pytest.raises(ValueError, match="whole.json: not valid JSON"):
+    rows.read_document(path)

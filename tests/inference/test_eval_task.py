@@ -26,7 +26,7 @@ def mocked(tmp_path_factory):
     # The first value of SQuAD's function is the exact match.
     ("squad", "f1"),
     ("squad_k2", "f1"),
-    ("e2e_nlg", "bleu"),
+    ("e2e_nlg", "bleu_e2e"),
   ],
 )
 def test_a_paper_s_task_has_its_metric(name, expected):

@@ -319,7 +319,7 @@ def test_tables(predictor, tmp_path):
     ("in.csv", "text,text\na,b\n", "line 1: the column 'text' occurs twice"),
     ("in.csv", "text,label\na\n", "line 2: expected 2 columns"),
     ("in.csv", "text,label\n", "is empty: it has no rows"),
-    ("in.json", '[\n{"text": "a"}\n]\n', "line 1: not valid JSON"),
+    ("in.json", '[\n{"text": "a"}\n', "line 3: not valid JSON"),
     ("in.jsonl", '{"text": ["a"]}\n', "line 1: field 'text' is a list"),
     ("in.jsonl", '{"text": {"a": 1}}\n', "line 1: field 'text' is an object"),
     ("in.jsonl", '{"text": "a", "x": [NaN]}\n', "line 1: NaN .* field 'x'"),

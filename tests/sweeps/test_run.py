@@ -5,6 +5,7 @@ import pathlib
 import types
 
 import rich.console
+import tfds_rows
 from sweep_tables import make_table
 from train_fixtures import register_tiny_task, tiny_backbone
 
@@ -18,7 +19,9 @@ from mpt_jax.sweeps import tables
 __all__ = ["tiny_backbone"]
 
 
-def test_a_sweep_goes_on_past_runs_that_diverge(tmp_path, monkeypatch):
+def test_a_sweep_goes_on_past_runs_that_diverge(
+  tmp_path, monkeypatch, tmp_path_factory
+):
   """One run diverges wholly, one needs it, one has a slot that diverges."""
   table = make_table()
   adapt = table.runs[1]
@@ -44,7 +47,8 @@ def test_a_sweep_goes_on_past_runs_that_diverge(tmp_path, monkeypatch):
   monkeypatch.setattr(sweeps.results, "evaluate_run", lambda *_: False)
   monkeypatch.setattr(sweeps, "open_backbone", lambda _: None)
   console = rich.console.Console(record=True, width=300)
-  lines, left_out, diverged = sweeps.sweep(table, tmp_path, console=console)
+  with tfds_rows.mock_tfds(tmp_path_factory.mktemp("tfds")):
+    lines, left_out, diverged = sweeps.sweep(table, tmp_path, console=console)
   assert trained == ["teach", "alone"]
   assert left_out == {
     "teach": "no slot is left",

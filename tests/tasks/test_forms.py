@@ -136,3 +136,28 @@ def test_features_reach_the_dataset_and_its_few_shot_draw():
   assert [row["group"] for row in rows] == [b"g", b"h"]
   (drawn,) = shots.few_shot(task, 1).source.examples("train")
   assert drawn.features in ({**e.features} for e in made)
+
+
+@pytest.mark.parametrize(
+  ("form", "row", "message"),
+  [
+    (forms.Labels(("a", "b")), {"label": ["a"]}, "field 'label' is a list"),
+    (forms.Labels(("a", "b")), {"label": {"a": 1}}, "'label' is an object"),
+    (forms.Score(), {"label": [1.0]}, "field 'label' is a list"),
+    (forms.Answers(), {"answers": "Paris"}, "must be a list of texts, got 'P"),
+    (forms.Answers(), {"answers": {"text": []}}, "must be a list of texts"),
+    (forms.Answers(), {"answers": [["x"]]}, r"'answers\[0\]' is a list"),
+    (forms.References(), {"target": ["x"]}, "field 'target' is a list"),
+    (
+      forms.References(field="more"),
+      {"target": "x", "more": "y"},
+      "field 'more' must be a list of texts",
+    ),
+    (forms.Labels(("a", "b")), {"label": 0, "x": ["t"]}, "field 'x' is a list"),
+  ],
+)
+def test_lists_and_objects_are_errors_unless_a_form_takes_them(
+  form, row, message
+):
+  with pytest.raises(ValueError, match=message):
+    form.examples([{"x": "t", **row}], "{x}", train=False)

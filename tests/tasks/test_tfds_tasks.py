@@ -35,7 +35,8 @@ RIGHT = {
   "super_glue_record": {"em": 1, "f1": 1},
   "squad": {"em": 1, "f1": 1},
   **dict.fromkeys(datasets.MRQA, {"em": 1, "f1": 1}),
-  **dict.fromkeys(datasets.NLG, {"bleu": 100}),
+  "e2e_nlg": {"bleu_e2e": 100, "bleu": 100},
+  "web_nlg": {"bleu_webnlg": 100, "bleu": 100},
 }
 
 
@@ -62,8 +63,9 @@ def test_right_texts_are_right(name):
   for metric_fn in task.task.metric_fns:
     made.update(metric_fn(targets, predictions))
   assert made == pytest.approx(RIGHT.get(plain, {"accuracy": 1}))
-  kind = {forms.Answers: "f1", forms.References: "bleu", forms.Score: "pearson"}
+  kind = {forms.Answers: "f1", forms.Score: "pearson"}
   special = {"glue_cola": "matthews", "super_glue_multirc": "f1a"}
+  special |= {"e2e_nlg": "bleu_e2e", "web_nlg": "bleu_webnlg"}
   expected = special.get(plain, kind.get(type(dataset.form), "accuracy"))
   assert task.main_metric() == expected and expected in made
   names = label_names(task.task)

@@ -60,7 +60,7 @@ GOOD = {"context": "c", "qas": [{"question": "q", "answers": ["a"]}]}
 @pytest.mark.parametrize(
   ("passage", "message"),
   [
-    ([1], "line 1: expected a JSON object .*got list"),
+    ([1], "line 1: expected a JSON object .*got int"),
     (None, "line 1: expected a JSON object .*got NoneType"),
     ({**GOOD, "context": None}, "has no attribute 'strip'"),
     ({**GOOD, "qas": [{"question": "q", "answers": "Paris"}]}, "not a list of"),

@@ -69,7 +69,8 @@ def test_the_files_of_each_dataset_are_those_of_the_shared_task():
   for name, (config, file) in names.items():
     dataset = mrqa.DATASETS[name]
     assert dataset.tfds_name.startswith(f"mrqa/{config}:")
-    assert dataset.files.folder == f"mrqa/{config}"
+    assert dataset.files.folder == name
+    assert f"mrqa/{config}" in dataset.files.also
     assert dataset.files.names == {
       "train": f"train/{file}.jsonl.gz",
       "validation": f"dev/{file}.jsonl.gz",

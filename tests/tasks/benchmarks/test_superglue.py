@@ -1,5 +1,7 @@
 """SuperGLUE's seven tasks on mocked rows, and how their rows are prepared."""
 
+import doctest
+
 import pytest
 import tfds_rows
 
@@ -220,6 +222,40 @@ def test_wsc_marks():
   text = "Al met Bo; he waved."
   # Neither a span at another word nor an index beyond the text is marked.
   assert marked(text, 1, "Bo", 9, "he") == text
+
+
+@pytest.mark.parametrize(
+  ("text", "index", "span", "marked"),
+  [
+    # Official spans differ in the case of the first word, ...
+    ("As the tall man sat, he fell.", 1, "The tall man", "the tall man"),
+    ("The tall man sat, so he fell.", 0, "the tall man", "The tall man"),
+    # ... in a full stop, ...
+    ("He gave the dog a bone.", 2, "The dog.", "the dog"),
+    ("He gave it to Bob, who ran.", 4, "Bob.", "Bob"),
+    # ... in white space, ...
+    ("I met the old dog today.", 2, "the old\ndog", "the old dog"),
+    # ... and in quotes and possessives.
+    ('She said "the dog" ran.', 2, "The dog", "the dog"),
+    ("Then Bob's mother ran.", 1, "bob", "Bob"),
+    # These are other words.
+    ("Then Bobby ran.", 1, "bob", None),
+    ("The tall man ran.", 0, "the small man", None),
+    ("Then Bob ran.", 2, "Bob", None),
+    ("Then Bob", 1, "Bob Smith", None),
+    ("Then Bob", 1, " ", None),
+    ("Then --", 1, ".", None),
+    ("Then -- ran", 1, "bob", None),
+  ],
+)
+def test_wsc_spans_whose_case_or_punctuation_differs(text, index, span, marked):
+  found = superglue.find_span(text, span, index)
+  assert (found and text[slice(*found)]) == marked
+  row = {"text": text, "span1_index": index, "span1_text": span}
+  row.update(span2_index=-1, span2_text="it")
+  expected = text.replace(marked, f"* {marked} *", 1) if marked else text
+  assert superglue.prepare_wsc(row)["text"] == expected
+  assert doctest.testmod(superglue).failed == 0
 
 
 def test_record_highlights_become_sentences():
