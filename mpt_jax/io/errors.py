@@ -55,7 +55,8 @@ def reading(path, what: str):
   try:
     yield
   except Exception as error:
-    named = str(path) in str(error) or getattr(error, "filename", None)
+    name = os.path.basename(os.fspath(path)) or str(path)
+    named = name in str(error) or getattr(error, "filename", None)
     if isinstance(error, ValueError | OSError) and named:
       raise
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
