@@ -18,7 +18,7 @@ from mpt_jax.backbones import own_folder
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
 from mpt_jax.export import peft
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests, paths, run_settings
 from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts.bank import has_digest, load_bank, read_file
 from mpt_jax.t5x import sums
@@ -73,6 +73,8 @@ def verify(path, console: rich.console.Console) -> bool:
 
 def find_items(path):
   """Yields the items at a path; see `verify`."""
+  if str(path) != "default":
+    path = paths.absolute(path)
   folder = pathlib.Path(path)
   if str(path) == "default":
     yield from _check_t5("default", "")

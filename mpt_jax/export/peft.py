@@ -342,7 +342,7 @@ def _check_shapes(folder, kind, shapes, fields):
     if shapes[theirs] != expected:
       raise ValueError(
         f"{folder}: {theirs} has shape {shapes[theirs]}, but {CONFIG}"
-        f" (num_tasks={num_tasks}, num_ranks={rank}) and {PROMPT} make it"
+        f" (num_tasks={num_tasks!r:.40}, num_ranks={rank!r:.40}) and {PROMPT} make it"
         f" {expected}"
       )
   return rows

@@ -2,6 +2,8 @@
 
 import random
 
+from mpt_jax.io.errors import one_line
+
 SPACE = "▁"
 # Unicode's White_Space without the control character U+0085. T5's own normaliser
 # keeps that one, so the ids of texts with it differ in any case.
@@ -108,7 +110,9 @@ def prove(model: bytes, tokenizer: bytes, where):
     theirs.no_truncation()
     theirs.no_padding()
   except Exception as error:  # It raises Exception itself.
-    raise ValueError(f"{where} is not a tokenizer.json: {error}") from error
+    raise ValueError(
+      f"{where} is not a tokenizer.json: {one_line(error, 200)}"
+    ) from error
   added = [t.content for t in theirs.get_added_tokens_decoder().values()]
   for text in sample(ours):
     if any(token.strip() in text for token in added):

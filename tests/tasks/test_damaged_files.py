@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mutations import CASES, fuzz
 
 from mpt_jax import tasks
-from mpt_jax.tasks import user_files
+from mpt_jax.tasks import readers, user_files
 from mpt_jax.tasks.pretraining import tasks as pretraining
 from mpt_jax.tasks.public import debian
 
@@ -59,12 +59,18 @@ def _register(path, labels):
 
 PASSAGE = {"context": "c", "qas": [{"question": "q", "answers": ["a", "b"]}]}
 OFFICIAL = {
-  "a.tsv": (user_files.read_scitail, b"It is.\tIt was.\tentails\n"),
+  "a.tsv": (
+    readers.Table({"label": "label"}, header=("premise", "label")),
+    b"It is.\tentails\n",
+  ),
   "a.jsonl.gz": (
-    user_files.read_mrqa,
+    readers.JsonLines(readers.mrqa),
     gzip.compress(b'{"header": {}}\n' + json.dumps(PASSAGE).encode(), mtime=0),
   ),
-  "a.csv": (user_files.read_e2e, b'mr,ref\n"name[A], x[B]",A is B.\n'),
+  "a.csv": (
+    readers.Table({"mr": "mr", "ref": "ref"}, format="csv"),
+    b'mr,ref\n"name[A], x[B]",A is B.\n',
+  ),
 }
 
 
@@ -74,7 +80,14 @@ OFFICIAL = {
 def test_official_files(name, folder, data):
   reader, content = OFFICIAL[name]
   files = user_files.UserFiles(
-    str(folder), {"train": name}, "https://a.org", reader
+    folder=str(folder),
+    names={"train": name},
+    read=reader,
+    origin="https://a.org",
+    owner="",
+    licence="",
+    size="",
+    counts={},
   )
   (folder / name).write_bytes(content)
   assert files.rows("train")
