@@ -131,7 +131,7 @@ def _describe_backbone(path, console):
 
 
 def _describe_bank(path, backbone, console):
-  from mpt_jax.io import run_settings
+  from mpt_jax.prompts import run_settings
 
   bank = load_bank(path)
   config = bank.config

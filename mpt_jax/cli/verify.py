@@ -18,8 +18,9 @@ from mpt_jax.backbones import own_folder
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
 from mpt_jax.export import peft
-from mpt_jax.io import digests, paths, run_settings
+from mpt_jax.io import digests, paths
 from mpt_jax.io.finite import check_finite
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import has_digest, load_bank, read_file
 from mpt_jax.t5x import sums
 from mpt_jax.training import checkpoint_files

@@ -22,12 +22,12 @@ from mpt_jax.data.batches import EOS_ID, make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.io import run_settings
 from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
 from mpt_jax.model.plan import DENSE, Dense
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.config import PromptConfig
 
 METHODS = ("auto", "rank", "decode")

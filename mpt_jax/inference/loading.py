@@ -9,7 +9,8 @@ from mpt_jax.backbones.backbone import (
   check_vocabulary,
   load_backbone,
 )
-from mpt_jax.io import digests, paths, run_settings
+from mpt_jax.io import digests, paths
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank, check_backbone, load_bank
 
 

@@ -11,17 +11,16 @@ import os
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import threading
 import time
+
+from mpt_jax.io import stderr
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # `timeout` and some shells send a signal twice. The second one of a user comes
 # later than this many seconds.
 TOGETHER = 0.2
-_stderr_lock = threading.Lock()
-_depth, _stderr = 0, 2
 
 
 class Stopped(SystemExit):
@@ -76,7 +75,7 @@ class Stop:
     self.notice(signum)
     self.signum = signum
     if signum == signal.SIGHUP:
-      leave_terminal()
+      stderr.leave_terminal()
     for handler in self._native.values():
       handler(signal.SIGTERM)
     if not self.is_deferred:
@@ -94,7 +93,7 @@ class Stop:
         return
       self._first, self._time = signum, time.monotonic()
       if self.is_deferred:
-        say(
+        stderr.say(
           f"{signal.Signals(signum).name}: stopping after this step; a second"
           " signal stops at once"
         )
@@ -246,8 +245,8 @@ def _watch(stop, reader):
 
 
 def _exit(signum):
-  show_cursor = "\x1b[?25h" if is_terminal() else ""
-  say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
+  show_cursor = "\x1b[?25h" if stderr.is_terminal() else ""
+  stderr.say(f"{show_cursor}{signal.Signals(signum).name}: stopped at once")
   os._exit(128 + signum)
 
 
@@ -263,56 +262,3 @@ def _handler(signum):
   found = _libc_signal()(signum, None)
   _libc_signal()(signum, found)
   return found
-
-
-@contextlib.contextmanager
-def silenced():
-  """Drops what anybody prints to stderr inside, for C++ code that just prints.
-
-  Errors that are raised pass. Blocks in several threads may overlap.
-  """
-  global _depth, _stderr
-  with _stderr_lock:
-    if not _depth:
-      sys.stderr.flush()
-      kept = os.dup(2)
-      nothing = os.open(os.devnull, os.O_WRONLY)
-      _stderr = kept
-      os.dup2(nothing, 2)
-      os.close(nothing)
-    _depth += 1
-  try:
-    yield
-  finally:
-    with _stderr_lock:
-      _depth -= 1
-      if not _depth:
-        sys.stderr.flush()
-        os.dup2(_stderr, 2)
-        kept, _stderr = _stderr, 2
-        os.close(kept)
-
-
-def say(text: str):
-  """Prints a line to stderr, also while it is silenced.
-
-  It takes no lock and has no buffer, so a handler of a signal may call it in
-  the middle of a print.
-  """
-  with contextlib.suppress(OSError):
-    os.write(_stderr, f"{text}\n".encode())
-
-
-def is_terminal() -> bool:
-  """Whether `say` prints to a terminal."""
-  return os.isatty(_stderr)
-
-
-def leave_terminal():
-  """Drops all later output to a terminal that has closed."""
-  nothing = os.open(os.devnull, os.O_WRONLY)
-  for fd in {1, 2, _stderr}:
-    with contextlib.suppress(OSError):
-      if stat.S_ISCHR(os.fstat(fd).st_mode):
-        os.dup2(nothing, fd)
-  os.close(nothing)

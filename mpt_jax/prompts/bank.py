@@ -12,10 +12,10 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
-from mpt_jax.io import digests, files, paths, run_settings
+from mpt_jax.io import digests, files, paths
 from mpt_jax.io.errors import one_line
 from mpt_jax.io.finite import check_finite
-from mpt_jax.prompts import bank_fields
+from mpt_jax.prompts import bank_fields, run_settings
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS
 from mpt_jax.prompts.kinds import compose_bank, read_sizes

@@ -18,8 +18,9 @@ from etils import epath
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data import batches, packing, pipeline
-from mpt_jax.io import checks, digests, paths, run_settings
+from mpt_jax.io import checks, digests, paths
 from mpt_jax.io.errors import reading
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.t5x import sums, tasks
 from mpt_jax.text import vocabulary_files

@@ -8,7 +8,7 @@ from etils import epath
 
 from mpt_jax.data import batches
 from mpt_jax.inference.evaluator import Evaluator
-from mpt_jax.io import paths
+from mpt_jax.io import digests, paths
 from mpt_jax.launchers import gin_names
 from mpt_jax.t5x import data, sums
 from mpt_jax.training import agreement, run_folder
@@ -79,7 +79,7 @@ def _contents(parts):
     evaluated = Evaluator(parts.tasks, experiment.eval).digest()
   return {
     "the code or the libraries": agreement.code_digest(),
-    "the content of the vocabulary": agreement.file_digest(
+    "the content of the vocabulary": digests.file_sha256(
       parts.backbone.vocabulary_path
     ),
     "the T5": parts.backbone.fingerprint,

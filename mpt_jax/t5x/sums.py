@@ -13,7 +13,8 @@ import jax
 from etils import epath
 from orbax.checkpoint import utils
 
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests
+from mpt_jax.prompts import run_settings
 from mpt_jax.training.checkpoint_files import ASIDE
 
 UNFINISHED = (

@@ -14,7 +14,6 @@ import zlib
 
 import jax
 import numpy as np
-from etils import epath
 from jax.experimental import multihost_utils
 
 from mpt_jax.io import locks, paths, signals
@@ -273,10 +272,3 @@ def code_digest(package=paths.PACKAGE) -> str:
     hashed.update(f"{path.relative_to(package)}\n".encode())
     hashed.update(path.read_bytes())
   return hashed.hexdigest()
-
-
-def file_digest(path) -> str | None:
-  """Returns the digest of a file, or None without one."""
-  if path is None:
-    return None
-  return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()

@@ -13,8 +13,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests
 from mpt_jax.io.errors import reading
+from mpt_jax.prompts import run_settings
 
 FOLDER = "checkpoints"
 # Damaged steps go to this folder, which nothing reads.

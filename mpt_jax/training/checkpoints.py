@@ -16,8 +16,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import run_settings, tensorflow_quietly
+from mpt_jax.io import tensorflow_quietly
 from mpt_jax.io.files import literal
+from mpt_jax.prompts import run_settings
 from mpt_jax.training import checkpoint_files
 
 # A file beside the position in the data: what the loop had begun at a step

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
-from mpt_jax.io import checks, digests, run_settings
+from mpt_jax.io import checks, digests
 from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.kinds import KINDS
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training import inherited

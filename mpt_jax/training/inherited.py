@@ -7,7 +7,7 @@ or a default if there are none.
 
 from collections.abc import Sequence
 
-from mpt_jax.io import run_settings
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.multitask import Multitask

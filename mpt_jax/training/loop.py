@@ -7,8 +7,9 @@ import sys
 from etils import epath
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
-from mpt_jax.io import checks, digests, paths, run_settings, signals
+from mpt_jax.io import checks, digests, paths, signals
 from mpt_jax.model.faults import Fault
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup, set_up

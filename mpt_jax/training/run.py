@@ -5,7 +5,7 @@ import signal
 import jax
 
 from mpt_jax.data.batches import make_batch
-from mpt_jax.io import signals
+from mpt_jax.io import digests, signals
 from mpt_jax.model import partitioning
 from mpt_jax.model.faults import Fault, read_faults
 from mpt_jax.training import agreement, run_folder
@@ -68,7 +68,7 @@ class Run:
     teachers = {"prompt": self.setup.frozen.get("teacher_prompt", {})}
     return {
       "the code or the libraries": agreement.code_digest(),
-      "the content of the vocabulary": agreement.file_digest(
+      "the content of the vocabulary": digests.file_sha256(
         self.setup.backbone.vocabulary_path
       ),
       "the T5": self.setup.backbone.fingerprint,

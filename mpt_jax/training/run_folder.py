@@ -7,9 +7,10 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax.data import labels
-from mpt_jax.io import digests, files, locks, run_settings
+from mpt_jax.io import digests, files, locks
 from mpt_jax.model import partitioning
 from mpt_jax.model.faults import select_rows
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import checkpoint_files
 from mpt_jax.training.assembly import Setup

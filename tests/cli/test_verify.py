@@ -19,7 +19,8 @@ from train_fixtures import (
 from mpt_jax.backbones.backbone import load_backbone
 from mpt_jax.cli import verify
 from mpt_jax.export import prompt_files, stablehlo, stablehlo_serve
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.t5x import sums

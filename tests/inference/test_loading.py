@@ -10,7 +10,7 @@ import pytest
 from train_fixtures import save_tiny_backbone
 
 from mpt_jax.inference.loading import load
-from mpt_jax.io import run_settings
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
 
 

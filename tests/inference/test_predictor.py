@@ -19,8 +19,8 @@ from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
 from mpt_jax.inference.batching import MAX_ROW_LENGTHS
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
-from mpt_jax.io import run_settings
 from mpt_jax.model.network import T5
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.text import vocabularies

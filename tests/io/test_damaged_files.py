@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import CASES, fuzz
 
-from mpt_jax.io import digests, files, locks, run_settings
+from mpt_jax.io import digests, files, locks
+from mpt_jax.prompts import run_settings
 
 FIELDS = {"backbone": "t5", "batch": {"inputs_length": 8, "x": [1, 2.5]}}
 

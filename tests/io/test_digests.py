@@ -98,3 +98,9 @@ def test_sums(folder):
   for damaged in ("x", "x  y  z", ""):
     path.write_text(damaged)
     assert compare() in (".sums cannot be read", "a was added")
+
+
+def test_a_file_has_the_sha256_of_its_content(tmp_path):
+  (tmp_path / "a").write_bytes(b"")
+  # The SHA-256 of nothing.
+  assert digests.file_sha256(tmp_path / "a").startswith("e3b0c44298fc1c14")

@@ -21,7 +21,7 @@ def begin(body, *prefix):
   """Starts a script, and waits for its line "ready"."""
   code = f"""
 import signal, sys, time
-from mpt_jax.io import errors, signals
+from mpt_jax.io import errors, signals, stderr
 def ready():
   print("ready", flush=True)
 def wait(seconds=60):
@@ -98,7 +98,7 @@ def test_a_signal_is_answered_while_stderr_is_silenced():
   process = begin(
     """
 def work():
-  with signals.deferred() as stop, signals.silenced():
+  with signals.deferred() as stop, stderr.silenced():
     print("lost", file=sys.stderr)
     ready()
     while stop.signum is None:
@@ -289,33 +289,3 @@ def test_the_command_as_the_user_typed_it(monkeypatch, tmp_path):
   assert signals.typed_command().startswith(f"{script} train ")
   monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "mpt_jax.train", "-x"])
   assert signals.typed_command() == "python -m mpt_jax.train -x"
-
-
-def test_prints_are_dropped_and_what_is_said_is_not(capfd):
-  with signals.silenced():
-    os.write(2, b"lost\n")
-    with signals.silenced():
-      signals.say("said")
-    os.write(2, b"lost too\n")
-  os.write(2, b"kept\n")
-  signals.say("said at the end")
-  assert capfd.readouterr().err == "said\nkept\nsaid at the end\n"
-
-
-def test_overlapping_threads_restore_stderr(capfd):
-  inside, leave = threading.Event(), threading.Event()
-
-  def stay():
-    with signals.silenced():
-      inside.set()
-      leave.wait()
-
-  thread = threading.Thread(target=stay)
-  with signals.silenced():
-    thread.start()
-    inside.wait()
-  os.write(2, b"lost\n")
-  leave.set()
-  thread.join()
-  os.write(2, b"kept\n")
-  assert capfd.readouterr().err == "kept\n"

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from buckets import bucket
 
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests
+from mpt_jax.prompts import run_settings
 from mpt_jax.t5x import sums
 
 __all__ = ["bucket"]

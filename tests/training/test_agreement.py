@@ -39,13 +39,6 @@ def test_the_code_is_part_of_its_digest(tmp_path):
   assert agreement.code_digest() == agreement.code_digest()
 
 
-def test_a_file_has_the_sha256_of_its_content(tmp_path):
-  (tmp_path / "a").write_bytes(b"")
-  # The SHA-256 of nothing.
-  assert agreement.file_digest(tmp_path / "a").startswith("e3b0c44298fc1c14")
-  assert agreement.file_digest(None) is None
-
-
 def test_the_minutes_to_the_next_checkpoint(monkeypatch):
   now = 1000.0
   monkeypatch.setattr(agreement.time, "monotonic", lambda: now)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.pipeline import MIXING, MixConfig
 from mpt_jax.inference.evaluator import METHODS, EvalConfig
-from mpt_jax.io import run_settings
 from mpt_jax.launchers import gin_config
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import DistillConfig, LossConfig
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.training import loop as trainer

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from buckets import bucket
 
-from mpt_jax.io import files, run_settings
+from mpt_jax.io import files
+from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank, load_bank
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.sweeps import plan as plans

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mpt_jax.io import digests, run_settings
+from mpt_jax.io import digests
+from mpt_jax.prompts import run_settings
 
 
 def test_they_are_found_from_the_folder_and_from_its_prompts(tmp_path):

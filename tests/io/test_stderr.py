@@ -1,0 +1,36 @@
+"""What is printed is dropped while stderr is silenced, what is said is not."""
+
+import os
+import threading
+
+from mpt_jax.io import stderr
+
+
+def test_prints_are_dropped_and_what_is_said_is_not(capfd):
+  with stderr.silenced():
+    os.write(2, b"lost\n")
+    with stderr.silenced():
+      stderr.say("said")
+    os.write(2, b"lost too\n")
+  os.write(2, b"kept\n")
+  stderr.say("said at the end")
+  assert capfd.readouterr().err == "said\nkept\nsaid at the end\n"
+
+
+def test_overlapping_threads_restore_stderr(capfd):
+  inside, leave = threading.Event(), threading.Event()
+
+  def stay():
+    with stderr.silenced():
+      inside.set()
+      leave.wait()
+
+  thread = threading.Thread(target=stay)
+  with stderr.silenced():
+    thread.start()
+    inside.wait()
+  os.write(2, b"lost\n")
+  leave.set()
+  thread.join()
+  os.write(2, b"kept\n")
+  assert capfd.readouterr().err == "kept\n"
