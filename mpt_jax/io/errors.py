@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -56,7 +57,9 @@ def reading(path, what: str):
     yield
   except Exception as error:
     name = os.path.basename(os.fspath(path)) or str(path)
-    named = name in str(error) or getattr(error, "filename", None)
+    # The name of a file may be as short as a letter, so it has to be a word.
+    is_in_text = re.search(rf"(?<![\w\\]){re.escape(name)}(?!\w)", str(error))
+    named = is_in_text or getattr(error, "filename", None)
     if isinstance(error, ValueError | OSError) and named:
       raise
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "

@@ -178,9 +178,6 @@ def _parse_files(files, paths):
   import gin
 
   gin.clear_config()
-  beside = [os.path.dirname(file) for file in files]
-  for path in [*paths, *folders.GIN_SEARCH_PATHS, *filter(None, beside)]:
-    gin.add_config_file_search_path(path)
   for file in files:
     found = [
       os.path.join(p, file) for p in ["", *paths, *folders.GIN_SEARCH_PATHS]
@@ -192,11 +189,20 @@ def _parse_files(files, paths):
         f" {', '.join(sorted(_own_files()))}"
       )
   logging.getLogger().addFilter(_is_wanted)
+  # Gin has no public way to take a folder out of its search path again. Without
+  # that, a file would include another that lies beside a file read before it.
+  searched = gin.config._LOCATION_PREFIXES
+  before = list(searched)
   try:
-    gin.parse_config_files_and_bindings(files, None, finalize_config=False)
+    for file in files:
+      more = [*paths, *folders.GIN_SEARCH_PATHS, os.path.dirname(file)]
+      # Gin takes a relative folder for the name of a Python package as well.
+      searched[:] = [*before, *map(os.path.abspath, more)]
+      gin.parse_config_file(file)
   except Exception as error:
     raise gin_names.explained(error) from error
   finally:
+    searched[:] = before
     logging.getLogger().removeFilter(_is_wanted)
 
 

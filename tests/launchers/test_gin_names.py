@@ -85,6 +85,34 @@ def test_a_file_includes_one_that_lies_beside_it(tmp_path):
   assert arguments["experiment"].total_steps == 7
 
 
+def test_each_file_includes_what_lies_beside_it(tmp_path):
+  for name, steps in (("one", 7), ("two", 8)):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "sizes.gin").write_text(f"TRAIN_STEPS = {steps}\n")
+    (tmp_path / name / "mine.gin").write_text(
+      'include "gin/mpt_teacher.gin"\ninclude "sizes.gin"\n'
+    )
+  for name, steps in (("one", 7), ("two", 8)):
+    arguments, _ = load(str(tmp_path / name / "mine.gin"))
+    assert arguments["experiment"].total_steps == steps
+
+
+def test_a_relative_search_path(tmp_path, monkeypatch):
+  # Python takes such a folder for a package without a file.
+  (tmp_path / "parts").mkdir()
+  (tmp_path / "more").mkdir()
+  (tmp_path / "more" / "sizes.gin").write_text("TRAIN_STEPS = 7\n")
+  (tmp_path / "mine.gin").write_text(
+    'include "gin/mpt_teacher.gin"\ninclude "sizes.gin"\n'
+  )
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  arguments, _ = gin_config.load_config(
+    ["mine.gin"], [RUN], ("parts", "more"), strict=True
+  )
+  assert arguments["experiment"].total_steps == 7
+
+
 def test_a_program_that_reads_a_run_takes_its_settings():
   gin_config.load_config(
     ["gin/mpt_compare.gin"], [RUN, "SHARE = 'all'"], (), strict=False
