@@ -26,7 +26,7 @@ class _Runs:
     num_sources = len(workload.sources)
     self.steps = [
       [
-        {**workload.example(slot % num_sources), "task_id": slot}
+        {**workload.example(slot % num_sources), "slot_id": slot}
         for slot in range(num_slots)
         for _ in range(bench.args.slot_examples)
       ]
@@ -64,9 +64,9 @@ class _Runs:
       metrics = trainer.run(
         [
           [
-            {**e, "task_id": number[e["task_id"]]}
+            {**e, "slot_id": number[e["slot_id"]]}
             for e in examples
-            if e["task_id"] in number
+            if e["slot_id"] in number
           ]
         ]
       )
@@ -120,7 +120,10 @@ def _bank_row(bench, name, runs, measured):
           other = {"loss": losses[step][slot]}
           check_equal(f"{name}, slot {slot}", ours_loss, other, tolerance)
         checked += 1
-      mean = lambda j, alone=alone: float(np.mean([run[j] for run in alone]))
+
+      def mean(j, alone=alone):
+        return float(np.mean([run[j] for run in alone]))
+
       times.append((bank[0], num * mean(0), bank[1], mean(1)))
     cached = runs.cached_seconds(measured[0][0])
     advance()

@@ -52,14 +52,14 @@ class Stage:
   Attributes:
     prompts: the bank's starting values.
     teachers: [N, P, D], or None.
-    num_tasks: N.
+    num_slots: N.
     draw: returns the next batch, a list of tokenised examples.
     workload: the source of the examples.
   """
 
   prompts: dict
   teachers: Any
-  num_tasks: int
+  num_slots: int
   draw: Callable
   workload: Workload
 
@@ -115,10 +115,10 @@ class Bench:
       self.config.vocab_size, self.args.seed, sources, self.args.scale
     )
 
-  def prompts(self, num_tasks, rank, seed=0, num_groups=None):
-    num_groups = num_groups or (1 if rank else num_tasks)
+  def prompts(self, num_slots, rank, seed=0, num_groups=None):
+    num_groups = num_groups or (1 if rank else num_slots)
     return ours.init_prompts(
-      self.params, num_tasks, num_groups, self.args.prompt_length, rank, seed
+      self.params, num_slots, num_groups, self.args.prompt_length, rank, seed
     )
 
   def stage(self, name, labelled=False, start=None):
@@ -153,7 +153,7 @@ class Bench:
     batch_config = ours.batch_config(
       stage.workload,
       self.args.prompt_length,
-      stage.num_tasks,
+      stage.num_slots,
       **(options or self.layout),
     )
     return ours.Trainer(

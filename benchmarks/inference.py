@@ -54,7 +54,7 @@ class _Ours:
     )
 
   def run(self, examples):
-    prepared = [Prepared({}, e["task_id"], e["inputs"]) for e in examples]
+    prepared = [Prepared({}, e["slot_id"], e["inputs"]) for e in examples]
     return self._predictor.run(prepared)
 
 
@@ -93,7 +93,7 @@ class _Peer:
         tokens = self.trainer.generate(batch, TARGETS_LENGTH)
         made = [{"prediction": self._decode(row)} for row in tokens]
       else:
-        candidates = [self._candidates[e["task_id"]] for e in batch]
+        candidates = [self._candidates[e["slot_id"]] for e in batch]
         made = [{"scores": s} for s in self.trainer.score(batch, candidates)]
       for i, result in zip(part, made, strict=True):
         results[i] = result

@@ -29,26 +29,29 @@ def init_params(config, seed):
   return jax.tree.map(lambda x: np.asarray(x.astype(config.dtype)), params)
 
 
-def init_prompts(params, num_tasks, num_groups, prompt_length, rank, seed):
+def init_prompts(params, num_slots, num_groups, prompt_length, rank, seed):
   """A bank's starting values: rows of the embedding, factors around one."""
   embedding = np.asarray(params["token_embedder"]["embedding"], np.float32)
   rng = np.random.default_rng(seed)
-  draw = lambda *shape: rng.uniform(0.5, 1.5, shape).astype(np.float32)
+
+  def draw(*shape):
+    return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+
   rows = rng.integers(3, len(embedding), (num_groups, prompt_length))
   prompts = {"shared_prompt": embedding[rows]}
   if rank:
-    prompts["task_columns"] = draw(num_tasks, prompt_length, rank)
-    prompts["task_rows"] = draw(num_tasks, rank, embedding.shape[1])
+    prompts["task_columns"] = draw(num_slots, prompt_length, rank)
+    prompts["task_rows"] = draw(num_slots, rank, embedding.shape[1])
   return prompts
 
 
-def batch_config(workload, prompt_length, num_tasks, **options):
+def batch_config(workload, prompt_length, num_slots, **options):
   """The lengths of the workload; `options` are `BatchLayout`'s."""
   return BatchLayout(
     inputs_length=workload.inputs_length,
     targets_length=TARGETS_LENGTH,
     prompt_length=prompt_length,
-    num_tasks=num_tasks,
+    num_slots=num_slots,
     **options,
   )
 
@@ -77,15 +80,15 @@ class Trainer:
     groups=None,
     row_each=False,
   ):
-    num_tasks, length = batch_config.num_tasks, batch_config.prompt_length
+    num_slots, length = batch_config.num_slots, batch_config.prompt_length
     rank = prompts["task_columns"].shape[-1] if "task_columns" in prompts else 0
     self.distills = distill = teacher_prompts is not None
     self.model = Model(
       config,
       PromptConfig(
-        num_tasks=num_tasks, prompt_length=length, rank=rank, groups=groups
+        num_slots=num_slots, prompt_length=length, rank=rank, groups=groups
       ),
-      PromptConfig(num_tasks=num_tasks, prompt_length=length, rank=0)
+      PromptConfig(num_slots=num_slots, prompt_length=length, rank=0)
       if distill
       else None,
       LossConfig(distill=DistillConfig() if distill else None),
@@ -99,7 +102,10 @@ class Trainer:
     # Use one device, like the peer.
     device = np.array(jax.devices()[:1]).reshape(1, 1)
     self._mesh = jax.sharding.Mesh(device, ("data", "model"))
-    put = lambda tree: jax.device_put(tree, partitioning.replicated(self._mesh))
+
+    def put(tree):
+      return jax.device_put(tree, partitioning.replicated(self._mesh))
+
     self._frozen = self.model.plan.prepare(put(params))
     if distill:
       self._frozen["teacher_prompt"] = put({"shared_prompt": teacher_prompts})
@@ -146,7 +152,10 @@ class Trainer:
   def terms(self, examples):
     """Trains on a batch; returns mean loss terms and the gradient's norm."""
     metrics = self.run([examples])
-    mean = lambda x: float(x[0].sum() / x[1].sum())
+
+    def mean(x):
+      return float(x[0].sum() / x[1].sum())
+
     terms = {
       k: mean(metrics[k]) for k in ("loss", "kl", "hidden") if k in metrics
     }

@@ -205,7 +205,7 @@ class Trainer:
       "input_ids": inputs,
       "attention_mask": mask.astype(np.int64),
       "labels": labels,
-      "task_ids": np.array([e["task_id"] for e in examples]),
+      "task_ids": np.array([e["slot_id"] for e in examples]),
       "positions": np.flatnonzero(real),
       "target_places": np.flatnonzero(labels >= 0),
     }
@@ -246,17 +246,23 @@ class Trainer:
       )
     positions, places = batch["positions"], batch["target_places"]
     count, target_count = len(positions), len(places)
-    at = lambda x, where: x.flatten(0, 1).index_select(0, where).float()
-    log_probs = lambda out: F.log_softmax(at(out.logits, places), -1)
+
+    def at(x, where):
+      return x.flatten(0, 1).index_select(0, where).float()
+
+    def log_probs(out):
+      return F.log_softmax(at(out.logits, places), -1)
+
     terms["kl"] = (
       F.kl_div(
         log_probs(student), log_probs(teacher), log_target=True, reduction="sum"
       )
       / target_count
     )
-    square = lambda a, b, where: (
-      (at(a, where) - at(b, where)).square().mean(-1).sum()
-    )
+
+    def square(a, b, where):
+      return (at(a, where) - at(b, where)).square().mean(-1).sum()
+
     encoder = square(
       student.encoder_last_hidden_state,
       teacher.encoder_last_hidden_state,

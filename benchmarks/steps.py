@@ -69,7 +69,10 @@ def _measure(bench, name, mine, other, samples, notes):
       for sample in samples
     ]
   )
-  used = lambda seconds: np.median(work / seconds / rates)
+
+  def used(seconds):
+    return np.median(work / seconds / rates)
+
   padding = np.mean([mine.padding(b) for sample in samples for b in sample])
   return Row(
     name,

@@ -171,7 +171,7 @@ def pipeline_row(bench, name):
   args = bench.args
   stage = bench.stage("distill")
   config = ours.batch_config(
-    stage.workload, args.prompt_length, stage.num_tasks, **bench.layout
+    stage.workload, args.prompt_length, stage.num_slots, **bench.layout
   )
   num_batches = args.pipeline_batches
   with bench.task(f"{name}: tasks") as advance:
@@ -227,7 +227,10 @@ def _text_task(workload, index, num=256):
   tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
   size = vocabularies.vocabulary_size(vocabularies.default_vocabulary_path())[0]
   pieces = size - vocabularies.NUM_EXTRA_IDS
-  text = lambda ids: tokenizer.decode([3 + i % (pieces - 3) for i in ids[:-1]])
+
+  def text(ids):
+    return tokenizer.decode([3 + i % (pieces - 3) for i in ids[:-1]])
+
   examples = [workload.example(index) for _ in range(num)]
   columns = {k: [text(e[k]) for e in examples] for k in ("inputs", "targets")}
   # A label that decodes to nothing would be an empty target.

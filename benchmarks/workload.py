@@ -86,9 +86,9 @@ class Workload:
       np.int32(EOS_ID),
     )
 
-  def example(self, task_id):
-    """{"inputs": ids, "targets": ids, "task_id": int} of one source."""
-    source, rng = self.sources[task_id], self._rng
+  def example(self, slot_id):
+    """{"inputs": ids, "targets": ids, "slot_id": int} of one source."""
+    source, rng = self.sources[slot_id], self._rng
     length = log_normal(
       rng, source.mean * self._scale, source.sigma, 3, self.inputs_length
     )
@@ -100,13 +100,13 @@ class Workload:
     return {
       "inputs": self._ids(length),
       "targets": self._ids(targets_length),
-      "task_id": task_id,
+      "slot_id": slot_id,
     }
 
   def one_prompt_batch(self, batch_size):
     """Examples of all sources, evenly drawn, for a bank of a single prompt."""
     ids = self._rng.integers(0, len(self.sources), batch_size)
-    return [{**self.example(i), "task_id": 0} for i in ids]
+    return [{**self.example(i), "slot_id": 0} for i in ids]
 
   def sampled_batch(self, batch_size):
     """A batch of distillation: K ~ U[2, κ], then K tasks in equal shares.

@@ -113,9 +113,10 @@ def divide(
   groups = {}
   for row in rows:
     groups.setdefault(key(row), []).append(row)
-  digest = lambda text: hashlib.blake2b(
-    f"{seed}\0{text}".encode(), digest_size=16
-  ).digest()
+
+  def digest(text):
+    return hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
+
   first, rest = [], []
   for text in sorted(groups, key=digest):
     (first if len(first) < size else rest).extend(groups[text])

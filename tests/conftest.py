@@ -57,10 +57,12 @@ def make_params():
   def make(model, seed=0):
     shapes = jax.eval_shape(model.init_variables, jax.random.key(0))["params"]
     rng = np.random.default_rng(seed)
-    draw = lambda path, x: (
-      np.asarray(rng.normal(0.0, 0.3, x.shape), np.float32)
-      + np.float32("scale" in jax.tree_util.keystr(path))
-    )
+
+    def draw(path, x):
+      return np.asarray(rng.normal(0.0, 0.3, x.shape), np.float32) + np.float32(
+        "scale" in jax.tree_util.keystr(path)
+      )
+
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
   return make
@@ -70,14 +72,17 @@ def make_params():
 def make_examples():
   """Random tokenised examples of differing lengths, ending in EOS."""
 
-  def make(num, num_tasks=1, seed=0, longest=9, vocab_size=40):
+  def make(num, num_slots=1, seed=0, longest=9, vocab_size=40):
     rng = np.random.default_rng(seed)
-    ids = lambda n: np.append(rng.integers(3, vocab_size, n), 1)
+
+    def ids(n):
+      return np.append(rng.integers(3, vocab_size, n), 1)
+
     return [
       {
         "inputs": ids(rng.integers(2, longest)),
         "targets": ids(rng.integers(1, 5)),
-        "task_id": i % num_tasks,
+        "slot_id": i % num_slots,
       }
       for i in range(num)
     ]

@@ -101,7 +101,9 @@ def test_flops_of_many_targets_against_pytorch(make_params):
   from torch.utils.flop_counter import FlopCounterMode
 
   n, m = 3, 7
-  shape = lambda num_layers: tiny(num_layers, emb_dim=4, num_heads=2)
+
+  def shape(num_layers):
+    return tiny(num_layers, emb_dim=4, num_heads=2)
 
   def count(num_layers):
     config = shape(num_layers)
@@ -116,12 +118,14 @@ def test_flops_of_many_targets_against_pytorch(make_params):
       logits.sum().backward()
     return np.array([forward.get_total_flops(), backward.get_total_flops()])
 
-  ours_of = lambda num_layers: np.array(
-    [
-      flops.forward(shape(num_layers), n, m),
-      flops.backward(shape(num_layers), n, m, n),
-    ]
-  )
+  def ours_of(num_layers):
+    return np.array(
+      [
+        flops.forward(shape(num_layers), n, m),
+        flops.backward(shape(num_layers), n, m, n),
+      ]
+    )
+
   # PyTorch computes the decoder's masked half as well: 21 of 49 pairs, in two
   # products of 2·6 flops forward, four backward.
   masked = np.array([2, 4]) * 12 * 21
@@ -138,7 +142,7 @@ def test_mixture_of_lengths():
   batches = [stream.sampled_batch(30) for _ in range(150)]
   lengths = [len(e["inputs"]) for batch in batches for e in batch]
   assert 90 < np.mean(lengths) < 110 and max(lengths) == 256
-  tasks = {len({e["task_id"] for e in batch}) for batch in batches}
+  tasks = {len({e["slot_id"] for e in batch}) for batch in batches}
   assert tasks == {2, 3, 4, 5, 6}
   again = workload.Workload(1000, seed=3).sampled_batch(30)
   for a, b in zip(batches[0], again, strict=True):

@@ -30,7 +30,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
   Returns:
     A list of (name, value) strings.
   """
-  length, tasks = prompts.prompt_length, prompts.num_tasks
+  length, tasks = prompts.prompt_length, prompts.num_slots
   total = prompts.num_parameters(emb_dim)
   per_task = sum(prompts.num_parameters_each(emb_dim).values())
   sizes = prompts.sizes(emb_dim)
@@ -69,7 +69,7 @@ def _times(formula, count):
 
 
 def describe_preset(
-  name: str, prompt_length: int, rank: int, num_tasks: int, console
+  name: str, prompt_length: int, rank: int, num_slots: int, console
 ):
   """Prints the counts of a bank over a published size of T5.
 
@@ -78,11 +78,11 @@ def describe_preset(
   """
   config = T5Config.preset(name)
   prompts = PromptConfig(
-    num_tasks=num_tasks, prompt_length=prompt_length, rank=rank
+    num_slots=num_slots, prompt_length=prompt_length, rank=rank
   )
   _print_pairs(
     console,
-    f"{num_tasks} prompts of length {prompt_length} and rank {rank}, {name}",
+    f"{num_slots} prompts of length {prompt_length} and rank {rank}, {name}",
     counts(prompts, config, config.emb_dim),
   )
 

@@ -294,7 +294,7 @@ def _add_inspect(command):
   for name, low, default in (
     ("prompt-length", 1, 100),
     ("rank", 0, 1),
-    ("num-tasks", 1, 1),
+    ("num-slots", 1, 1),
   ):
     sub.add_argument(
       f"--{name}",
@@ -322,7 +322,7 @@ def _inspect(arguments):
       arguments.config,
       arguments.prompt_length,
       arguments.rank,
-      arguments.num_tasks,
+      arguments.num_slots,
       console,
     )
 

@@ -110,7 +110,10 @@ def _sweep(arguments):
     planned = plans.plan(table, model_dir, bindings, paths, missing=True)
     runs = plans.find_runs(planned, arguments.only)
     checks.check_plan(table, runs, planned)
-    command = lambda run: run.command(files, paths)
+
+    def command(run):
+      return run.command(files, paths)
+
     report.print_plan(
       table, runs, console, command if arguments.commands else None
     )

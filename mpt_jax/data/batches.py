@@ -9,13 +9,13 @@ of 10 encoder positions, with P = 2:
 
   encoder_input_tokens     0 0 7 8 1 0 0 9 1 0
   encoder_prompt_positions 1 2 0 0 0 1 2 0 0 0
-  encoder_task_ids         1 1 1 1 1 0 0 0 0 0
+  encoder_slot_ids         1 1 1 1 1 0 0 0 0 0
   encoder_segment_ids      1 1 1 1 1 2 2 2 2 0
   decoder_input_tokens     0 5 0 6
   decoder_target_tokens    5 1 6 1
   decoder_loss_weights     1 1 1 1
   decoder_segment_ids      1 1 2 2
-  decoder_task_ids         1 1 0 0
+  decoder_slot_ids         1 1 0 0
 
 Nothing here imports TensorFlow or seqio, so prediction works without them.
 """
@@ -167,8 +167,8 @@ def _checked_targets(example, index):
     if not np.any(np.asarray(candidate) != EOS_ID):
       name = f", {example['name']!r}" if "name" in example else ""
       raise ValueError(
-        f"the targets of example {index} of the batch (task_id"
-        f" {example.get('task_id', 0)}{name}) have no token but the end of sequence:"
+        f"the targets of example {index} of the batch (slot_id"
+        f" {example.get('slot_id', 0)}{name}) have no token but the end of sequence:"
         " an empty label or summary, or text that the vocabulary drops"
       )
   return candidates
@@ -179,16 +179,16 @@ class _Item(NamedTuple):
 
   inputs: np.ndarray
   targets: list[np.ndarray]
-  task_id: int
+  slot_id: int
 
 
 def _read_example(index, example, layout, stats) -> _Item:
   """Checks an example, cuts it to the layout's lengths and counts the cuts."""
-  task_id = int(example.get("task_id", 0))
-  if not 0 <= task_id < layout.num_tasks:
+  slot_id = int(example.get("slot_id", 0))
+  if not 0 <= slot_id < layout.num_slots:
     raise ValueError(
-      f"task_id of example {index} must be in [0,"
-      f" num_tasks={layout.num_tasks}), got {task_id}"
+      f"slot_id of example {index} must be in [0,"
+      f" num_slots={layout.num_slots}), got {slot_id}"
     )
   inputs, cut = truncate(example["inputs"], layout.inputs_length)
   stats.num_truncated_inputs += cut
@@ -205,16 +205,16 @@ def _read_example(index, example, layout, stats) -> _Item:
         f"the {len(targets)} candidates of example {index} have {size} tokens,"
         f" more than target_row_length={target_length}"
       )
-  return _Item(np.asarray(inputs), targets, task_id)
+  return _Item(np.asarray(inputs), targets, slot_id)
 
 
 def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
   """Builds the arrays of a batch.
 
   Args:
-    examples: list of {"inputs": ids, "targets": ids, "task_id": int}. The ids
+    examples: list of {"inputs": ids, "targets": ids, "slot_id": int}. The ids
       are 1-D ints and end in the end-of-sequence token. `targets` may be a list
-      of ids: candidates, which are all scored for the same input. `task_id`
+      of ids: candidates, which are all scored for the same input. `slot_id`
       defaults to 0. Errors show the optional "name", the name of the task.
     layout: lengths and packing.
     num_rows: number of rows, which overrides `layout.num_rows`. If both are
@@ -265,7 +265,7 @@ def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
   """Makes the encoder's arrays, int32 [B, L], named without the prefix."""
   arrays = {
     name: np.zeros((num_rows, rows.length), np.int32)
-    for name in ("input_tokens", "prompt_positions", "task_ids", "segment_ids")
+    for name in ("input_tokens", "prompt_positions", "slot_ids", "segment_ids")
   }
   for r, row in enumerate(rows.examples):
     start = 0
@@ -276,7 +276,7 @@ def _encoder_arrays(items, rows: packing.Rows, num_rows, prompt_length):
       arrays["prompt_positions"][r, start:after_prompt] = positions
       arrays["input_tokens"][r, after_prompt:end] = items[i].inputs
       arrays["segment_ids"][r, start:end] = segment
-      arrays["task_ids"][r, start:end] = items[i].task_id
+      arrays["slot_ids"][r, start:end] = items[i].slot_id
       start = end
   return arrays
 
@@ -289,7 +289,7 @@ def _decoder_arrays(items, rows: packing.Rows, num_rows):
       "input_tokens",
       "target_tokens",
       "segment_ids",
-      "task_ids",
+      "slot_ids",
       "cross_segment_ids",
       "candidate_ids",
     )
@@ -306,6 +306,6 @@ def _decoder_arrays(items, rows: packing.Rows, num_rows):
         arrays["segment_ids"][r, start:end] = target_segment
         arrays["cross_segment_ids"][r, start:end] = segment
         arrays["candidate_ids"][r, start:end] = candidate
-        arrays["task_ids"][r, start:end] = items[i].task_id
+        arrays["slot_ids"][r, start:end] = items[i].slot_id
         start = end
   return arrays

@@ -38,7 +38,7 @@ class BatchLayout:
       this.
     num_rows: number of rows of every batch; None means as few as needed.
     prompt_length: P, prompt positions before each example; 0 for none.
-    num_tasks: N, the number of prompts in the bank. Task ids must be below N.
+    num_slots: N, the number of prompts in the bank. Slot ids must be below N.
     long_rows: pack into rows of about `LONG_ROW` positions that are about
       equally full. Row lengths are rounded up in steps of an eighth of a power
       of two, so there is hardly any padding. This suits a plan that attends
@@ -57,7 +57,7 @@ class BatchLayout:
   length_multiple: int = 16
   num_rows: int | None = None
   prompt_length: int = 0
-  num_tasks: int = 1
+  num_slots: int = 1
   long_rows: bool = False
 
   def __post_init__(self):

@@ -193,23 +193,23 @@ class ExampleStream:
     return self._peeked
 
   def __next__(self):
-    """Returns the next batch: dicts of inputs, targets, task_id and name."""
+    """Returns the next batch: dicts of inputs, targets, slot_id and name."""
     if self._peeked is not None:
       batch, self._peeked = self._peeked, None
       return batch
     block = {k: v.numpy() for k, v in next(self._iterator).items()}
     self._num_batches += 1
     examples = []
-    for inputs, targets, task_id in zip(
-      block["inputs"], block["targets"], block["task_ids"], strict=True
+    for inputs, targets, slot_id in zip(
+      block["inputs"], block["targets"], block["slot_ids"], strict=True
     ):
-      if task_id != sampling.BLANK_TASK_ID:
+      if slot_id != sampling.BLANK_SLOT_ID:
         examples.append(
           {
             "inputs": inputs[: np.count_nonzero(inputs)],
             "targets": targets[: np.count_nonzero(targets)],
-            "task_id": int(task_id),
-            "name": self._names[task_id],
+            "slot_id": int(slot_id),
+            "name": self._names[slot_id],
           }
         )
     return examples

@@ -1,7 +1,7 @@
 """How the tasks of a mixture share a batch.
 
 `sample_tasks` and `sample_by_rate` turn the datasets of a mixture into one
-stream of examples. The feature `task_ids` is the dataset's index in the
+stream of examples. The feature `slot_ids` is the dataset's index in the
 mixture. `sample_tasks` emits blocks of exactly `batch_size` examples: batches.
 Both consist of tf.data operations whose random numbers depend on the seed only.
 The stream is thus the same on every host and resumes from an iterator's
@@ -13,7 +13,7 @@ import functools
 import tensorflow as tf
 
 # The task id of an example without tokens, which fills up a block.
-BLANK_TASK_ID = -1
+BLANK_SLOT_ID = -1
 
 
 def task_choices(block, num_tasks, seed, batch_size, min_tasks, max_tasks):
@@ -62,7 +62,7 @@ def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
     max_tasks: κ, the largest number; all tasks by default.
 
   Returns:
-    A dataset of the examples with the feature `task_ids`.
+    A dataset of the examples with the feature `slot_ids`.
 
   Raises:
     ValueError: min_tasks or max_tasks does not fit the mixture or the batch.
@@ -90,7 +90,7 @@ def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
   )
   choices = tf.data.Dataset.counter().map(choose).unbatch()
   return tf.data.Dataset.choose_from_datasets(
-    [*_with_task_ids(datasets), _blanks(datasets[0])], choices
+    [*_with_slot_ids(datasets), _blanks(datasets[0])], choices
   )
 
 
@@ -106,23 +106,23 @@ def sample_by_rate(datasets, rates, seed):
     seed: int.
 
   Returns:
-    A dataset of the examples with the feature `task_ids`.
+    A dataset of the examples with the feature `slot_ids`.
   """
   total = sum(rates)
   return tf.data.Dataset.sample_from_datasets(
-    _with_task_ids(datasets),
+    _with_slot_ids(datasets),
     [rate / total for rate in rates],
     seed=seed,
     stop_on_empty_dataset=True,
   )
 
 
-def _with_task_ids(datasets):
-  def add(example, task_id):
-    return {**example, "task_ids": tf.constant(task_id, tf.int32)}
+def _with_slot_ids(datasets):
+  def add(example, slot_id):
+    return {**example, "slot_ids": tf.constant(slot_id, tf.int32)}
 
   return [
-    ds.map(functools.partial(add, task_id=i)) for i, ds in enumerate(datasets)
+    ds.map(functools.partial(add, slot_id=i)) for i, ds in enumerate(datasets)
   ]
 
 
@@ -132,5 +132,5 @@ def _blanks(dataset):
     name: tf.zeros([size or 0 for size in spec.shape], spec.dtype)
     for name, spec in dataset.element_spec.items()
   }
-  blank["task_ids"] = tf.constant(BLANK_TASK_ID, tf.int32)
+  blank["slot_ids"] = tf.constant(BLANK_SLOT_ID, tf.int32)
   return tf.data.Dataset.from_tensors(blank).repeat()

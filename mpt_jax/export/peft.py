@@ -25,7 +25,7 @@ from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
 from mpt_jax.io import files
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS
+from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, SLOTS
 from mpt_jax.prompts.kinds import KINDS, read_sizes
 
 CONFIG = "adapter_config.json"
@@ -87,7 +87,7 @@ def write_adapter(
   if config.can_share:
     fields |= {
       "num_ranks": config.rank,
-      "num_tasks": config.num_tasks,
+      "num_tasks": config.num_slots,
       "prompt_tuning_init_state_dict_path": None,
       "prompt_tuning_init_task": 0,
     }
@@ -334,7 +334,7 @@ def _check_shapes(folder, kind, shapes, fields):
       f" token_dim={fields['token_dim']!r:.40}"
     )
   num_tasks, rank = fields.get("num_tasks"), fields.get("num_ranks")
-  sizes = {TASKS: num_tasks, LENGTH: rows, RANK: rank, EMBED: emb_dim}
+  sizes = {SLOTS: num_tasks, LENGTH: rows, RANK: rank, EMBED: emb_dim}
   for theirs, name in kind.peft_names.items():
     expected = tuple(
       sizes[axis] for axis in kind.leaves[name].axes if axis != GROUPS
@@ -342,7 +342,7 @@ def _check_shapes(folder, kind, shapes, fields):
     if shapes[theirs] != expected:
       raise ValueError(
         f"{folder}: {theirs} has shape {shapes[theirs]}, but {CONFIG}"
-        f" (num_tasks={num_tasks!r:.40}, num_ranks={rank!r:.40}) and {PROMPT} make it"
-        f" {expected}"
+        f" (num_tasks={num_tasks!r:.40}, num_ranks={rank!r:.40}) and {PROMPT}"
+        f" make it {expected!r:.60}"
       )
   return rows

@@ -5,7 +5,7 @@
   safetensors  our own format, for a part of a bank or for merged prompts
   npy          import only: one [P, D] prompt of google-research/prompt-tuning
 
-Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups.
+Axis letters: P prompt_length, D emb_dim, N num_slots, G groups.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from mpt_jax.prompts.bank import (
   concatenate,
   select,
 )
-from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.kind import GROUPS, SLOTS
 from mpt_jax.prompts.kinds import read_sizes, recognise_kind
 from mpt_jax.prompts.plain import plain_params
 
@@ -274,14 +274,14 @@ def _read_peft(path, base, encoder_half):
 
 def _read_adapter(path, base, encoder_half):
   params, fields = peft.read_adapter(path, encoder_half)
-  num_tasks = read_sizes(params).get(TASKS, 1)
+  num_slots = read_sizes(params).get(SLOTS, 1)
   notes = _read_notes(path)
   if notes is not None:
     named = _names(notes)
-    if len(named) not in (0, num_tasks):
+    if len(named) not in (0, num_slots):
       raise ValueError(
         f"{path / NOTES} names {len(named)} prompts, but the adapter has"
-        f" {num_tasks}; remove the file if the adapter was trained again"
+        f" {num_slots}; remove the file if the adapter was trained again"
       )
     expected = notes.pop(_SHA256, None)
     if expected not in (None, digests.file_sha256(path / peft.TENSORS)):
@@ -296,10 +296,10 @@ def _read_adapter(path, base, encoder_half):
   base = peft.check_base(path, fields, base)
   stem = path.resolve().name
   names = (
-    [stem] if num_tasks == 1 else [f"{stem}_{i}" for i in range(num_tasks)]
+    [stem] if num_slots == 1 else [f"{stem}_{i}" for i in range(num_slots)]
   )
   fingerprint = None if base is None else base.fingerprint
-  return _bank(params, names, [0] * num_tasks, fingerprint, path)
+  return _bank(params, names, [0] * num_slots, fingerprint, path)
 
 
 def _names(notes) -> list[str]:
@@ -334,9 +334,9 @@ def _read_npz(path, fingerprint):
       array = array[None]
     params[name] = array
   sizes = read_sizes(params)
-  num_groups = sizes.get(GROUPS, sizes.get(TASKS))
-  num_tasks = sizes.get(TASKS, num_groups)
-  if not num_tasks or not num_groups:
+  num_groups = sizes.get(GROUPS, sizes.get(SLOTS))
+  num_slots = sizes.get(SLOTS, num_groups)
+  if not num_slots or not num_groups:
     raise ValueError(f"{path} holds no prompt")
   if fields is not None:
     try:
@@ -346,15 +346,15 @@ def _read_npz(path, fingerprint):
     bank = PromptBank.from_fields(params, fields, path)
     _check_noted(bank, fingerprint, path)
   else:
-    if num_groups not in (1, num_tasks):
+    if num_groups not in (1, num_slots):
       raise ValueError(
-        f"{path} does not say which of the {num_tasks} tasks share which of"
+        f"{path} does not say which of the {num_slots} prompts share which of"
         f" the {num_groups} shared prompts"
       )
     names = [path.stem]
-    if num_tasks > 1:
-      names = [f"{path.stem}_{i}" for i in range(num_tasks)]
-    groups = [0] * num_tasks if num_groups == 1 else range(num_tasks)
+    if num_slots > 1:
+      names = [f"{path.stem}_{i}" for i in range(num_slots)]
+    groups = [0] * num_slots if num_groups == 1 else range(num_slots)
     bank = _bank(params, names, groups, fingerprint, path)
   return bank
 

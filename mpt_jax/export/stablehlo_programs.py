@@ -74,7 +74,10 @@ def score(network, weights, prompts, tokens, lengths, labels, label_numbers):
   """
   params = traverse_util.unflatten_dict(weights, "/")
   batch_size, size = labels.shape
-  shift = lambda x: jnp.pad(x, ((0, 0), (1, 0)))[:, :-1]
+
+  def shift(x):
+    return jnp.pad(x, ((0, 0), (1, 0)))[:, :-1]
+
   same = shift(label_numbers) == label_numbers
   real = label_numbers > 0
   first = jnp.arange(batch_size)[:, None] * size

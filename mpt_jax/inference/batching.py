@@ -263,10 +263,13 @@ def choose_lengths(sizes, row_lengths, worth=0.0) -> list[int]:
   needed = collections.Counter(
     min(n for n in row_lengths if n >= size) for size in sizes
   )
-  padded = lambda lengths: sum(
-    count * min(n for n in lengths if n >= need)
-    for need, count in needed.items()
-  )
+
+  def padded(lengths):
+    return sum(
+      count * min(n for n in lengths if n >= need)
+      for need, count in needed.items()
+    )
+
   chosen = {max(needed)}
   while len(chosen) < len(needed):
     best = min(set(needed) - chosen, key=lambda n: (padded(chosen | {n}), n))

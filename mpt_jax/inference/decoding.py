@@ -76,7 +76,7 @@ def encode(network, params, batch):
     batch["encoder_input_tokens"],
     batch["encoder_segment_ids"],
     batch.get("encoder_prompt_positions"),
-    batch.get("encoder_task_ids"),
+    batch.get("encoder_slot_ids"),
     True,
     batch.get("prompts"),
     method="encode",

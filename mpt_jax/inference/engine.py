@@ -294,13 +294,13 @@ class Engine:
       inputs_length=batch.row_length - self._prompt_length,
       targets_length=target_length,
       prompt_length=self._prompt_length,
-      num_tasks=max(1, self.num_prompts),
+      num_slots=max(1, self.num_prompts),
       pack=False,
       length_multiple=1,
       num_rows=batch.num_rows,
     )
     examples = [
-      {"inputs": e.inputs, "targets": targets, "task_id": e.prompt}
+      {"inputs": e.inputs, "targets": targets, "slot_id": e.prompt}
       for e, targets in rows
     ]
     return make_batch(examples, layout)[0]
@@ -368,7 +368,7 @@ class Programs(NamedTuple):
 def make_programs(config, prompt_length, plan, mesh, generation) -> Programs:
   """Returns the programs of a network, cached within the process."""
   prompt_config = (
-    PromptConfig(num_tasks=1, prompt_length=prompt_length, rank=0)
+    PromptConfig(num_slots=1, prompt_length=prompt_length, rank=0)
     if prompt_length
     else None
   )

@@ -192,7 +192,10 @@ class Evaluator:
     """Returns the predicted text of each (prompt, index of the example)."""
     rank = self._config.method != "decode" and task.labels is not None
     candidates = labels.label_tokens(task.task) if rank else ()
-    prompt = lambda slot: slot if engine.num_prompts else 0
+
+    def prompt(slot):
+      return slot if engine.num_prompts else 0
+
     examples = [
       Example(task.inputs[i], prompt(slot), candidates) for slot, i in work
     ]

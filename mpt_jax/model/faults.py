@@ -5,7 +5,7 @@ that had it first. Such a slot keeps its parameters and its optimizer state from
 before that step. All of this is selection on the device, so a step waits for
 nothing and a healthy slot gets the same numbers to the bit.
 
-Axis letters: N num_tasks, G groups of slots that share arrays.
+Axis letters: N num_slots, G groups of slots that share arrays.
 """
 
 from typing import NamedTuple
@@ -62,9 +62,9 @@ class Fault(NamedTuple):
     return "try a lower learning_rate or learning_rate_scale"
 
 
-def init_faults(num_tasks: int):
+def init_faults(num_slots: int):
   """Returns [N, 2] int32 without a fault: (step, index of the term) each."""
-  return jnp.zeros((num_tasks, 2), jnp.int32)
+  return jnp.zeros((num_slots, 2), jnp.int32)
 
 
 def find_active(faults):

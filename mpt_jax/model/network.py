@@ -40,7 +40,7 @@ class T5(nn.Module):
   """An encoder-decoder Transformer whose inputs may hold prompt positions.
 
   Where `encoder_prompt_positions` is above 0, the embedding of the token is
-  replaced by row `position - 1` of the prompt of task `encoder_task_ids`.
+  replaced by row `position - 1` of the prompt of slot `encoder_slot_ids`.
 
   Attributes:
     config: the shape of the T5.
@@ -68,7 +68,7 @@ class T5(nn.Module):
     encoder_input_tokens,
     encoder_segment_ids,
     encoder_prompt_positions=None,
-    encoder_task_ids=None,
+    encoder_slot_ids=None,
     deterministic=True,
     prompts=None,
   ):
@@ -80,7 +80,7 @@ class T5(nn.Module):
         positive number are one example, which only attends to itself.
       encoder_prompt_positions: [B, L] int in [0, P]; 0 means that a position
         holds a token.
-      encoder_task_ids: [B, L] int in [0, N), the task of each position.
+      encoder_slot_ids: [B, L] int in [0, N), the slot of each position.
       deterministic: apply no dropout.
       prompts: [N, P, D] composed prompts to use instead of the bank in the
         parameters; they also need `prompt_config`.
@@ -92,7 +92,7 @@ class T5(nn.Module):
     if self.prompt_config is not None:
       if prompts is None:
         prompts = self.prompt()
-      x = place_prompts(prompts, x, encoder_prompt_positions, encoder_task_ids)
+      x = place_prompts(prompts, x, encoder_prompt_positions, encoder_slot_ids)
     return self.encoder(x, encoder_segment_ids, deterministic)
 
   def decode(
@@ -165,7 +165,7 @@ class T5(nn.Module):
       batch["encoder_input_tokens"],
       batch["encoder_segment_ids"],
       batch.get("encoder_prompt_positions"),
-      batch.get("encoder_task_ids"),
+      batch.get("encoder_slot_ids"),
       deterministic,
       prompts,
     )
@@ -191,6 +191,6 @@ def init_variables(network: T5, key):
   batch = {
     f"{stack}_{name}": tokens
     for stack in ("encoder", "decoder")
-    for name in ("input_tokens", "segment_ids", "prompt_positions", "task_ids")
+    for name in ("input_tokens", "segment_ids", "prompt_positions", "slot_ids")
   }
   return network.clone(plan=Dense()).init(key, batch)

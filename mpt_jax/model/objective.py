@@ -123,15 +123,15 @@ class Model:
         raise ValueError(
           "distillation needs a prompt_config and a teacher_config"
         )
-      if (student.num_tasks, student.prompt_length) != (
-        teacher.num_tasks,
+      if (student.num_slots, student.prompt_length) != (
+        teacher.num_slots,
         teacher.prompt_length,
       ):
         raise ValueError(
           "distillation compares prompts slot by slot: the students have"
-          f" num_tasks={student.num_tasks},"
+          f" num_slots={student.num_slots},"
           f" prompt_length={student.prompt_length}, the teachers"
-          f" {teacher.num_tasks} and {teacher.prompt_length}"
+          f" {teacher.num_slots} and {teacher.prompt_length}"
         )
 
   @property
@@ -139,7 +139,7 @@ class Model:
     return T5(self.config, self.prompt_config, self.plan)
 
   @property
-  def num_tasks(self) -> int:
+  def num_slots(self) -> int:
     return len(self.groups)
 
   @property
@@ -209,7 +209,7 @@ class Model:
     params = {**frozen, **trainable}
     if "decoder_mean_weights" not in batch:
       batch = {**batch, **self.mean_weights(batch)}
-    sound = jnp.ones((self.num_tasks,), bool)
+    sound = jnp.ones((self.num_slots,), bool)
     if self.prompt_config is not None:
       if prompts is None:
         prompts = self.compose(params["prompt"])
@@ -224,15 +224,15 @@ class Model:
       sums, means[name] = [], 0.0
       for stack, values in parts:
         weights = _position_weights(batch, stack)
-        task_ids = batch[f"{stack}_task_ids"]
+        slot_ids = batch[f"{stack}_slot_ids"]
         # Not read off the sums: another reader of them changes how XLA adds up
         # the parts of a batch.
         finite = jnp.isfinite(values)
-        sound = sound.at[task_ids].min(finite)
-        values_here = values * weights + broken[task_ids]
+        sound = sound.at[slot_ids].min(finite)
+        values_here = values * weights + broken[slot_ids]
         sums.append(
           tuple(
-            losses.sum_by(x, task_ids, self.num_tasks)
+            losses.sum_by(x, slot_ids, self.num_slots)
             for x in (values_here, weights)
           )
         )
@@ -269,7 +269,7 @@ class Model:
       return jax.grad(self.loss, has_aux=True)(trainable, frozen, batch, key)
 
     def loss(own):
-      prompts = compose_bank(own, range(self.num_tasks))
+      prompts = compose_bank(own, range(self.num_slots))
       loss, *others = self._loss(trainable, frozen, batch, key, prompts)
       return loss, others
 
@@ -281,7 +281,10 @@ class Model:
     )
     sound = squares < LARGEST_GRADIENT**2  # False for NaN.
     healthy &= sound & active
-    select = lambda x: jnp.where(healthy.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+    def select(x):
+      return jnp.where(healthy.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
     (gradients,) = add_up(jax.tree.map(select, own))
     faults = (~sound).astype(jnp.float32)
     return {"prompt": gradients}, {**metrics, "gradient_faults": faults}
@@ -356,7 +359,7 @@ class Model:
     groups = jnp.asarray(self.groups)
     result = {}
     for stack in STACKS:
-      ids = groups[batch[f"{stack}_task_ids"]]
+      ids = groups[batch[f"{stack}_slot_ids"]]
       num_groups = max(self.groups) + 1
       result[f"{stack}_mean_weights"] = losses.mean_weights(
         _position_weights(batch, stack), ids, num_groups

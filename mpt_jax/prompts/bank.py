@@ -111,13 +111,13 @@ class PromptBank:
       where: the beginning of the message.
     """
     try:
-      num_tasks = self.config.num_tasks
+      num_slots = self.config.num_slots
     except ValueError as error:
       raise ValueError(f"{where} holds no bank: {error}") from error
-    if not num_tasks == len(self.names) == len(self.slots):
+    if not num_slots == len(self.names) == len(self.slots):
       raise ValueError(
         f"{where} does not describe prompts: it has {len(self.names)} names"
-        f" and {len(self.slots)} slots for {num_tasks} prompts"
+        f" and {len(self.slots)} slots for {num_slots} prompts"
       )
 
   def index(self, name: str) -> int:

@@ -1,6 +1,6 @@
 """The shape of a bank of prompts.
 
-Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of slots
+Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, G groups of slots
 that share arrays.
 """
 
@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from mpt_jax.io.checks import check_fields, whole
-from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS, Kind, Leaf
+from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, SLOTS, Kind, Leaf
 from mpt_jax.prompts.kinds import KINDS, read_sizes, recognise_kind
 from mpt_jax.prompts.multitask import Multitask
 from mpt_jax.prompts.plain import Plain
@@ -21,7 +21,7 @@ class PromptConfig:
   """The shape of a bank of prompts.
 
   Attributes:
-    num_tasks: N, prompts in the bank.
+    num_slots: N, prompts in the bank.
     prompt_length: P, rows of one prompt.
     rank: R, rank of the factors of each task: 1 in the paper. 0 makes plain
       soft prompts (a teacher, prompt tuning, SPoT), whatever `kind` is.
@@ -33,14 +33,14 @@ class PromptConfig:
     kind: how prompts are made from arrays, a key of `KINDS`.
   """
 
-  num_tasks: int
+  num_slots: int
   prompt_length: int = 100
   rank: int = 1
   groups: tuple[int, ...] | None = None
   kind: str = Multitask.name
 
   def __post_init__(self):
-    check_fields(self, whole, "num_tasks", "prompt_length", low=1)
+    check_fields(self, whole, "num_slots", "prompt_length", low=1)
     check_fields(self, whole, "rank", low=0)
     if self.rank == 0:
       object.__setattr__(self, "kind", Plain.name)
@@ -52,14 +52,14 @@ class PromptConfig:
       )
     groups = self.groups
     if groups is None:
-      groups = [0] * self.num_tasks
+      groups = [0] * self.num_slots
       if not self.can_share:
-        groups = range(self.num_tasks)
+        groups = range(self.num_slots)
     groups = tuple(int(g) for g in groups)
     distinct = set(groups)
-    if len(groups) != self.num_tasks or distinct != set(range(len(distinct))):
+    if len(groups) != self.num_slots or distinct != set(range(len(distinct))):
       raise ValueError(
-        f"PromptConfig.groups must hold, for each of the {self.num_tasks}"
+        f"PromptConfig.groups must hold, for each of the {self.num_slots}"
         " tasks, a group counted from 0 without gaps, got"
         f" {self.groups}"
       )
@@ -81,7 +81,7 @@ class PromptConfig:
     kind = recognise_kind(params).name
     rank = 0 if kind == Plain.name else sizes.get(RANK, 1)
     config = cls(
-      num_tasks=len(groups),
+      num_slots=len(groups),
       prompt_length=sizes[LENGTH],
       rank=rank,
       groups=tuple(groups),
@@ -115,13 +115,13 @@ class PromptConfig:
   @property
   def can_share(self) -> bool:
     """Whether the kind has arrays that tasks share and arrays of each task."""
-    return {leaf.axes[0] for leaf in self.leaves.values()} == {GROUPS, TASKS}
+    return {leaf.axes[0] for leaf in self.leaves.values()} == {GROUPS, SLOTS}
 
   def sizes(self, emb_dim: int) -> dict[str, int]:
     """The size of each axis of the leaves."""
     return {
       GROUPS: self.num_groups,
-      TASKS: self.num_tasks,
+      SLOTS: self.num_slots,
       LENGTH: self.prompt_length,
       RANK: self.rank,
       EMBED: emb_dim,
@@ -139,7 +139,7 @@ class PromptConfig:
     """[N] int: the row of the array `name` that belongs to each task."""
     if self.leaves[name].axes[0] == GROUPS:
       return np.asarray(self.groups)
-    return np.arange(self.num_tasks)
+    return np.arange(self.num_slots)
 
   def num_parameters(self, emb_dim: int) -> int:
     """Trainable parameters of the bank.
@@ -148,9 +148,9 @@ class PromptConfig:
     this is the paper's (l·d) + (l + d), with a group of τ targets
     (l·d) + (l + d)·τ.
 
-    >>> PromptConfig(num_tasks=1).num_parameters(768)
+    >>> PromptConfig(num_slots=1).num_parameters(768)
     77668
-    >>> PromptConfig(num_tasks=8).num_parameters(768)
+    >>> PromptConfig(num_slots=8).num_parameters(768)
     83744
     """
     sizes = self.sizes(emb_dim)
@@ -158,12 +158,12 @@ class PromptConfig:
     return sum(count * sizes[first] for first, count in each.items())
 
   def num_parameters_each(self, emb_dim: int) -> dict[str, int]:
-    """The parameters of one group (GROUPS) and of one task (TASKS).
+    """The parameters of one group (GROUPS) and of one slot (SLOTS).
 
-    >>> PromptConfig(num_tasks=8).num_parameters_each(768)
-    {'prompt_groups': 76800, 'prompt_tasks': 868}
+    >>> PromptConfig(num_slots=8).num_parameters_each(768)
+    {'prompt_groups': 76800, 'prompt_slots': 868}
     """
-    each = {GROUPS: 0, TASKS: 0}
+    each = {GROUPS: 0, SLOTS: 0}
     for name, (_, *row) in self.shapes(emb_dim).items():
       each[self.leaves[name].axes[0]] += math.prod(row)
     return each

@@ -5,7 +5,7 @@ the optimizer, checkpoints, prompt files and commands read all that from here;
 none of them knows a kind or an array by its name. A new kind is a file with one
 subclass of `Kind`, given to `kinds.register_kind`.
 
-Axis letters: P prompt_length, D emb_dim, N num_tasks, R rank, G groups of
+Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, G groups of
 slots that share arrays.
 """
 
@@ -16,7 +16,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 # Logical names of a leaf's axes: t5x's gin file has rules for these alone.
-GROUPS, TASKS = "prompt_groups", "prompt_tasks"
+GROUPS, SLOTS = "prompt_groups", "prompt_slots"
 LENGTH, RANK, EMBED = "prompt_length", "prompt_rank", "embed"
 
 
@@ -26,7 +26,7 @@ class Leaf:
 
   Attributes:
     axes: names of its axes. The first is GROUPS for an array with a row per
-      group, which the group's slots share, or TASKS for an array with a row per
+      group, which the group's slots share, or SLOTS for an array with a row per
       slot. The others are LENGTH, RANK and EMBED in any number and order.
     rate: the field of `OptimizerConfig` that holds the array's learning rate.
   """
@@ -36,9 +36,9 @@ class Leaf:
 
   def __post_init__(self):
     first, *others = self.axes
-    if first not in (GROUPS, TASKS) or set(others) - {LENGTH, RANK, EMBED}:
+    if first not in (GROUPS, SLOTS) or set(others) - {LENGTH, RANK, EMBED}:
       raise ValueError(
-        f"the axes of a leaf must be {GROUPS} or {TASKS}, and then any of"
+        f"the axes of a leaf must be {GROUPS} or {SLOTS}, and then any of"
         f" {LENGTH}, {RANK} and {EMBED}, got {self.axes}"
       )
 
@@ -122,7 +122,7 @@ class Kind(abc.ABC):
       sizes: the size of each axis.
 
     Returns:
-      {GROUPS or TASKS: text}: the parameters in one row of all leaves of that
+      {GROUPS or SLOTS: text}: the parameters in one row of all leaves of that
       kind, such as "100·8 + 8·768".
     """
     terms = {}

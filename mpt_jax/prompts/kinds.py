@@ -1,6 +1,6 @@
 """The kinds of prompt that are known, and what a bank's arrays say of theirs.
 
-Axis letters: P prompt_length, D emb_dim, N num_tasks, G groups of slots that
+Axis letters: P prompt_length, D emb_dim, N num_slots, G groups of slots that
 share arrays.
 """
 

@@ -1,6 +1,6 @@
 """The bank of prompts as a Flax module, and its place in the encoder's input.
 
-Axis letters: B batch, L length, P prompt_length, D emb_dim, N num_tasks.
+Axis letters: B batch, L length, P prompt_length, D emb_dim, N num_slots.
 """
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import compose_bank
 
 
-def place_prompts(prompts, embeddings, positions, task_ids):
+def place_prompts(prompts, embeddings, positions, slot_ids):
   """Puts rows of the prompts into the embedded input of the encoder.
 
   Args:
@@ -19,12 +19,12 @@ def place_prompts(prompts, embeddings, positions, task_ids):
     embeddings: [B, L, D] floats.
     positions: [B, L] int in [0, P]: 0 keeps the embedding, p takes row p - 1
       of the prompt.
-    task_ids: [B, L] int in [0, N), the task of the prompt.
+    slot_ids: [B, L] int in [0, N), the slot of the prompt.
 
   Returns:
     [B, L, D] of the dtype of `embeddings`.
   """
-  rows = prompts[task_ids, jnp.maximum(positions - 1, 0)]  # [B, L, D]
+  rows = prompts[slot_ids, jnp.maximum(positions - 1, 0)]  # [B, L, D]
   is_prompt = (positions > 0)[..., None]
   return jnp.where(is_prompt, rows.astype(embeddings.dtype), embeddings)
 

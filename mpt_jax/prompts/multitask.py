@@ -1,6 +1,6 @@
 """The multitask prompt of MPT: a shared prompt times a matrix for each task.
 
-Axis letters: B batch, P prompt_length, D emb_dim, N num_tasks, R rank,
+Axis letters: B batch, P prompt_length, D emb_dim, N num_slots, R rank,
 G groups of tasks that share one P*.
 """
 
@@ -12,7 +12,7 @@ from mpt_jax.prompts.kind import (
   GROUPS,
   LENGTH,
   RANK,
-  TASKS,
+  SLOTS,
   Kind,
   Leaf,
 )
@@ -30,8 +30,8 @@ class Multitask(Kind):
   name = "multitask"
   leaves = {
     "shared_prompt": Leaf((GROUPS, LENGTH, EMBED), "learning_rate"),
-    "task_columns": Leaf((TASKS, LENGTH, RANK), "factor_learning_rate"),
-    "task_rows": Leaf((TASKS, RANK, EMBED), "factor_learning_rate"),
+    "task_columns": Leaf((SLOTS, LENGTH, RANK), "factor_learning_rate"),
+    "task_rows": Leaf((SLOTS, RANK, EMBED), "factor_learning_rate"),
   }
   peft_type = "MULTITASK_PROMPT_TUNING"
   peft_names = {
@@ -71,7 +71,7 @@ class Multitask(Kind):
     """The paper's form: (l·d) for P* and (l + d) for a task's factors."""
     length, rank, emb_dim = sizes[LENGTH], sizes[RANK], sizes[EMBED]
     factors = f"({length}+{emb_dim})" + (f"·{rank}" if rank > 1 else "")
-    return {GROUPS: f"{length}·{emb_dim}", TASKS: factors}
+    return {GROUPS: f"{length}·{emb_dim}", SLOTS: factors}
 
 
 def _slot(shared_prompt, factors):
@@ -83,7 +83,7 @@ def _slot(shared_prompt, factors):
   }
 
 
-def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
+def compose_task_prompts(shared_prompt, task_columns, task_rows, slot_ids):
   """Builds one soft prompt per example: shared prompt times a task matrix.
 
   P_k = P* ∘ (u_k v_kᵀ), Wang et al. (2023), section 3.1; u_k is
@@ -94,7 +94,7 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
     shared_prompt: [P, D] float, or [B, P, D] where examples differ in P*.
     task_columns: [N, P, R] float.
     task_rows: [N, R, D] float.
-    task_ids: [B] int in [0, N). Not checked here: under jit an index out of
+    slot_ids: [B] int in [0, N). Not checked here: under jit an index out of
       range is clamped, so `batches.make_batch` checks it on the host.
 
   Returns:
@@ -108,8 +108,8 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, task_ids):
   """
   matrices = jnp.einsum(
     "bpr,brd->bpd",
-    jnp.asarray(task_columns)[task_ids],
-    jnp.asarray(task_rows)[task_ids],
+    jnp.asarray(task_columns)[slot_ids],
+    jnp.asarray(task_rows)[slot_ids],
   )
   return jnp.broadcast_to(shared_prompt, matrices.shape) * matrices
 

@@ -175,7 +175,7 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
     key = slot.group if slot.group is not None else i
     groups.append(numbers.setdefault(key, len(numbers)))
   config = PromptConfig(
-    num_tasks=len(slots),
+    num_slots=len(slots),
     prompt_length=prompt_length,
     rank=rank,
     groups=tuple(groups),
@@ -192,7 +192,7 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
 
 
 def optimizer_scales(slots, groups):
-  """Returns `make_optimizer`'s (group_scales, task_scales) for these slots.
+  """Returns `make_optimizer`'s (group_scales, slot_scales) for these slots.
 
   Raises:
     ValueError: slots of one group differ in learning_rate_scale.
@@ -206,8 +206,8 @@ def optimizer_scales(slots, groups):
         f" {slot.learning_rate_scale}, another slot of its group {scale}; they"
         " train one P*, so the scales must be equal"
       )
-  task_scales = [
+  slot_scales = [
     slot.learning_rate_scale if slot.train_factors else 0.0 for slot in slots
   ]
   scales = tuple(group_scales[g] for g in range(len(group_scales)))
-  return scales, tuple(task_scales)
+  return scales, tuple(slot_scales)

@@ -133,9 +133,11 @@ def _thick_curves(mean, slots, by_method) -> dict:
 
 
 def _draw_curves(axes, thick, slots, ylabel, scale):
-  plot = lambda curve, **style: axes.plot(
-    [step for step, _ in curve], [scale * v for _, v in curve], **style
-  )
+  def plot(curve, **style):
+    return axes.plot(
+      [step for step, _ in curve], [scale * v for _, v in curve], **style
+    )
+
   colors = {label: color for label, (_, color) in thick.items()}
   for slot, curve in slots.items():
     method = METHODS.get(_method_of(slot))

@@ -43,7 +43,7 @@ def similarity(prompts, centred: bool = True) -> np.ndarray:
   prompts = np.asarray(prompts, np.float64)
   if prompts.ndim != 3 or not prompts.size:
     raise ValueError(
-      "prompts must be [num_tasks, prompt_length, emb_dim] and not empty, got"
+      "prompts must be [num_slots, prompt_length, emb_dim] and not empty, got"
       f" shape {prompts.shape}; PromptBank.composed has that shape"
     )
   flat = prompts.reshape(len(prompts), -1)  # [N, P * D]
@@ -63,7 +63,9 @@ def _scrolling(label, content) -> str:
 
 
 def _html_table(table) -> str:
-  cell = lambda text: html.escape(text).replace(" ± ", "&nbsp;±&nbsp;")
+  def cell(text):
+    return html.escape(text).replace(" ± ", "&nbsp;±&nbsp;")
+
   head = "".join(f"<th scope='col'>{cell(h)}</th>" for h in table.headers)
   body = []
   for row in table.rows:

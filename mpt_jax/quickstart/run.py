@@ -201,7 +201,10 @@ class _Quickstart:
       targets_length=BATCH.targets_length,
       **options,
     )
-    key = lambda row: (row["prompt"], row["task"])
+
+    def key(row):
+      return (row["prompt"], row["task"])
+
     for (prompt, task), own in itertools.groupby(rows, key):
       own = list(own)
       values = {row["metric"]: row["value"] for row in own}
@@ -258,7 +261,7 @@ class _Quickstart:
     c, backbone = self.config, self.backbone
     num_parameters = sum(x.size for x in jax.tree.leaves(backbone.params))
     per_task = PromptConfig(
-      num_tasks=1, prompt_length=c.prompt_length
+      num_slots=1, prompt_length=c.prompt_length
     ).num_parameters(backbone.config.emb_dim)
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "seqio")
     return {

@@ -93,7 +93,10 @@ def rich_table(table, lines) -> rich.table.Table:
       means = [_mean(line, heading) for heading in _headings(table)]
       rows.append(["here", _parameters(line), *means])
       if any(c is not None and c.std is not None for c in cells):
-        no_std = lambda c: c is None or c.std is None
+
+        def no_std(c):
+          return c is None or c.std is None
+
         stds = ["" if no_std(c) else f"±{c.std:.1f}" for c in cells]
         rows.append(["", "", *stds])
     published = [_published(line, h) for h in _headings(table)]

@@ -22,7 +22,7 @@ from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.kind import GROUPS, SLOTS
 from mpt_jax.sweeps.tables import Row
 
 RESULTS = "results.json"
@@ -66,9 +66,10 @@ def row_slots(table, row, run) -> list:
   """The slots of a planned run that belong to a row."""
   if row.run != run.run.name:
     return []
-  labelled = lambda label: (
-    row.label in ("", label) or label.startswith(row.label + "-")
-  )
+
+  def labelled(label):
+    return row.label in ("", label) or label.startswith(row.label + "-")
+
   return [
     slot
     for slot in run.experiment.slots
@@ -375,15 +376,15 @@ def trained_parameters(experiment, slots, config) -> int:
   if experiment.trainable == "everything":
     return num_backbone_parameters(config)
   prompts = PromptConfig(
-    num_tasks=1,
+    num_slots=1,
     prompt_length=experiment.prompt_length,
     rank=experiment.rank,
     kind=experiment.prompt_kind,
   )
   each = prompts.num_parameters_each(config.emb_dim)
   num_groups = len({slot.group or slot.name for slot in slots})
-  num_tasks = sum(slot.train_factors for slot in slots)
-  return num_groups * each[GROUPS] + num_tasks * each[TASKS]
+  num_slots = sum(slot.train_factors for slot in slots)
+  return num_groups * each[GROUPS] + num_slots * each[SLOTS]
 
 
 def _parameters_per_task(table, row, runs):

@@ -200,11 +200,11 @@ class PromptModel(models.BaseTransformerModel):
         "only the best decode is returned, and there are no decoder_params"
       )
     params = data.with_prompts(params, self._prompts)
-    task_ids = batch["encoder_task_ids"][:, 0]
+    slot_ids = batch["encoder_slot_ids"][:, 0]
     ranks = self._labels.any((1, 2))  # [N]
     answers = []
     if ranks.any():
-      answers.append(self._rank(params, batch, task_ids))
+      answers.append(self._rank(params, batch, slot_ids))
     if not ranks.all():
       answers.append(
         decoding.beam_decode(
@@ -220,22 +220,25 @@ class PromptModel(models.BaseTransformerModel):
       return tokens, {"scores": scores}
     (label, label_score), (text, text_score) = answers
     length = max(label.shape[1], text.shape[1])
-    pad = lambda x: jnp.pad(x, ((0, 0), (0, length - x.shape[1])))
-    ranked = jnp.asarray(ranks)[task_ids]
+
+    def pad(x):
+      return jnp.pad(x, ((0, 0), (0, length - x.shape[1])))
+
+    ranked = jnp.asarray(ranks)[slot_ids]
     return (
       jnp.where(ranked[:, None], pad(label), pad(text)),
       {"scores": jnp.where(ranked, label_score, text_score)},
     )
 
-  def _rank(self, params, batch, task_ids):
+  def _rank(self, params, batch, slot_ids):
     """Returns each row's likeliest label [B, T], and its log-probability [B].
 
     Args:
       params: all parameters.
       batch: plain rows.
-      task_ids: [B] int, the slot of each row.
+      slot_ids: [B] int, the slot of each row.
     """
-    labels = jnp.asarray(self._labels)[task_ids]  # [B, C, T]
+    labels = jnp.asarray(self._labels)[slot_ids]  # [B, C, T]
     encoded = decoding.encode(self.module, params, batch)
 
     def score(targets):  # [B, T] -> [B]
@@ -253,7 +256,7 @@ class PromptModel(models.BaseTransformerModel):
     # One label after the other, so that many labels need no more memory.
     scores = jax.lax.map(score, jnp.moveaxis(labels, 1, 0))  # [C, B]
     scores = jnp.where(labels[:, :, 0].T > 0, scores, -jnp.inf)
-    rows = jnp.arange(len(task_ids))
+    rows = jnp.arange(len(slot_ids))
     best = scores.argmax(axis=0)
     return labels[rows, best], scores[best, rows]
 
@@ -292,9 +295,10 @@ class PromptInitializer(utils.TrainStateInitializer):
     start = dict(backbone or {})
     if parts.model.prompt_config is not None:
       start["prompt"] = assembly.starting_prompts(parts, embedding)
-    put = lambda new, old: jax.device_put(
-      np.asarray(new, old.dtype), old.sharding
-    )
+
+    def put(new, old):
+      return jax.device_put(np.asarray(new, old.dtype), old.sharding)
+
     params |= {k: jax.tree.map(put, v, params[k]) for k, v in start.items()}
     return state.replace_params(flax.core.freeze(params))
 

@@ -19,7 +19,7 @@ MIXED = "mpt_mixed"
 class PromptFeatureConverter(seqio.FeatureConverter):
   """Converts task features to rows of `batches.make_batch`, one example each.
 
-  The task has the features of an encoder-decoder task and `task_ids`, the
+  The task has the features of an encoder-decoder task and `slot_ids`, the
   number of the slot whose prompt precedes the inputs.
 
   Args:
@@ -30,7 +30,7 @@ class PromptFeatureConverter(seqio.FeatureConverter):
 
   TASK_FEATURES = {
     name: seqio.FeatureConverter.FeatureSpec(dtype=tf.int32)
-    for name in ("inputs", "targets", "task_ids")
+    for name in ("inputs", "targets", "slot_ids")
   }
   MODEL_FEATURES = {
     name: seqio.FeatureConverter.FeatureSpec(
@@ -39,13 +39,13 @@ class PromptFeatureConverter(seqio.FeatureConverter):
     for name in (
       "encoder_input_tokens",
       "encoder_prompt_positions",
-      "encoder_task_ids",
+      "encoder_slot_ids",
       "encoder_segment_ids",
       "decoder_input_tokens",
       "decoder_target_tokens",
       "decoder_loss_weights",
       "decoder_segment_ids",
-      "decoder_task_ids",
+      "decoder_slot_ids",
     )
   }
   PACKING_FEATURE_DTYPES = {}
@@ -77,14 +77,14 @@ class PromptFeatureConverter(seqio.FeatureConverter):
     def convert(example):
       inputs = example["inputs"][: task_feature_lengths["inputs"]]
       targets = example["targets"][:target_length]
-      task_id = example["task_ids"][0]
+      slot_id = example["slot_ids"][0]
       ones = tf.ones([prompt_length + tf.shape(inputs)[0]], tf.int32)
       target_ones = tf.ones_like(targets)
       before = tf.zeros([prompt_length], tf.int32)
       return {
         "encoder_input_tokens": row(tf.concat([before, inputs], 0), length),
         "encoder_prompt_positions": row(tf.range(1, prompt_length + 1), length),
-        "encoder_task_ids": row(ones * task_id, length),
+        "encoder_slot_ids": row(ones * slot_id, length),
         "encoder_segment_ids": row(ones, length),
         "decoder_input_tokens": row(
           tf.concat([[0], targets[:-1]], 0), target_length
@@ -94,7 +94,7 @@ class PromptFeatureConverter(seqio.FeatureConverter):
           row(target_ones, target_length), tf.float32
         ),
         "decoder_segment_ids": row(target_ones, target_length),
-        "decoder_task_ids": row(target_ones * task_id, target_length),
+        "decoder_slot_ids": row(target_ones * slot_id, target_length),
       }
 
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
@@ -108,16 +108,16 @@ def register_slots(parts: assembly.Assembly) -> str:
     the slot's name. They replace those of an earlier experiment.
   """
   names = []
-  for task_id, (slot, task) in enumerate(
+  for slot_id, (slot, task) in enumerate(
     zip(parts.experiment.slots, parts.tasks, strict=True)
   ):
     name = PREFIX + slot.name
     numbered = task.replace(
       name=name,
-      output_features=_with_task_ids(task.output_features, len(parts.tasks)),
+      output_features=_with_slot_ids(task.output_features, len(parts.tasks)),
       preprocessors=[
         *task.preprocessors,
-        functools.partial(_add_task, task_id=task_id, name=slot.name),
+        functools.partial(_add_task, slot_id=slot_id, name=slot.name),
       ],
     )
     _register(seqio.TaskRegistry, name, numbered)
@@ -171,7 +171,7 @@ def register_mixed(parts: assembly.Assembly) -> str:
   task = seqio.Task(
     MIXED,
     seqio.FunctionDataSource(examples, splits=splits),
-    output_features=_with_task_ids(
+    output_features=_with_slot_ids(
       {name: features[name] for name in ("inputs", "targets")}, len(names)
     ),
     preprocessors=[],
@@ -180,16 +180,16 @@ def register_mixed(parts: assembly.Assembly) -> str:
   return MIXED
 
 
-def _with_task_ids(features, num_tasks):
-  vocabulary = seqio.PassThroughVocabulary(num_tasks)
-  return {**features, "task_ids": seqio.Feature(vocabulary, add_eos=False)}
+def _with_slot_ids(features, num_slots):
+  vocabulary = seqio.PassThroughVocabulary(num_slots)
+  return {**features, "slot_ids": seqio.Feature(vocabulary, add_eos=False)}
 
 
-def _add_task(dataset, task_id, name):
+def _add_task(dataset, slot_id, name):
   return dataset.map(
     lambda example: {
       **example,
-      "task_ids": tf.constant([task_id], tf.int32),
+      "slot_ids": tf.constant([slot_id], tf.int32),
       "task": name,
     }
   )
@@ -207,5 +207,5 @@ def feature_lengths(parts: assembly.Assembly) -> dict[str, int]:
   return {
     "inputs": batch.inputs_length,
     "targets": batch.targets_length,
-    "task_ids": 1,
+    "slot_ids": 1,
   }

@@ -188,7 +188,7 @@ class PromptTrainer(trainer.Trainer):
     model = self._parts.model
     if model.trainable != "prompt":
       return
-    found = self._record.get("faults", faults.init_faults(model.num_tasks))
+    found = self._record.get("faults", faults.init_faults(model.num_slots))
     self._window.know(faults.read_faults(found, self._names()))
     self._kept = (
       partitioning.put(np.asarray(found), self._replicated),

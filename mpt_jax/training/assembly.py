@@ -203,7 +203,7 @@ def assemble(
     optimizer_scales(slots, prompts.groups)  # Raises if they do not fit.
   if experiment.loss.distill is not None:
     teacher_config = PromptConfig(
-      num_tasks=len(slots), prompt_length=experiment.prompt_length, rank=0
+      num_slots=len(slots), prompt_length=experiment.prompt_length, rank=0
     )
   model = Model(
     config,
@@ -215,7 +215,7 @@ def assemble(
   )
   layout = fit_to_devices(
     experiment.batch.layout(
-      prompt_length=experiment.prompt_length, num_tasks=len(slots)
+      prompt_length=experiment.prompt_length, num_slots=len(slots)
     ),
     row_multiple,
   )

@@ -173,8 +173,8 @@ _NO_SETTINGS = {
     run_settings.CHECKPOINT_DIGESTS,
     digests.FIELD,
   ),
-  "BatchConfig": ("prompt_length", "num_tasks", "long_rows"),
-  "OptimizerConfig": ("group_scales", "task_scales"),
+  "BatchConfig": ("prompt_length", "num_slots", "long_rows"),
+  "OptimizerConfig": ("group_scales", "slot_scales"),
 }
 
 

@@ -10,7 +10,7 @@ import optax
 
 from mpt_jax.io import checks
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.kind import GROUPS, TASKS
+from mpt_jax.prompts.kind import GROUPS, SLOTS
 
 OPTIMIZERS = ("adamw", "adafactor")
 SCHEDULES = ("linear", "constant", "rsqrt")
@@ -112,13 +112,13 @@ def clip_by_group_norm(max_norm: float, prompts: PromptConfig):
     total = 0.0  # [G]
     for path, x in jax.tree.leaves_with_path(updates):
       squares = jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
-      if prompts.leaves[_leaf_name(path)].axes[0] == TASKS:
+      if prompts.leaves[_leaf_name(path)].axes[0] == SLOTS:
         squares = jnp.zeros(prompts.num_groups).at[groups].add(squares)
       total += squares
     # The square root never gets 0, so a group without a gradient keeps 0
     # instead of becoming NaN.
     scale = max_norm / jnp.sqrt(jnp.maximum(total, max_norm**2))
-    by_first_axis = {GROUPS: scale, TASKS: scale[groups]}
+    by_first_axis = {GROUPS: scale, SLOTS: scale[groups]}
 
     def clip(path, x):
       first = prompts.leaves[_leaf_name(path)].axes[0]
@@ -147,7 +147,7 @@ def make_optimizer(
   num_steps: int,
   prompts: PromptConfig | None,
   group_scales: tuple[float, ...] | None = None,
-  task_scales: tuple[float, ...] | None = None,
+  slot_scales: tuple[float, ...] | None = None,
 ) -> optax.GradientTransformation:
   """Builds the optimizer of the trainable parameters.
 
@@ -157,7 +157,7 @@ def make_optimizer(
     prompts: the bank if only prompts train; None if everything trains.
     group_scales: a factor for each group of the bank, on the learning rates of
       its shared arrays (P*). 0 freezes them. None means 1 for each.
-    task_scales: a factor for each task, on the rates of its own arrays.
+    slot_scales: a factor for each slot, on the rates of its own arrays.
 
   Returns:
     An optax transformation.
@@ -179,7 +179,7 @@ def make_optimizer(
     )
   scales = {
     GROUPS: _scales(group_scales, prompts.num_groups, "group_scales", "group"),
-    TASKS: _scales(task_scales, prompts.num_tasks, "task_scales", "task"),
+    SLOTS: _scales(slot_scales, prompts.num_slots, "slot_scales", "slot"),
   }
 
   def rate_of(path, x):

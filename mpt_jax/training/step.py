@@ -68,7 +68,7 @@ def init_train_state(model, optimizer, params, mesh=None) -> TrainState:
   state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
   if model.trainable == "prompt":
     backup = jax.tree.map(jnp.array, params)
-    state = state.replace(faults=init_faults(model.num_tasks), backup=backup)
+    state = state.replace(faults=init_faults(model.num_slots), backup=backup)
   if mesh is None:
     return state
   # Without explicit shardings, JAX would compile the step again for the state
@@ -220,7 +220,10 @@ def _freeze_diverged(model, old, new, metrics):
     name: tuple(jnp.where(active, x, 0) for x in pair)
     for name, pair in metrics.items()
   }
-  keep = lambda new, old: select_rows(model.prompt_config, active, new, old)
+
+  def keep(new, old):
+    return select_rows(model.prompt_config, active, new, old)
+
   params = keep(new.params, old.params)
   new = TrainState(
     step=new.step,

@@ -111,7 +111,10 @@ FILES = {
 
 def prepare_multirc(row: dict) -> dict:
   """Removes HTML tags and adds `group`, the question of the paragraph."""
-  clean = lambda text: re.sub(r"</?b>", "", text.replace("<br>", " "))
+
+  def clean(text):
+    return re.sub(r"</?b>", "", text.replace("<br>", " "))
+
   texts = {k: clean(row[k]) for k in ("paragraph", "question", "answer")}
   group = f"{row['idx']['paragraph']}-{row['idx']['question']}"
   return {**row, **texts, "group": group}

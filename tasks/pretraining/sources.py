@@ -244,7 +244,10 @@ def _polarity_rows(rows):
   with open(path, encoding="utf-8") as file:
     lexicon = dict(line.rstrip("\n").rsplit("\t", 1) for line in file)
   lexicon = {word: int(value) for word, value in lexicon.items()}
-  label = lambda value: "positive" if value > 0 else "negative"
+
+  def label(value):
+    return "positive" if value > 0 else "negative"
+
   words = [(w, label(v)) for w, v in lexicon.items() if v]
   texts = [s for paragraph in corpus.read_brown() for s in paragraph]
   for article in readers.read_news_articles():

@@ -80,7 +80,10 @@ def test_the_embedding_under_another_name(kept, tmp_path):
 )
 def test_an_absent_head_is_missing(fields, tmp_path):
   make_hf(tmp_path)
-  without = lambda x: {k: v for k, v in x.items() if k != "lm_head.weight"}
+
+  def without(x):
+    return {k: v for k, v in x.items() if k != "lm_head.weight"}
+
   settings = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
   edit_hf(tmp_path, without, **{**settings, **fields})
   if "tie_word_embeddings" in fields:

@@ -92,7 +92,10 @@ def test_tokenizer_json_alone(originals, folder, data):
   alone.mkdir(exist_ok=True)
   path = alone / "tokenizer.json"
   shutil.copy(originals / path.name, path)
-  read = lambda: vocabulary_files.find_vocabulary(alone, {})
+
+  def read():
+    return vocabulary_files.find_vocabulary(alone, {})
+
   fuzz(data, path, read, names=[str(alone)])
 
 

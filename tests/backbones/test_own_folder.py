@@ -24,7 +24,7 @@ def written(make_config, make_params, tmp_path_factory):
   from mpt_jax.prompts.config import PromptConfig
 
   config = make_config("1.0", vocab_size=8000)
-  params = make_params(Model(config, PromptConfig(num_tasks=1)))
+  params = make_params(Model(config, PromptConfig(num_slots=1)))
   folder = tmp_path_factory.mktemp("t5") / "t5"
   del params["prompt"]
   vocabulary = vocabularies.default_vocabulary_path()

@@ -16,7 +16,10 @@ def backbone(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prompts(backbone, tmp_path_factory):
   """A file of two plain prompts, `cli_a` and `cli_b`, of length 2."""
-  slot = lambda t: {"task": t, "label_names": LABELS, "template": "is: {text}"}
+
+  def slot(t):
+    return {"task": t, "label_names": LABELS, "template": "is: {text}"}
+
   path = tmp_path_factory.mktemp("cli_bank") / "prompts.safetensors"
   rng = np.random.default_rng(0)
   PromptBank(

@@ -176,9 +176,12 @@ def test_unknown_split_and_metric(report, tiny_tasks):
 
 def test_checkpoint_of_another_shape(tiny_tasks, tmp_path):
   task = seqio.TaskRegistry.get(tiny_tasks[0])
-  make = lambda name, length: TrainState(
-    np.int32(3), {"prompt": {name: np.zeros((1, length, 4))}}, None
-  )
+
+  def make(name, length):
+    return TrainState(
+      np.int32(3), {"prompt": {name: np.zeros((1, length, 4))}}, None
+    )
+
   stream = ExampleStream([task], ["a"], MixConfig(batch_size=2))
   checkpoints = Checkpoints(tmp_path)
   checkpoints.save(3, make("shared_prompt", 5), {"x": np.zeros(1)}, stream)

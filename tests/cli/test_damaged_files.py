@@ -95,7 +95,7 @@ COMMANDS = [
   "export prompts.safetensors --to peft --out out --task cli_a",
   "import a.npz --from npz --out out.safetensors --task a b",
   "convert t5 --out out --vocabulary no --dtype float32",
-  "inspect --config t5_small --rank 2 --num-tasks 3",
+  "inspect --config t5_small --rank 2 --num-slots 3",
   "verify prompts.safetensors",
   "sweep --gin_file=own.gin --list --gin.RATE=1",
 ]
@@ -146,5 +146,8 @@ def test_damaged_gin_files_in_training(folder, capsys, monkeypatch, data):
   path = folder / "damaged.gin"
   text = (folder / "own.gin").read_bytes()
   path.write_bytes(data.draw(damaged_file(text)))
-  call = lambda: gin_config.main([f"--gin_file={path}"])
+
+  def call():
+    return gin_config.main([f"--gin_file={path}"])
+
   ends_in_one_line(capsys, (), call)

@@ -11,7 +11,7 @@ def test_inspect_counts_as_the_paper(capsys):
   assert run("inspect", "--config", "t5_base") == 0
   # (l·d) + (l + d) = 100·768 + 868 = 76,800 + 868.
   assert "77,668" in capsys.readouterr().out
-  assert run("inspect", "--config", "t5_base", "--num-tasks", "8") == 0
+  assert run("inspect", "--config", "t5_base", "--num-slots", "8") == 0
   out = capsys.readouterr().out
   # (l·d) + (l + d)·8 = 76,800 + 6,944, an eighth of which is 10,468.
   assert "83,744" in out and "10,468" in out
@@ -31,7 +31,7 @@ def test_inspect_rank():
 
   rows = dict(
     counts(
-      PromptConfig(num_tasks=2, prompt_length=10, rank=3, groups=(0, 1)),
+      PromptConfig(num_slots=2, prompt_length=10, rank=3, groups=(0, 1)),
       None,
       16,
     )

@@ -57,7 +57,10 @@ def test_a_metric_that_is_no_number_is_null_in_the_file(tmp_path):
   path = tmp_path / "results.json"
   rows = [row(None, "mood", "pearson", float("nan"))]
   results.write_rows(path, rows, EvalConfig())
-  refuse = lambda name: pytest.fail(f"{name} is not JSON")
+
+  def refuse(name):
+    return pytest.fail(f"{name} is not JSON")
+
   found = json.loads(path.read_text(), parse_constant=refuse)
   assert found["rows"][0]["value"] is None
 

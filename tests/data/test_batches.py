@@ -8,11 +8,11 @@ from mpt_jax.data.batches import BatchStats, make_batch
 from mpt_jax.data.packing import BatchLayout
 
 
-def _example(inputs, targets, task_id=0):
+def _example(inputs, targets, slot_id=0):
   return {
     "inputs": np.array(inputs),
     "targets": np.array(targets),
-    "task_id": task_id,
+    "slot_id": slot_id,
   }
 
 
@@ -22,7 +22,7 @@ def test_worked_batch_of_the_module_docstring():
     inputs_length=5,
     targets_length=2,
     prompt_length=2,
-    num_tasks=2,
+    num_slots=2,
     row_length=10,
     target_row_length=4,
   )
@@ -49,7 +49,7 @@ def test_plain_rows():
     inputs_length=5,
     targets_length=3,
     prompt_length=2,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     row_multiple=4,
     length_multiple=2,
@@ -73,16 +73,16 @@ def test_plain_rows():
   ]
   assert batch["decoder_input_tokens"][:2].tolist() == [[0, 5, 0], [0, 6, 4]]
   assert batch["decoder_loss_weights"].sum() == 5
-  assert batch["encoder_task_ids"][0, :5].tolist() == [1] * 5
+  assert batch["encoder_slot_ids"][0, :5].tolist() == [1] * 5
 
 
 def test_packing_keeps_every_example_whole(make_examples):
-  examples = make_examples(40, num_tasks=3, seed=5)
+  examples = make_examples(40, num_slots=3, seed=5)
   config = BatchLayout(
     inputs_length=10,
     targets_length=6,
     prompt_length=3,
-    num_tasks=3,
+    num_slots=3,
     row_length=30,
   )
   batch, stats = make_batch(examples, config)
@@ -100,15 +100,15 @@ def test_packing_keeps_every_example_whole(make_examples):
       assert np.all(np.diff(here) == 1) and np.all(np.diff(there) == 1)
       positions = batch["encoder_prompt_positions"][row, here]
       assert positions.tolist() == [1, 2, 3] + [0] * (len(here) - 3)
-      (task,) = set(batch["encoder_task_ids"][row, here])
-      assert set(batch["decoder_task_ids"][row, there]) == {task}
+      (task,) = set(batch["encoder_slot_ids"][row, here])
+      assert set(batch["decoder_slot_ids"][row, there]) == {task}
       targets = batch["decoder_target_tokens"][row, there].tolist()
       shifted = batch["decoder_input_tokens"][row, there].tolist()
       assert shifted == [0, *targets[:-1]]
       inputs = batch["encoder_input_tokens"][row, here][3:].tolist()
       found.append((inputs, targets, int(task)))
   expected = [
-    (e["inputs"].tolist(), e["targets"].tolist(), e["task_id"])
+    (e["inputs"].tolist(), e["targets"].tolist(), e["slot_id"])
     for e in examples
   ]
   assert sorted(found) == sorted(expected)
@@ -119,7 +119,7 @@ def test_same_examples_give_the_same_batch(make_examples):
     inputs_length=10,
     targets_length=6,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     row_length=30,
   )
   first, second = (make_batch(make_examples(9, 2), config)[0] for _ in "ab")
@@ -194,15 +194,15 @@ def test_candidates_are_numbered_over_the_examples(pack):
 
 def test_errors_name_the_example_and_what_was_expected():
   good = _example([5, 1], [6, 1])
-  config = BatchLayout(inputs_length=4, targets_length=4, num_tasks=3)
-  for task_id in (-1, 3):
+  config = BatchLayout(inputs_length=4, targets_length=4, num_slots=3)
+  for slot_id in (-1, 3):
     with pytest.raises(
-      ValueError, match=rf"task_id of example 1 .*num_tasks=3.*{task_id}"
+      ValueError, match=rf"slot_id of example 1 .*num_slots=3.*{slot_id}"
     ):
-      make_batch([good, _example([5, 1], [6, 1], task_id)], config)
+      make_batch([good, _example([5, 1], [6, 1], slot_id)], config)
   for targets in ([1], []):
     with pytest.raises(
-      ValueError, match=r"example 1 .*\(task_id 2\).*no token"
+      ValueError, match=r"example 1 .*\(slot_id 2\).*no token"
     ):
       make_batch([good, _example([5, 1], targets, 2)], config)
   with pytest.raises(ValueError, match="example 0 .*no token"):
@@ -225,7 +225,7 @@ def test_a_long_row_is_as_long_as_its_examples():
     inputs_length=6,
     targets_length=4,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     long_rows=True,
   )
   examples = [
@@ -248,7 +248,7 @@ def test_a_batch_of_no_examples_is_a_long_row_of_padding():
     inputs_length=6,
     targets_length=4,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     long_rows=True,
   )
   batch, stats = make_batch([], config, 2)

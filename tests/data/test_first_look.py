@@ -81,9 +81,9 @@ def test_ids_that_no_t5_has(changes, message):
 
 
 def test_a_preprocessor_that_yields_no_ids():
-  to_float = lambda ds: ds.map(
-    lambda x: {k: tf.cast(v, tf.float32) for k, v in x.items()}
-  )
+  def to_float(ds):
+    return ds.map(lambda x: {k: tf.cast(v, tf.float32) for k, v in x.items()})
+
   with pytest.raises(ValueError, match="'mine'.*"):
     look(GOOD, preprocessors=[to_float])
 

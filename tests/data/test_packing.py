@@ -8,19 +8,19 @@ from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.packing import BatchLayout, Rows, assign_rows, count_rows
 
 LAYOUT = BatchLayout(
-  inputs_length=8, targets_length=4, prompt_length=2, num_tasks=3
+  inputs_length=8, targets_length=4, prompt_length=2, num_slots=3
 )
 
 
 def test_the_layout_has_the_settings_and_what_follows_from_the_run():
   config = BatchConfig(inputs_length=8, targets_length=4, row_multiple=8)
-  layout = config.layout(prompt_length=2, num_tasks=3)
+  layout = config.layout(prompt_length=2, num_slots=3)
   assert layout == BatchLayout(
     inputs_length=8,
     targets_length=4,
     row_multiple=8,
     prompt_length=2,
-    num_tasks=3,
+    num_slots=3,
   )
   # 2 + 8 encoder positions hold one longest input, so there is room for two
   # longest targets.

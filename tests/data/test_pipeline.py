@@ -27,7 +27,7 @@ def take(examples, num):
   """The next batches as comparable values."""
   return [
     [
-      (x["task_id"], tuple(x["inputs"].tolist()), tuple(x["targets"].tolist()))
+      (x["slot_id"], tuple(x["inputs"].tolist()), tuple(x["targets"].tolist()))
       for x in next(examples)
     ]
     for _ in range(num)
@@ -99,7 +99,10 @@ def test_the_place_in_a_python_generator_is_counted(three_tasks, tmp_path):
   def dataset_fn(split, shuffle_files, seed=None):
     del split, shuffle_files, seed
     signature = {k: tf.TensorSpec((), tf.string) for k in features}
-    make = lambda: ({"inputs": t, "targets": "yes"} for t in texts)
+
+    def make():
+      return ({"inputs": t, "targets": "yes"} for t in texts)
+
     return tf.data.Dataset.from_generator(make, output_signature=signature)
 
   name = "pipeline_generator"
@@ -112,7 +115,10 @@ def test_the_place_in_a_python_generator_is_counted(three_tasks, tmp_path):
       seqio.preprocessors.append_eos,
     ],
   )
-  make = lambda: ExampleStream([task], [name], MixConfig(batch_size=4, seed=1))
+
+  def make():
+    return ExampleStream([task], [name], MixConfig(batch_size=4, seed=1))
+
   first = make()
   take(first, 4)  # Into the second epoch.
   first.save(tmp_path / "a")
@@ -171,14 +177,14 @@ def test_rates_of_a_mixture_are_obeyed(three_tasks):
   # 7 does not have to be divided by the number of slots.
   config = MixConfig(batch_size=250, seed=5)
   seen = [
-    example["task_id"]
+    example["slot_id"]
     for _, batch in zip(
       range(4), ExampleStream(three_tasks, names, config, rates), strict=False
     )
     for example in batch
   ]
   # 1,000 draws: the standard deviation of a share is at most 1.6 %.
-  for task_id, rate in enumerate(rates):
-    assert seen.count(task_id) / len(seen) == pytest.approx(rate / 10, abs=0.05)
+  for slot_id, rate in enumerate(rates):
+    assert seen.count(slot_id) / len(seen) == pytest.approx(rate / 10, abs=0.05)
   same = ExampleStream(three_tasks, names, MixConfig(batch_size=6), [3.0] * 3)
-  assert sorted(x["task_id"] for x in next(same)) == [0, 0, 1, 1, 2, 2]
+  assert sorted(x["slot_id"] for x in next(same)) == [0, 0, 1, 1, 2, 2]

@@ -35,15 +35,15 @@ def test_blocks_hold_equal_numbers_of_k_tasks_and_blanks():
   seen = [0] * 5
   for block in blocks(40, batch_size=13, min_tasks=2, max_tasks=4):
     assert len(block) == 13
-    counts = collections.Counter(int(x["task_ids"]) for x in block)
-    blanks = counts.pop(sampling.BLANK_TASK_ID, 0)
+    counts = collections.Counter(int(x["slot_ids"]) for x in block)
+    blanks = counts.pop(sampling.BLANK_SLOT_ID, 0)
     assert 2 <= len(counts) <= 4
     # 13 examples of 2, 3 or 4 tasks: 6, 4 or 3 of each and 1 blank.
     assert set(counts.values()) == {13 // len(counts)}
     assert blanks == 13 % len(counts)
     for example in block:
-      task = int(example["task_ids"])
-      if task == sampling.BLANK_TASK_ID:
+      task = int(example["slot_ids"])
+      if task == sampling.BLANK_SLOT_ID:
         assert example["inputs"].sum() == 0
       else:
         # The label is the dataset's own, and each example occurs exactly once.
@@ -80,13 +80,13 @@ def test_k_and_the_tasks_are_uniform():
 
 
 def ids(ds, num):
-  return [int(x["task_ids"]) for x in ds.take(num).as_numpy_iterator()]
+  return [int(x["slot_ids"]) for x in ds.take(num).as_numpy_iterator()]
 
 
 def test_the_draw_depends_on_the_seed_alone():
-  make = lambda seed: ids(
-    sampling.sample_tasks(endless(6), seed, batch_size=12), 120
-  )
+  def make(seed):
+    return ids(sampling.sample_tasks(endless(6), seed, batch_size=12), 120)
+
   assert make(1) == make(1)
   assert make(1) != make(2)
 

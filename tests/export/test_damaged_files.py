@@ -35,7 +35,10 @@ def folder(tmp_path_factory):
 @given(data=st.data())
 def test_adapters(name, folder, data):
   adapter = folder / "x"
-  read = lambda: prompt_files.import_prompts([adapter], "peft")
+
+  def read():
+    return prompt_files.import_prompts([adapter], "peft")
+
   fuzz(data, adapter / name, read, names=[str(adapter)])
 
 

@@ -64,7 +64,7 @@ def make_examples(task_ids):
     {
       "inputs": rng.integers(3, V, rng.integers(2, 9)),
       "targets": rng.integers(3, V, 4),
-      "task_id": task_id,
+      "slot_id": task_id,
     }
     for task_id in task_ids
   ]
@@ -96,11 +96,11 @@ def ours(base, bank, examples):
     inputs_length=9,
     targets_length=4,
     prompt_length=P,
-    num_tasks=len(bank.names),
+    num_slots=len(bank.names),
     pack=False,
   )
   batch, _ = make_batch(examples, config)
-  plain = PromptConfig(num_tasks=len(bank.names), prompt_length=P, rank=0)
+  plain = PromptConfig(num_slots=len(bank.names), prompt_length=P, rank=0)
   logits, tokens = apply(T5(loaded.config, plain), params, batch)
   return np.asarray(logits)[:, :4], np.asarray(tokens)
 
@@ -184,9 +184,10 @@ def test_exported_config_loads_anywhere(base, tmp_path):
   assert config.base_model_name_or_path == str(base.resolve())
   # PEFT itself writes the same fields, but for its version, from our adapter.
   load_adapter(base, tmp_path / "x").save_pretrained(tmp_path / "again")
-  read = lambda name: json.loads(
-    (tmp_path / name / peft_format.CONFIG).read_text()
-  )
+
+  def read(name):
+    return json.loads((tmp_path / name / peft_format.CONFIG).read_text())
+
   again = read("again")
   assert {k: v for k, v in again.items() if k in read("x")} == read("x")
   assert set(again) - set(read("x")) <= {"peft_version", "tokenizer_kwargs"}
@@ -212,7 +213,7 @@ def train(base, config, folder, num_tasks):
   optimizer = torch.optim.Adam(prompt.parameters(), lr=0.05)
   examples = make_examples([i % num_tasks for i in range(6)])
   inputs = torch.as_tensor(np.stack([e["targets"] for e in examples]))
-  ids = torch.as_tensor([e["task_id"] for e in examples])
+  ids = torch.as_tensor([e["slot_id"] for e in examples])
   for _ in range(4):
     kwargs = {"task_ids": ids} if num_tasks > 1 else {}
     loss = model(
@@ -353,9 +354,12 @@ def test_an_adapter_of_another_t5_is_refused(base, tmp_path):
     other.encoder.final_layer_norm.weight.add_(0.5)
   other.save_pretrained(tmp_path / "other")
   _plain_adapter(tmp_path / "x", base)
-  read = lambda backbone: prompt_files.import_prompts(
-    [tmp_path / "x"], "peft", backbone=backbone
-  )
+
+  def read(backbone):
+    return prompt_files.import_prompts(
+      [tmp_path / "x"], "peft", backbone=backbone
+    )
+
   # A copy of the T5 is the same T5.
   assert read(tmp_path / "same").backbone == read(base).backbone
   with pytest.raises(ValueError, match="base_model_name_or_path.*another one"):

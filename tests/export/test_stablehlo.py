@@ -78,20 +78,20 @@ def greedy_ids(backbone, bank, inputs):
   loaded = backbones.load_backbone(backbone)
   num = len(bank.names)
   network = T5(
-    loaded.config, PromptConfig(num_tasks=num, prompt_length=P, rank=0)
+    loaded.config, PromptConfig(num_slots=num, prompt_length=P, rank=0)
   )
   params = {**loaded.params, "prompt": {"shared_prompt": bank.composed}}
   config = packing.BatchLayout(
     inputs_length=LENGTHS[1],
     targets_length=TARGETS_LENGTH,
     prompt_length=P,
-    num_tasks=num,
+    num_slots=num,
     pack=False,
     length_multiple=64,
   )
   examples = [
-    {"inputs": np.array(ids), "targets": np.array([2, 1]), "task_id": task_id}
-    for task_id in (num - 2, num - 1)
+    {"inputs": np.array(ids), "targets": np.array([2, 1]), "slot_id": slot_id}
+    for slot_id in (num - 2, num - 1)
     for ids in inputs
   ]
   batch = batches.make_batch(examples, config)[0]

@@ -50,16 +50,16 @@ def tiny(make_config, make_params):
 def plain_batch(tiny, row, targets):
   """The network with a bank of prompts, and a batch of one input."""
   config, params, prompts, (_, _, tokens, lengths) = tiny
-  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
+  network = T5(config, PromptConfig(num_slots=2, prompt_length=P, rank=0))
   layout = packing.BatchLayout(
     inputs_length=8,
     targets_length=8,
     prompt_length=P,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
   )
   inputs = tokens[row, : lengths[row]]
-  example = {"inputs": inputs, "targets": np.array(targets), "task_id": row}
+  example = {"inputs": inputs, "targets": np.array(targets), "slot_id": row}
   params = {**params, "prompt": {"shared_prompt": prompts}}
   return network, params, batches.make_batch([example], layout)[0]
 

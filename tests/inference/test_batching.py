@@ -28,7 +28,10 @@ def _check_batches(batches, sizes, fitting):
 def test_batches_hold_each_example_once(count, longest):
   sizes = np.random.default_rng(count).integers(4, longest, count).tolist()
   lengths = batching.row_lengths(3, longest)
-  fitting = lambda row_length: max(1, min(16, 4000 // row_length))
+
+  def fitting(row_length):
+    return max(1, min(16, 4000 // row_length))
+
   plain = batching.plain_batches(sizes, lengths, fitting)
   _check_batches(plain, sizes, fitting)
   assert not any(batch.joined for batch in plain)
@@ -65,14 +68,14 @@ def test_a_bound_cuts_batches(make_config):
 
 def test_joined_rows():
   examples = [
-    {"inputs": np.array(ids), "targets": np.array([5, 1]), "task_id": task}
+    {"inputs": np.array(ids), "targets": np.array([5, 1]), "slot_id": task}
     for ids, task in (([7, 8, 1], 1), ([9, 1], 0))
   ]
   config = BatchLayout(
     inputs_length=3,
     targets_length=3,
     prompt_length=2,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     length_multiple=1,
     num_rows=3,
@@ -86,7 +89,7 @@ def test_joined_rows():
   assert joined["encoder_segment_ids"].tolist() == [
     [1, 1, 1, 1, 1, 2, 2, 2, 2, 0]
   ]
-  assert joined["encoder_task_ids"].tolist() == [[1] * 5 + [0] * 5]
+  assert joined["encoder_slot_ids"].tolist() == [[1] * 5 + [0] * 5]
   assert joined.keys() == plain.keys()
   assert places.shape == (3, 5)
   present = plain["encoder_segment_ids"] > 0

@@ -41,19 +41,19 @@ def case(request, make_config, make_params, make_examples):
   config = make_config(
     request.param, vocab_size=VOCAB, num_encoder_layers=1, emb_dim=8
   )
-  model = Model(config, PromptConfig(num_tasks=2, prompt_length=3))
+  model = Model(config, PromptConfig(num_slots=2, prompt_length=3))
   # With this seed and scale the outputs differ, some end, some are cut, and all
   # depend on earlier tokens, so a wrong cache would show.
   params = jax.tree.map(lambda x: 1.5 * x, make_params(model, seed=8))
   for layer in ("layers_0", "layers_1"):
     out = params["decoder"][layer]["self_attention"]["out"]
     out["kernel"] = 4 * out["kernel"]
-  examples = make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
+  examples = make_examples(5, num_slots=2, seed=4, vocab_size=VOCAB)
   settings = BatchLayout(
     inputs_length=10,
     targets_length=6,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     row_multiple=6,
   )
@@ -261,13 +261,13 @@ def test_candidate_scores(case, next_log_probs, make_examples, pack):
   candidates = [np.array([2, 3, 1]), np.array([4, 1]), np.array([3, 3, 2, 1])]
   examples = [
     {**example, "targets": candidates}
-    for example in make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
+    for example in make_examples(5, num_slots=2, seed=4, vocab_size=VOCAB)
   ]
   settings = BatchLayout(
     inputs_length=10,
     targets_length=6,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     pack=pack,
     row_length=40,
   )
@@ -307,7 +307,7 @@ def test_joined_rows_give_what_plain_rows_give(case, make_examples):
   candidates = [np.array([2, 3, 1]), np.array([4, 1])]
   examples = [
     {**example, "targets": candidates}
-    for example in make_examples(5, num_tasks=2, seed=4, vocab_size=VOCAB)
+    for example in make_examples(5, num_slots=2, seed=4, vocab_size=VOCAB)
   ]
   batch, _ = make_batch(
     examples,
@@ -315,7 +315,7 @@ def test_joined_rows_give_what_plain_rows_give(case, make_examples):
       inputs_length=10,
       targets_length=6,
       prompt_length=3,
-      num_tasks=2,
+      num_slots=2,
       pack=False,
     ),
   )
@@ -411,16 +411,19 @@ def test_sampling_that_is_greedy(case, temperature, top_k):
 
 def test_a_row_is_drawn_alike_in_any_batch(case):
   network, params, batch = case
-  draw = lambda rows, seed=2: np.asarray(
-    sample_decode(
-      network,
-      params,
-      {k: v[rows] for k, v in batch.items()},
-      6,
-      _keys(seed, rows),
-      1.5,
+
+  def draw(rows, seed=2):
+    return np.asarray(
+      sample_decode(
+        network,
+        params,
+        {k: v[rows] for k, v in batch.items()},
+        6,
+        _keys(seed, rows),
+        1.5,
+      )
     )
-  )
+
   together = draw(np.arange(6))
   assert len({tuple(t) for t in together[:5]}) > 1
   order = np.array([3, 5, 0, 4, 1, 2])

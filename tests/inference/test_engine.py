@@ -61,17 +61,17 @@ def engine(request, parts):
 def plain_logits(parts):
   """(inputs, prompt, decoder inputs) -> logits [T, V] of one whole pass."""
   config, params, prompts = parts
-  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
+  network = T5(config, PromptConfig(num_slots=2, prompt_length=P, rank=0))
   variables = {"params": {**params, "prompt": {"shared_prompt": prompts}}}
   apply = jax.jit(lambda batch: network.apply(variables, batch).logits)
 
   def logits(inputs, prompt, tokens):
-    example = {"inputs": inputs, "targets": np.full(32, 2), "task_id": prompt}
+    example = {"inputs": inputs, "targets": np.full(32, 2), "slot_id": prompt}
     config = BatchLayout(
       inputs_length=INPUTS_LENGTH,
       targets_length=32,
       prompt_length=P,
-      num_tasks=2,
+      num_slots=2,
       pack=False,
       length_multiple=INPUTS_LENGTH,
     )
@@ -251,9 +251,12 @@ def test_other_prompts_and_parameters(parts, engine):
 
 def test_a_small_evaluation_has_one_shape(parts):
   engines.make_programs.cache_clear()
-  make = lambda: Engine(
-    *parts, mesh=_one_device(), inputs_length=64, batch_size=16, joins=True
-  )
+
+  def make():
+    return Engine(
+      *parts, mesh=_one_device(), inputs_length=64, batch_size=16, joins=True
+    )
+
   lengths = np.random.default_rng(0).integers(2, 60, 100)
   make().rank(_examples(lengths, (2, 2)))
   engine = make()

@@ -50,7 +50,10 @@ def backbone(tmp_path_factory, make_params):
 def bank(backbone):
   """Three prompts: two to rank labels, of one P*, and one to decode."""
   rng = np.random.default_rng(0)
-  draw = lambda *shape: rng.normal(0.0, 1.0, shape).astype(np.float32)
+
+  def draw(*shape):
+    return rng.normal(0.0, 1.0, shape).astype(np.float32)
+
   return PromptBank(
     {
       "shared_prompt": draw(2, LENGTH, 32),
@@ -294,9 +297,11 @@ def test_a_field_called_task_is_text_where_there_is_one_prompt(bank, backbone):
 
 
 def test_sampling(prompts, backbone, predictor, free_rows):
-  make = lambda **settings: predict.Predictor(
-    prompts, backbone, **{"batch_size": 4, "targets_length": 5, **settings}
-  )
+  def make(**settings):
+    return predict.Predictor(
+      prompts, backbone, **{"batch_size": 4, "targets_length": 5, **settings}
+    )
+
   greedy = _texts(predictor, free_rows)
   drawn = _texts(make(temperature=1.5), free_rows)
   assert drawn != greedy
@@ -318,18 +323,18 @@ def test_beams(prompts, bank, backbone, free_rows, predictor):
   beams = predict.Predictor(prompts, backbone, **settings)
   loaded = backbones.load_backbone(backbone)
   examples = [
-    {"inputs": beams.prepare(row).ids, "targets": np.array([2]), "task_id": 2}
+    {"inputs": beams.prepare(row).ids, "targets": np.array([2]), "slot_id": 2}
     for row in free_rows
   ]
   config = packing.BatchLayout(
     inputs_length=64,
     targets_length=5,
     prompt_length=LENGTH,
-    num_tasks=3,
+    num_slots=3,
     pack=False,
   )
   tokens, _ = decoding.beam_decode(
-    T5(loaded.config, PromptConfig(num_tasks=3, prompt_length=LENGTH, rank=0)),
+    T5(loaded.config, PromptConfig(num_slots=3, prompt_length=LENGTH, rank=0)),
     {**loaded.params, "prompt": {"shared_prompt": bank.composed}},
     batches.make_batch(examples, config)[0],
     5,
@@ -369,7 +374,9 @@ def test_decoding_labels(predictor, prompts, backbone, rows):
 
 
 def test_template_and_raw(bank, backbone):
-  ids = lambda p, row: list(p.prepare(row).ids)
+  def ids(p, row):
+    return list(p.prepare(row).ids)
+
   filled = predict.Predictor(bank, backbone)
   raw = predict.Predictor(bank, backbone, raw=True)
   a = {"text": "text: fine", "task": "predict_a"}
@@ -381,7 +388,10 @@ def test_template_and_raw(bank, backbone):
 
 def test_a_label_is_not_shown_unless_the_template_names_it(bank, backbone):
   predictor = predict.Predictor(bank, backbone)
-  ids = lambda row: list(predictor.prepare(row).ids)
+
+  def ids(row):
+    return list(predictor.prepare(row).ids)
+
   row = {"text": "fine", "task": "predict_a"}
   assert ids({**row, "label": "yes", "id": 3}) == ids(row)
   named = {"text": "fine", "task": "predict_b", "label": "yes"}

@@ -121,13 +121,13 @@ REFUSED += [
   (slot, "Slot.train_factors", [1, None]),
   (slot, "Slot.learning_rate_scale", [-1, nan, "1"]),
   (slot, "Slot.rate", [0, -1.0, nan, "1"]),
-  (PromptConfig, "PromptConfig.num_tasks", [0, 1.0, None]),
+  (PromptConfig, "PromptConfig.num_slots", [0, 1.0, None]),
   (
-    functools.partial(PromptConfig, num_tasks=2),
+    functools.partial(PromptConfig, num_slots=2),
     "PromptConfig.prompt_length",
     [0, 1.0, True],
   ),
-  (functools.partial(PromptConfig, num_tasks=2), "PromptConfig.rank", [-1]),
+  (functools.partial(PromptConfig, num_slots=2), "PromptConfig.rank", [-1]),
 ]
 REFUSED += [
   (OptimizerConfig, f"OptimizerConfig.{name}", [-1, nan, infinite, None, "0.3"])

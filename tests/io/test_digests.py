@@ -84,9 +84,10 @@ def test_sums(folder):
   )
   path = folder / ".sums"
   path.write_text(text)
-  compare = lambda: digests.compare_sums(
-    folder, path, digests.find_files(folder)
-  )
+
+  def compare():
+    return digests.compare_sums(folder, path, digests.find_files(folder))
+
   assert compare() is None
   (folder / "d" / "c").write_text("")
   assert compare() == "d/c was added"

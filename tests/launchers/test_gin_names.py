@@ -39,8 +39,8 @@ def test_settings_that_are_used_pass(file, bindings):
     ("teacher", ["NUM_PARTITIONS = 2"], "train.num_model_partitions"),
     ("teacher", ["train.stats_period = 2"], "calls it train.log_period"),
     # Derived values have no setting.
-    ("teacher", ["BatchConfig.num_tasks = 9"], "'BatchConfig'"),
-    ("teacher", ["batch_config.num_tasks = 9"], "num_tasks"),
+    ("teacher", ["BatchConfig.num_slots = 9"], "'BatchConfig'"),
+    ("teacher", ["batch_config.num_slots = 9"], "num_slots"),
     # The files bind these, but the run does not use what they belong to.
     ("compare", ["SHARE = 'all'"], "--gin.SHARE: no gin file"),
     (

@@ -12,7 +12,10 @@ HEADS, HEAD_DIM, WIDTH = 2, 3, 5
 def _case():
   attention = Attention(HEADS, HEAD_DIM, WIDTH)
   rng = np.random.default_rng(0)
-  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+
+  def draw(*shape):
+    return rng.normal(size=shape).astype(np.float32)
+
   x, states = draw(1, 4, WIDTH), draw(1, 6, WIDTH)
   bias = draw(1, HEADS, 4, 6)
   bias[..., 5] = MASKED  # Nobody looks at the last position.
@@ -24,7 +27,9 @@ def _case():
 
 
 def _apply(attention, kernels, x, states, bias):
-  call = lambda module: module(x, *module.keys_values(states), bias)
+  def call(module):
+    return module(x, *module.keys_values(states), bias)
+
   params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
   return attention.apply({"params": params}, method=call)
 
@@ -60,7 +65,9 @@ def test_dropout_leaves_the_mean_of_the_weights():
   _, kernels, x, states, bias = _case()
   bias = np.zeros_like(bias)
   params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
-  call = lambda module: module(x, *module.keys_values(states), bias, False)
+
+  def call(module):
+    return module(x, *module.keys_values(states), bias, False)
 
   @jax.jit
   @jax.vmap

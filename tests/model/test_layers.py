@@ -26,9 +26,11 @@ def test_linear_is_a_product():
 
 def test_a_kernel_starts_with_the_variance_of_its_fan_in():
   # A truncated normal of variance 1 / 400, times the scale.
-  make = lambda scale: layers.Linear(
-    500, ("embed", "mlp"), init_scale=scale
-  ).init(jax.random.key(0), jnp.zeros((1, 400)))["params"]["kernel"]
+  def make(scale):
+    return layers.Linear(500, ("embed", "mlp"), init_scale=scale).init(
+      jax.random.key(0), jnp.zeros((1, 400))
+    )["params"]["kernel"]
+
   kernel = make(1.0)
   assert kernel.shape == (400, 500) and kernel.dtype == jnp.float32
   assert float(kernel.std()) == pytest.approx(1 / 20, rel=0.01)

@@ -19,9 +19,9 @@ from mpt_jax.prompts.config import PromptConfig
 VERSIONS = ("1.0", "1.1")
 
 
-def _model(config, prompt_length=3, num_tasks=2):
+def _model(config, prompt_length=3, num_slots=2):
   return Model(
-    config, PromptConfig(num_tasks=num_tasks, prompt_length=prompt_length)
+    config, PromptConfig(num_slots=num_slots, prompt_length=prompt_length)
   )
 
 
@@ -30,12 +30,12 @@ def _apply(network, params, batch, all_hidden=False):
   return network.apply({"params": params}, batch, all_hidden=all_hidden)
 
 
-def _batch(examples, pack, prompt_length=3, num_tasks=2, **settings):
+def _batch(examples, pack, prompt_length=3, num_slots=2, **settings):
   config = BatchLayout(
     inputs_length=10,
     targets_length=6,
     prompt_length=prompt_length,
-    num_tasks=num_tasks,
+    num_slots=num_slots,
     pack=pack,
     **settings,
   )
@@ -144,7 +144,7 @@ def test_packed_rows_equal_plain_rows(
 ):
   model = _model(make_config(version))
   params = make_params(model)
-  examples = make_examples(6, num_tasks=2, seed=1)
+  examples = make_examples(6, num_slots=2, seed=1)
   plain = _batch(examples, pack=False)
   packed = _batch(examples, pack=True, row_length=40)
   assert packed["encoder_input_tokens"].shape[0] < 6
@@ -197,7 +197,10 @@ def test_decoder_is_causal_and_reads_its_own_example(
   params = make_params(model)
   batch = _batch(make_examples(4, 2, seed=2), pack=True, row_length=60)
   assert batch["encoder_input_tokens"].shape[0] == 1
-  apply = lambda b: _apply(model.network, params, b).logits
+
+  def apply(b):
+    return _apply(model.network, params, b).logits
+
   before = apply(batch)
   segments = batch["decoder_segment_ids"][0]
   last_of_first = np.flatnonzero(segments == 1)[-1]
@@ -242,7 +245,7 @@ def test_prompt_positions_replace_embeddings(
 ):
   # With an embedding table as the prompt, slots equal ordinary tokens.
   config = make_config()
-  model = _model(config, prompt_length=3, num_tasks=1)
+  model = _model(config, prompt_length=3, num_slots=1)
   params = make_params(model)
   tokens = np.array([7, 30, 12])
   params["prompt"]["shared_prompt"] = params["token_embedder"]["embedding"][
@@ -251,12 +254,12 @@ def test_prompt_positions_replace_embeddings(
   params["prompt"]["task_columns"] = np.ones((1, 3, 1), np.float32)
   params["prompt"]["task_rows"] = np.ones((1, 1, 16), np.float32)
   (example,) = make_examples(1, longest=6)
-  with_slots = _batch([example], pack=False, num_tasks=1)
+  with_slots = _batch([example], pack=False, num_slots=1)
   with_tokens = _batch(
     [{**example, "inputs": np.concatenate([tokens, example["inputs"]])}],
     pack=False,
     prompt_length=0,
-    num_tasks=1,
+    num_slots=1,
   )
   without_prompt = {k: v for k, v in params.items() if k != "prompt"}
   expected = _apply(T5(config), without_prompt, with_tokens)

@@ -20,7 +20,7 @@ from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import compose_bank
 
 P = 3
-TEACHERS = PromptConfig(num_tasks=3, prompt_length=P, rank=0)
+TEACHERS = PromptConfig(num_slots=3, prompt_length=P, rank=0)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -38,12 +38,12 @@ def _apply(network, params, batch, all_hidden=False):
   return network.apply({"params": params}, batch, all_hidden=all_hidden)
 
 
-def _batch(examples, pack=True, num_tasks=3, **settings):
+def _batch(examples, pack=True, num_slots=3, **settings):
   config = BatchLayout(
     inputs_length=10,
     targets_length=6,
     prompt_length=P,
-    num_tasks=num_tasks,
+    num_slots=num_slots,
     pack=pack,
     **settings,
   )
@@ -54,7 +54,7 @@ def _batch(examples, pack=True, num_tasks=3, **settings):
 def student(make_config, make_params):
   """(model, trainable, frozen): three tasks share one P*."""
   config = make_config(num_encoder_layers=1, num_decoder_layers=1)
-  model = Model(config, PromptConfig(num_tasks=3, prompt_length=P))
+  model = Model(config, PromptConfig(num_slots=3, prompt_length=P))
   return model, *model.split_params(make_params(model))
 
 
@@ -90,7 +90,7 @@ def test_loss_is_the_mean_over_target_tokens(student, make_examples):
   np.testing.assert_allclose(total, np.mean(nll[real]), rtol=1e-5)
   sums, counts = metrics["loss"]
   for task in range(3):
-    at = real & (batch["decoder_task_ids"] == task)
+    at = real & (batch["decoder_slot_ids"] == task)
     np.testing.assert_allclose(sums[task], np.sum(nll[at]), rtol=1e-5)
     assert counts[task] == at.sum()
 
@@ -129,7 +129,7 @@ def test_factors_of_ones_equal_a_plain_shared_prompt(student, make_examples):
   plain = dataclasses.replace(
     model,
     prompt_config=PromptConfig(
-      num_tasks=3, prompt_length=P, rank=0, groups=(0, 0, 0)
+      num_slots=3, prompt_length=P, rank=0, groups=(0, 0, 0)
     ),
   )
   batch = _batch(make_examples(5, 3))
@@ -144,7 +144,7 @@ def test_a_task_that_was_not_sampled_gets_a_zero_gradient(
   distilling, make_examples
 ):
   examples = [
-    {**e, "task_id": (0, 2)[e["task_id"]]} for e in make_examples(6, 2)
+    {**e, "slot_id": (0, 2)[e["slot_id"]]} for e in make_examples(6, 2)
   ]
   grads = jax.device_get(_grad(*distilling(), _batch(examples)))["prompt"]
   for name in ("task_columns", "task_rows"):
@@ -160,7 +160,7 @@ def test_a_bank_of_groups_is_the_sum_of_separate_runs(
   groups = (0, 1, 0)
   config = make_config(num_encoder_layers=1, num_decoder_layers=1)
   model = Model(
-    config, PromptConfig(num_tasks=3, prompt_length=P, groups=groups)
+    config, PromptConfig(num_slots=3, prompt_length=P, groups=groups)
   )
   trainable, frozen = model.split_params(make_params(model))
   examples = make_examples(9, 3, seed=6)
@@ -170,7 +170,7 @@ def test_a_bank_of_groups_is_the_sum_of_separate_runs(
   separate_total = 0.0
   for group, tasks in enumerate(((0, 2), (1,))):
     alone = dataclasses.replace(
-      model, prompt_config=PromptConfig(num_tasks=len(tasks), prompt_length=P)
+      model, prompt_config=PromptConfig(num_slots=len(tasks), prompt_length=P)
     )
     part = {
       "shared_prompt": trainable["prompt"]["shared_prompt"][[group]],
@@ -178,11 +178,11 @@ def test_a_bank_of_groups_is_the_sum_of_separate_runs(
       "task_rows": trainable["prompt"]["task_rows"][list(tasks)],
     }
     own = [
-      {**e, "task_id": tasks.index(e["task_id"])}
+      {**e, "slot_id": tasks.index(e["slot_id"])}
       for e in examples
-      if e["task_id"] in tasks
+      if e["slot_id"] in tasks
     ]
-    own_batch = _batch(own, num_tasks=len(tasks))
+    own_batch = _batch(own, num_slots=len(tasks))
     loss, _ = _loss(alone, {"prompt": part}, frozen, own_batch)
     own_grads = _grad(alone, {"prompt": part}, frozen, own_batch)["prompt"]
     separate_total += loss
@@ -257,9 +257,12 @@ def test_distillation_terms_by_their_definition(
   batch = _batch(make_examples(5, 3))
   total, _ = _loss(model, trainable, frozen, batch)
   bodies = {k: v for k, v in frozen.items() if k != "teacher_prompt"}
-  run = lambda config, prompt: _apply(
-    T5(model.config, config), {**bodies, **prompt}, batch, all_hidden=True
-  )
+
+  def run(config, prompt):
+    return _apply(
+      T5(model.config, config), {**bodies, **prompt}, batch, all_hidden=True
+    )
+
   pupil = run(model.prompt_config, trainable)
   teacher = run(TEACHERS, {"prompt": frozen["teacher_prompt"]})
   real = {s: batch[f"{s}_segment_ids"] > 0 for s in ("encoder", "decoder")}
@@ -291,9 +294,12 @@ def test_distillation_terms_by_their_definition(
 
 def test_hidden_stacks_and_layers_choose_states(distilling, make_examples):
   batch = _batch(make_examples(5, 3))
-  hidden = lambda **changes: np.asarray(
-    _loss(*distilling(kl=False, **changes), batch)[1]["hidden"]
-  )
+
+  def hidden(**changes):
+    return np.asarray(
+      _loss(*distilling(kl=False, **changes), batch)[1]["hidden"]
+    )
+
   encoder, decoder, both = (
     hidden(hidden_stacks=stacks)
     for stacks in (("encoder",), ("decoder",), ("encoder", "decoder"))
@@ -316,9 +322,10 @@ def test_hidden_stacks_and_layers_choose_states(distilling, make_examples):
 def test_no_gradient_reaches_the_teachers(distilling, make_examples):
   model, trainable, frozen = distilling()
   batch = _batch(make_examples(4, 3))
-  loss = lambda prompt: model.loss(
-    trainable, {**frozen, "teacher_prompt": prompt}, batch
-  )[0]
+
+  def loss(prompt):
+    return model.loss(trainable, {**frozen, "teacher_prompt": prompt}, batch)[0]
+
   grads = jax.jit(jax.grad(loss))(frozen["teacher_prompt"])
   assert np.all(grads["shared_prompt"] == 0)
 
@@ -374,7 +381,7 @@ def test_a_batch_without_examples_has_no_loss(student):
     (
       dict(
         loss_config=LossConfig(distill=DistillConfig()),
-        teacher_config=PromptConfig(num_tasks=3, prompt_length=P + 1, rank=0),
+        teacher_config=PromptConfig(num_slots=3, prompt_length=P + 1, rank=0),
       ),
       "prompt_length=3.*3 and 4",
     ),
@@ -407,18 +414,18 @@ def test_a_gradient_that_overflows_does_not_reach_other_tasks(
   make_config, make_params, make_examples, plan, value
 ):
   """The backward pass of packed rows, where one task's gradient is bad."""
-  bank = PromptConfig(num_tasks=2, prompt_length=2, rank=0)
+  bank = PromptConfig(num_slots=2, prompt_length=2, rank=0)
   model = Model(make_config(), bank, plan=plan)
   layout = BatchLayout(
     inputs_length=9,
     targets_length=6,
     prompt_length=2,
-    num_tasks=2,
+    num_slots=2,
     row_length=40,
   )
-  batch, _ = make_batch(make_examples(6, num_tasks=2), layout)
+  batch, _ = make_batch(make_examples(6, num_slots=2), layout)
   params = make_params(model)
-  rows = batch["encoder_task_ids"][0][batch["encoder_segment_ids"][0] > 0]
+  rows = batch["encoder_slot_ids"][0][batch["encoder_segment_ids"][0] > 0]
   assert set(rows.tolist()) == {0, 1}
 
   def states(prompts):
@@ -430,7 +437,7 @@ def test_a_gradient_that_overflows_does_not_reach_other_tasks(
   def gradient(bad):
     made = []
     for stack in ("decoder", "encoder"):
-      own = batch[f"{stack}_task_ids"] == 0
+      own = batch[f"{stack}_slot_ids"] == 0
       own &= batch[f"{stack}_segment_ids"] > 0
       shape = (*own.shape, model.config.emb_dim)
       random = np.random.default_rng(0).normal(size=shape).astype(np.float32)

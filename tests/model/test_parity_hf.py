@@ -147,7 +147,9 @@ def _compare(output, hf_output, batch):
 
 
 def _hf_forward(hf_model, batch, **inputs):
-  tensor = lambda name: torch.as_tensor(batch[name]).long()
+  def tensor(name):
+    return torch.as_tensor(batch[name]).long()
+
   with torch.no_grad():
     return hf_model(
       attention_mask=tensor("encoder_segment_ids"),
@@ -171,43 +173,46 @@ def test_hidden_states_and_logits(pair, lengths, target_lengths):
   _compare(_apply(T5(config), params, batch), hf_output, batch)
 
 
-def _with_prompts(batch, rng, emb_dim, num_tasks=2):
+def _with_prompts(batch, rng, emb_dim, num_slots=2):
   """The batch with P slots before each row, and a bank of plain prompts."""
   rows = batch["encoder_input_tokens"].shape[0]
-  bank = rng.normal(0.0, 1.0, (num_tasks, P, emb_dim)).astype(np.float32)
-  task_ids = np.arange(rows) % num_tasks
-  before = lambda values, x: np.concatenate(
-    [np.broadcast_to(values, (rows, P)), x], axis=1
-  ).astype(np.int32)
+  bank = rng.normal(0.0, 1.0, (num_slots, P, emb_dim)).astype(np.float32)
+  slot_ids = np.arange(rows) % num_slots
+
+  def before(values, x):
+    return np.concatenate(
+      [np.broadcast_to(values, (rows, P)), x], axis=1
+    ).astype(np.int32)
+
   tokens = batch["encoder_input_tokens"]
   prompted = {
     **batch,
     "encoder_input_tokens": before(0, tokens),
     "encoder_segment_ids": before(1, batch["encoder_segment_ids"]),
     "encoder_prompt_positions": before(np.arange(1, P + 1), 0 * tokens),
-    "encoder_task_ids": np.repeat(task_ids[:, None], P + tokens.shape[1], 1),
+    "encoder_slot_ids": np.repeat(slot_ids[:, None], P + tokens.shape[1], 1),
   }
-  return prompted, bank, task_ids
+  return prompted, bank, slot_ids
 
 
-def _hf_embeddings(hf_model, batch, bank, task_ids):
+def _hf_embeddings(hf_model, batch, bank, slot_ids):
   tokens = torch.as_tensor(batch["encoder_input_tokens"]).long()
   embeddings = hf_model.get_input_embeddings()(tokens)
-  return torch.cat([torch.as_tensor(bank[task_ids]), embeddings], dim=1)
+  return torch.cat([torch.as_tensor(bank[slot_ids]), embeddings], dim=1)
 
 
 def test_soft_prompts_equal_inputs_embeds(pair):
   hf_model, config, params = pair
   plain = _inputs(1, (9, 4, 6), (5, 2, 7))
-  batch, bank, task_ids = _with_prompts(
+  batch, bank, slot_ids = _with_prompts(
     plain, np.random.default_rng(2), config.emb_dim
   )
   hf_output = _hf_forward(
     hf_model,
     batch,
-    inputs_embeds=_hf_embeddings(hf_model, plain, bank, task_ids),
+    inputs_embeds=_hf_embeddings(hf_model, plain, bank, slot_ids),
   )
-  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
+  network = T5(config, PromptConfig(num_slots=2, prompt_length=P, rank=0))
   params = {**params, "prompt": {"shared_prompt": bank}}
   _compare(_apply(network, params, batch), hf_output, batch)
 
@@ -215,18 +220,18 @@ def test_soft_prompts_equal_inputs_embeds(pair):
 def test_greedy_tokens_equal_generate(pair):
   hf_model, config, params = pair
   plain = _inputs(3, (9, 4, 6, 2, 7, 5), (1,) * 6)
-  batch, bank, task_ids = _with_prompts(
+  batch, bank, slot_ids = _with_prompts(
     plain, np.random.default_rng(4), config.emb_dim
   )
   with torch.no_grad():
     expected = hf_model.generate(
-      inputs_embeds=_hf_embeddings(hf_model, plain, bank, task_ids),
+      inputs_embeds=_hf_embeddings(hf_model, plain, bank, slot_ids),
       attention_mask=torch.as_tensor(batch["encoder_segment_ids"]).long(),
       max_new_tokens=12,
       num_beams=1,
       do_sample=False,
     ).numpy()[:, 1:]  # without the start token
-  network = T5(config, PromptConfig(num_tasks=2, prompt_length=P, rank=0))
+  network = T5(config, PromptConfig(num_slots=2, prompt_length=P, rank=0))
   params = {**params, "prompt": {"shared_prompt": bank}}
   found = jax.jit(
     lambda p, b: decoding.greedy_decode(network, p, b, max_length=12)
@@ -362,9 +367,12 @@ def test_loss_equals_transformers(pair):
   )
   model = Model(config, trainable="everything")
   loss, _ = jax.jit(model.loss)(params, {}, batch)
-  pad = lambda rows, value: torch.as_tensor(
-    np.array([[*r, *[value] * (9 - len(r))] for r in rows])
-  )
+
+  def pad(rows, value):
+    return torch.as_tensor(
+      np.array([[*r, *[value] * (9 - len(r))] for r in rows])
+    )
+
   inputs = pad([e["inputs"] for e in examples], 0)
   with torch.no_grad():
     expected = hf_model(

@@ -68,7 +68,10 @@ def _randomize(model):
 
 def _our_prompt(model):
   prompt = model.prompt_encoder["default"]
-  array = lambda x: x.detach().numpy().copy()
+
+  def array(x):
+    return x.detach().numpy().copy()
+
   return {
     "shared_prompt": array(prompt.embedding.weight)[None],
     "task_columns": array(prompt.prefix_task_cols),
@@ -90,7 +93,7 @@ def _our_model(version, rank, num_tasks=N):
     logits_via_embedding=not gated,
   )
   return Model(
-    config, PromptConfig(num_tasks=num_tasks, prompt_length=P, rank=rank)
+    config, PromptConfig(num_slots=num_tasks, prompt_length=P, rank=rank)
   )
 
 
@@ -100,7 +103,7 @@ def _examples(task_ids):
     {
       "inputs": rng.integers(3, 50, rng.integers(2, 9)),
       "targets": rng.integers(3, 50, rng.integers(1, 5)),
-      "task_id": task_id,
+      "slot_id": task_id,
     }
     for task_id in task_ids
   ]
@@ -108,7 +111,10 @@ def _examples(task_ids):
 
 def _peft_logits(model, examples):
   longest = max(len(e["inputs"]) for e in examples)
-  pad = lambda ids, n: np.pad(ids, (0, n - len(ids)))
+
+  def pad(ids, n):
+    return np.pad(ids, (0, n - len(ids)))
+
   inputs = torch.as_tensor(
     np.stack([pad(e["inputs"], longest) for e in examples])
   )
@@ -119,7 +125,7 @@ def _peft_logits(model, examples):
       input_ids=inputs,
       attention_mask=(inputs > 0).long(),
       labels=torch.as_tensor(np.where(labels > 0, labels, -100)),
-      task_ids=torch.as_tensor([e["task_id"] for e in examples]),
+      task_ids=torch.as_tensor([e["slot_id"] for e in examples]),
     ).logits.numpy()
 
 
@@ -141,7 +147,7 @@ def test_mixed_tasks_give_the_same_logits(version, rank):
       inputs_length=9,
       targets_length=5,
       prompt_length=P,
-      num_tasks=N,
+      num_slots=N,
       pack=False,
     ),
   )
@@ -156,7 +162,7 @@ def test_mixed_tasks_give_the_same_logits(version, rank):
       found[row, :n], expected[row, :n], atol=1e-4, rtol=1e-4
     )
   # The tasks do differ: with other ids the logits are others.
-  moved = [{**e, "task_id": (e["task_id"] + 1) % N} for e in examples]
+  moved = [{**e, "slot_id": (e["slot_id"] + 1) % N} for e in examples]
   assert np.abs(_peft_logits(peft_model, moved) - expected).max() > 0.1
 
 

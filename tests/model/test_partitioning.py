@@ -12,12 +12,14 @@ from mpt_jax.prompts.config import PromptConfig
 
 @pytest.fixture(scope="module")
 def network(make_config):
-  return T5(make_config("1.1"), PromptConfig(num_tasks=2, prompt_length=3))
+  return T5(make_config("1.1"), PromptConfig(num_slots=2, prompt_length=3))
 
 
 @pytest.fixture(scope="module")
 def variables(network):
-  init = lambda key: init_variables(network, key)
+  def init(key):
+    return init_variables(network, key)
+
   return jax.eval_shape(init, jax.random.key(0))
 
 

@@ -21,7 +21,7 @@ from mpt_jax.prompts.config import PromptConfig
 
 STACKS = ("encoder", "decoder")
 CONFIG = BatchLayout(
-  inputs_length=10, targets_length=6, prompt_length=3, num_tasks=2
+  inputs_length=10, targets_length=6, prompt_length=3, num_slots=2
 )
 
 
@@ -107,7 +107,9 @@ class Blockwise(Dense):
     return attend
 
   def cross_cache(self, decoder, encoded, mask, max_length):
-    call = lambda layer, x, _: (x, layer.cross_keys_values(encoded))
+    def call(layer, x, _):
+      return (x, layer.cross_keys_values(encoded))
+
     _, keys_values = self.loop(decoder, call, encoded)
     return mask, keys_values
 
@@ -115,8 +117,8 @@ class Blockwise(Dense):
 def test_another_plan_trains_alike(make_config, make_params, make_examples):
   plain = Model(
     make_config("1.1"),
-    PromptConfig(num_tasks=2, prompt_length=3),
-    PromptConfig(num_tasks=2, prompt_length=3, rank=0),
+    PromptConfig(num_slots=2, prompt_length=3),
+    PromptConfig(num_slots=2, prompt_length=3, rank=0),
     LossConfig(distill=DistillConfig(hidden_layers="all")),
   )
   other = dataclasses.replace(plain, plan=Blockwise())
@@ -146,7 +148,7 @@ def test_another_plan_trains_alike(make_config, make_params, make_examples):
 
 
 def test_another_plan_decodes_alike(make_config, make_params, make_examples):
-  plain = T5(make_config(), PromptConfig(num_tasks=2, prompt_length=3, rank=0))
+  plain = T5(make_config(), PromptConfig(num_slots=2, prompt_length=3, rank=0))
   other = plain.clone(plan=Blockwise())
   params = make_params(Model(plain.config, plain.prompt_config))
   config = dataclasses.replace(CONFIG, pack=False)
@@ -164,7 +166,7 @@ def test_another_plan_decodes_alike(make_config, make_params, make_examples):
 
 @pytest.mark.parametrize("plan", [BySegments(13), Blockwise()])
 def test_every_plan_has_the_parameters_of_the_plain_one(make_config, plan):
-  network = T5(make_config(), PromptConfig(num_tasks=2, prompt_length=3))
+  network = T5(make_config(), PromptConfig(num_slots=2, prompt_length=3))
   made, expected = (
     jax.jit(functools.partial(init_variables, n))(jax.random.key(0))
     for n in (network.clone(plan=plan), network)

@@ -47,7 +47,10 @@ class Parts:
   def attention(self, name, x, states, bias):
     c = self.config
     attention = Attention(c.num_heads, c.head_dim, c.emb_dim)
-    call = lambda module: module(x, *module.keys_values(states), bias)
+
+    def call(module):
+      return module(x, *module.keys_values(states), bias)
+
     return attention.apply({"params": self.params[name]}, method=call)
 
 
@@ -127,9 +130,14 @@ def test_one_position_at_a_time_gives_the_states_of_all(config, params):
   decoder, variables, x, encoded = decoder_arguments(config, params)
   segments = (SEGMENTS == 1).astype(np.int32)
   ones = np.ones((2, TARGETS), np.int32)
-  run = lambda method, *arguments: jax.jit(
-    lambda *arrays: decoder.apply(variables, *arrays, *arguments, method=method)
-  )
+
+  def run(method, *arguments):
+    return jax.jit(
+      lambda *arrays: decoder.apply(
+        variables, *arrays, *arguments, method=method
+      )
+    )
+
   *_, whole = run("__call__", True)(x, encoded, segments, ones, ones)
   # The cache is longer than the targets.
   cache = run("init_cache", TARGETS + 2)(encoded, segments)
@@ -144,8 +152,11 @@ def test_dropout_needs_no_key_where_the_rate_is_0(config, params):
   x = draw(0, 2, LENGTH, 16)
   encoder = Encoder(config)
   variables = {"params": params["encoder"]}
-  run = lambda deterministic: jax.jit(
-    lambda x: encoder.apply(variables, x, SEGMENTS, deterministic)
-  )
+
+  def run(deterministic):
+    return jax.jit(
+      lambda x: encoder.apply(variables, x, SEGMENTS, deterministic)
+    )
+
   for a, b in zip(run(False)(x), run(True)(x), strict=True):
     np.testing.assert_array_equal(a, b)

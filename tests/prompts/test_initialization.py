@@ -74,7 +74,10 @@ def test_a_group_starts_as_its_first_slot(embedding):
 def test_a_text_is_encoded(embedding):
   slot = Slot(task="a", init="text:some words")
   texts = []
-  encode = lambda text: texts.append(text) or [7, 9]
+
+  def encode(text):
+    return texts.append(text) or [7, 9]
+
   found = start(embedding, slot, encode=encode)["shared_prompt"]
   np.testing.assert_array_equal(found[0], embedding[[7, 9, 7]])
   assert texts == ["some words"]
@@ -82,7 +85,10 @@ def test_a_text_is_encoded(embedding):
 
 def save_bank(path, length=P, emb_dim=D, num_groups=1):
   rng = np.random.default_rng(1)
-  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+
+  def draw(*shape):
+    return rng.normal(size=shape).astype(np.float32)
+
   params = {
     "shared_prompt": draw(num_groups, length, emb_dim),
     "task_columns": draw(2, length, 1),
@@ -145,7 +151,7 @@ def test_a_source_of_another_t5(embedding, tmp_path):
   with pytest.raises(ValueError, match="another T5 .*feed, this one is beef"):
     init_bank(
       (slot,),
-      PromptConfig(num_tasks=1, prompt_length=P, rank=1),
+      PromptConfig(num_slots=1, prompt_length=P, rank=1),
       embedding,
       backbone="beef",
     )
@@ -160,9 +166,12 @@ def test_random_rows_have_the_scale_asked_for():
 
 def test_vocabulary_rows_are_distinct_frequent_pieces():
   embedding = np.arange(20.0)[:, None] * np.ones((1, 2))
-  draw = lambda seed, **kwargs: initialization.vocabulary_rows(
-    jax.random.key(seed), embedding, 6, **kwargs
-  )[:, 0].tolist()
+
+  def draw(seed, **kwargs):
+    return initialization.vocabulary_rows(
+      jax.random.key(seed), embedding, 6, **kwargs
+    )[:, 0].tolist()
+
   ids = draw(0, num_most_frequent=8)
   assert len(set(ids)) == 6 and set(ids) <= set(range(3, 11))
   assert ids == draw(0, num_most_frequent=8) != draw(1, num_most_frequent=8)
@@ -173,7 +182,10 @@ def test_vocabulary_rows_are_distinct_frequent_pieces():
 
 def test_text_rows_repeat_and_cut():
   embedding = np.arange(10.0)[:, None]
-  rows = lambda *args: initialization.text_rows(embedding, *args)[:, 0].tolist()
+
+  def rows(*args):
+    return initialization.text_rows(embedding, *args)[:, 0].tolist()
+
   assert rows([4, 7], 5) == [4, 7, 4, 7, 4]
   assert rows([4, 7, 9], 2) == [4, 7]
   with pytest.raises(ValueError, match="no tokens"):

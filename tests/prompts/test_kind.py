@@ -28,7 +28,7 @@ from mpt_jax.prompts.bank import (
 )
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, TASKS, Kind, Leaf
+from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, SLOTS, Kind, Leaf
 from mpt_jax.prompts.slots import Slot, make_slots, prompt_config
 from mpt_jax.training import loop
 
@@ -40,8 +40,8 @@ class LowRank(Kind):
 
   name = "low_rank"
   leaves = {
-    "left": Leaf((TASKS, LENGTH, RANK), "learning_rate"),
-    "right": Leaf((TASKS, RANK, EMBED), "factor_learning_rate"),
+    "left": Leaf((SLOTS, LENGTH, RANK), "learning_rate"),
+    "right": Leaf((SLOTS, RANK, EMBED), "factor_learning_rate"),
   }
 
   def compose(self, params, groups):
@@ -60,9 +60,9 @@ class LowDimensional(Kind):
 
   name = "low_dimensional"
   leaves = {
-    "codes": Leaf((TASKS, LENGTH, RANK), "learning_rate"),
-    "scales": Leaf((TASKS, EMBED), "factor_learning_rate"),
-    "shifts": Leaf((TASKS, EMBED), "factor_learning_rate"),
+    "codes": Leaf((SLOTS, LENGTH, RANK), "learning_rate"),
+    "scales": Leaf((SLOTS, EMBED), "factor_learning_rate"),
+    "shifts": Leaf((SLOTS, EMBED), "factor_learning_rate"),
   }
 
   def compose(self, params, groups):
@@ -172,11 +172,14 @@ def test_composition_is_the_formula(low_rank_bank):
 
 def test_a_slot_starts_with_the_nearest_product():
   embedding = np.random.default_rng(0).normal(size=(30, 6)).astype("f4")
-  start = lambda kind, rank: init_bank(
-    (Slot(task="a"), Slot(task="b", seed=1)),
-    PromptConfig(num_tasks=2, prompt_length=4, rank=rank, kind=kind),
-    embedding,
-  )
+
+  def start(kind, rank):
+    return init_bank(
+      (Slot(task="a"), Slot(task="b", seed=1)),
+      PromptConfig(num_slots=2, prompt_length=4, rank=rank, kind=kind),
+      embedding,
+    )
+
   plain = start("multitask", 0)["shared_prompt"]
   made = start("low_rank", 2)
   # Eckart and Young: what is left out are the last singular values.
@@ -197,7 +200,7 @@ def test_a_kind_starts_from_a_prompt_of_any_other(low_rank_bank, tmp_path):
   for kind in ("low_rank", "multitask"):
     params = init_bank(
       (slot,),
-      PromptConfig(num_tasks=1, prompt_length=4, rank=2, kind=kind),
+      PromptConfig(num_slots=1, prompt_length=4, rank=2, kind=kind),
       embedding,
     )
     found = kinds.compose_bank(params, (0,))[0]
@@ -207,7 +210,7 @@ def test_a_kind_starts_from_a_prompt_of_any_other(low_rank_bank, tmp_path):
     ValueError, match="slot 'x': init 'mean_matrix' .* low_rank .*'task:NAME'"
   ):
     init_bank(
-      (slot,), PromptConfig(num_tasks=1, prompt_length=4, rank=2), embedding
+      (slot,), PromptConfig(num_slots=1, prompt_length=4, rank=2), embedding
     )
 
 
@@ -218,7 +221,7 @@ def test_parts_of_a_bank(low_rank_bank):
     both.composed, low_rank_bank.composed[[2, 0, 1]]
   )
   assert both.config == PromptConfig(
-    num_tasks=3, prompt_length=4, rank=2, kind="low_rank"
+    num_slots=3, prompt_length=4, rank=2, kind="low_rank"
   )
 
 
@@ -251,7 +254,7 @@ def test_kinds_that_are_refused():
   same = type("Same", (LowRank,), {"name": "same"})
   with pytest.raises(ValueError, match="'same' .* not new: .*'low_rank'"):
     kinds.register_kind(same())
-  with pytest.raises(ValueError, match="prompt_groups or prompt_tasks"):
+  with pytest.raises(ValueError, match="prompt_groups or prompt_slots"):
     Leaf((LENGTH, EMBED), "learning_rate")
   with pytest.raises(ValueError, match="prompt_length, prompt_rank and embed"):
     Leaf((GROUPS, "mlp"), "learning_rate")
@@ -259,7 +262,7 @@ def test_kinds_that_are_refused():
 
 def test_settings_that_do_not_fit(tiny_backbone, tmp_path):
   with pytest.raises(ValueError, match="prompt_kind must be one of multitask"):
-    PromptConfig(num_tasks=1, kind="lowrank")
+    PromptConfig(num_slots=1, kind="lowrank")
   slots = make_slots(("a", "b"), share="all")
   with pytest.raises(ValueError, match="'low_rank' has no arrays .* share"):
     prompt_config(slots, 3, 2, "low_rank")

@@ -17,7 +17,10 @@ def test_rows_are_placed_at_prompt_positions():
   prompts, embeddings = _random(0, 2, 3, 4), _random(1, 1, 5, 4)
   positions = jnp.array([[1, 2, 3, 0, 1]])
   tasks = jnp.array([[1, 1, 1, 0, 0]])
-  place = lambda x: module.place_prompts(prompts, x, positions, tasks)
+
+  def place(x):
+    return module.place_prompts(prompts, x, positions, tasks)
+
   found = place(embeddings)
   np.testing.assert_array_equal(found[0, :3], prompts[1])
   np.testing.assert_array_equal(found[0, 3], embeddings[0, 3])
@@ -33,7 +36,7 @@ def test_module_composes_the_bank_of_its_parameters():
     "task_rows": _random(2, 3, 2, 4),
   }
   prompts = Prompts(
-    PromptConfig(num_tasks=3, prompt_length=3, rank=2, groups=(1, 0, 1)), 4
+    PromptConfig(num_slots=3, prompt_length=3, rank=2, groups=(1, 0, 1)), 4
   )
   np.testing.assert_array_equal(
     prompts.apply({"params": params}),

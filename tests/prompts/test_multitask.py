@@ -51,17 +51,20 @@ def test_initial_factors_keep_the_shared_prompt(rank):
   columns, rows = multitask.init_factors(5, rank, 7)
   assert columns.shape == (5, rank) and rows.shape == (rank, 7)
   np.testing.assert_array_equal(columns @ rows, np.ones((5, 7)))
+
   # Ranks must be able to diverge: no two gradients are equal.
-  loss = lambda c, r: jnp.sum(jnp.sin(c @ r * _random(0, 5, 7)))
+  def loss(c, r):
+    return jnp.sum(jnp.sin(c @ r * _random(0, 5, 7)))
+
   column_grads, row_grads = jax.grad(loss, (0, 1))(columns, rows)
   both = np.concatenate([column_grads, row_grads.T])
   assert len({tuple(g) for g in both.T.tolist()}) == rank
 
 
-def _source(num_tasks=3, length=5, rank=1, emb_dim=6):
+def _source(num_slots=3, length=5, rank=1, emb_dim=6):
   return {
-    "task_columns": _random(1, num_tasks, length, rank),
-    "task_rows": _random(2, num_tasks, rank, emb_dim),
+    "task_columns": _random(1, num_slots, length, rank),
+    "task_rows": _random(2, num_slots, rank, emb_dim),
   }
 
 
@@ -112,9 +115,12 @@ def test_mean_matrix_with_a_rank_above_every_dimension():
 
 def test_other_target_inits():
   source = _source(rank=2)
-  init = lambda how, rank=2: multitask.init_target_factors(
-    source, how, rank, 6, task_names=("nli", "qa", "sst")
-  )
+
+  def init(how, rank=2):
+    return multitask.init_target_factors(
+      source, how, rank, 6, task_names=("nli", "qa", "sst")
+    )
+
   columns, rows = init("mean_factors")
   np.testing.assert_allclose(
     columns, sum(source["task_columns"]) / 3, atol=1e-6

@@ -72,7 +72,7 @@ def test_who_shares(share, groups):
   made = make_slots(("a", "b"), seeds=(0, 1), share=share)
   config = make_config(made, prompt_length=3, rank=1)
   assert config.groups == groups
-  assert (config.num_tasks, config.prompt_length, config.rank) == (4, 3, 1)
+  assert (config.num_slots, config.prompt_length, config.rank) == (4, 3, 1)
   assert config.num_groups == max(groups) + 1
 
 
@@ -107,7 +107,7 @@ def test_slots_that_make_no_bank():
   with pytest.raises(ValueError, match="the same name: a; give them labels"):
     make_config(twice, 3, 1)
   labelled = [Slot(task="a"), Slot(task="a", label="x")]
-  assert make_config(labelled, 3, 1).num_tasks == 2
+  assert make_config(labelled, 3, 1).num_slots == 2
   shared = make_slots(("a", "b"), share="all")
   with pytest.raises(ValueError, match="rank=0 has no task factors"):
     make_config(shared, 3, 0)

@@ -23,7 +23,7 @@ def test_similarity_takes_the_mean_off():
   expected = [[1, -1, 0], [-1, 1, 0], [0, 0, 0]]
   np.testing.assert_allclose(similarity(base), expected, atol=1e-9)
   assert similarity(base, centred=False).min() > 0.9
-  with pytest.raises(ValueError, match="num_tasks, prompt_length"):
+  with pytest.raises(ValueError, match="num_slots, prompt_length"):
     similarity(base[0])
 
 

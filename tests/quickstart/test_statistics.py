@@ -71,7 +71,9 @@ def test_verdict_of_one_pair_concludes_nothing():
 
 
 def test_bold_only_where_ahead_by_more_than_the_standard_error():
-  bold = lambda table: [[t for t, b in line if b] for line in table.rows]
+  def bold(table):
+    return [[t for t, b in line if b] for line in table.rows]
+
   # Differences 0.1, 0.3: mean 0.2, standard error 0.1.
   assert bold(statistics.target_table(target_rows())) == [["85.0 ± 7.1"]] * 3
   # Differences 0.4, -0.2: mean 0.1, standard error 0.3.

@@ -147,7 +147,7 @@ def test_counts_are_the_papers():
   for slots in (alone, group):
     config = prompt_config(slots, 100, 1)
     assert count_slots(slots) == config.num_parameters(768)
-  assert count_slots(group) == PromptConfig(num_tasks=8).num_parameters(768)
+  assert count_slots(group) == PromptConfig(num_slots=8).num_parameters(768)
 
 
 @pytest.mark.parametrize(

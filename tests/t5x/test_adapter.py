@@ -381,7 +381,7 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
     {
       "inputs": np.array([40 + i, 50, 1]),
       "targets": np.array([60 + i, 1]),
-      "task_id": i % 2,
+      "slot_id": i % 2,
     }
     for i in range(4)
   ]
@@ -389,7 +389,7 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
     inputs_length=8,
     targets_length=4,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     num_rows=4,
   )
@@ -402,7 +402,7 @@ def test_one_batch_may_mix_tasks(folder, tiny_tasks):
     np.testing.assert_array_equal(answer[0], together[i])
     score = model.score_batch(params, alone)
     np.testing.assert_allclose(score[0], scores[i], rtol=1e-5)
-  swapped = [{**e, "task_id": 1 - e["task_id"]} for e in examples]
+  swapped = [{**e, "slot_id": 1 - e["slot_id"]} for e in examples]
   swapped, _ = batches.make_batch(swapped, config)
   assert not np.allclose(model.score_batch(params, swapped), scores)
 
@@ -427,14 +427,14 @@ def test_tasks_with_labels_are_ranked_and_others_generate(
   table = np.array(model._labels)
   model._labels = table * np.array([1, 0]).reshape(2, 1, 1)
   examples = [
-    {"inputs": np.array([40 + i, 50, 1]), "targets": [60, 1], "task_id": i % 2}
+    {"inputs": np.array([40 + i, 50, 1]), "targets": [60, 1], "slot_id": i % 2}
     for i in range(4)
   ]
   layout = packing.BatchLayout(
     inputs_length=8,
     targets_length=6,
     prompt_length=3,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     num_rows=4,
   )
@@ -475,7 +475,7 @@ def test_the_loss_of_evaluation_rows_is_of_their_targets(folder, tiny_tasks):
   model = t5x_adapter.PromptModel(experiment)
   params = model.get_initial_variables(jax.random.key(0), {})["params"]
   examples = [
-    {"inputs": [40 + i, 50, 1], "targets": [60, 61][i % 2 :], "task_id": i % 2}
+    {"inputs": [40 + i, 50, 1], "targets": [60, 61][i % 2 :], "slot_id": i % 2}
     for i in range(4)
   ]
   examples = [{k: np.array(v) for k, v in e.items()} for e in examples]

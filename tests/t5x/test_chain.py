@@ -105,12 +105,15 @@ def test_infer_mixes_the_tasks_of_a_batch(chain):
   texts = [
     row["inputs"]["inputs_pretokenized"].removeprefix("text: ") for row in rows
   ]
-  answer = lambda tasks, file="best": [
-    result["prediction"]
-    for result in predictor_of(chain, file).predict(
-      [{"text": t, "task": n} for t, n in zip(texts, tasks, strict=True)]
-    )
-  ]
+
+  def answer(tasks, file="best"):
+    return [
+      result["prediction"]
+      for result in predictor_of(chain, file).predict(
+        [{"text": t, "task": n} for t, n in zip(texts, tasks, strict=True)]
+      )
+    ]
+
   assert predictions == answer(names)
   # Another slot's prompt would have been seen.
   others = [SLOTS[SLOTS.index(name) - 1] for name in names]
@@ -255,8 +258,8 @@ def test_plain_rows_are_those_of_the_native_batches():
   from mpt_jax.t5x import tasks as t5x_tasks
 
   examples = [
-    {"inputs": [7, 8, 1], "targets": [5, 1], "task_ids": [1]},
-    {"inputs": [9, 1], "targets": [6, 4, 1], "task_ids": [0]},
+    {"inputs": [7, 8, 1], "targets": [5, 1], "slot_ids": [1]},
+    {"inputs": [9, 1], "targets": [6, 4, 1], "slot_ids": [0]},
   ]
   spec = tf.TensorSpec([None], tf.int32)
   dataset = tf.data.Dataset.from_generator(
@@ -264,12 +267,12 @@ def test_plain_rows_are_those_of_the_native_batches():
     output_signature={name: spec for name in examples[0]},
   )
   converter = t5x_tasks.PromptFeatureConverter(prompt_length=2)
-  rows = list(converter(dataset, {"inputs": 4, "targets": 4, "task_ids": 1}))
+  rows = list(converter(dataset, {"inputs": 4, "targets": 4, "slot_ids": 1}))
   config = BatchLayout(
     inputs_length=4,
     targets_length=4,
     prompt_length=2,
-    num_tasks=2,
+    num_slots=2,
     pack=False,
     num_rows=2,
     length_multiple=1,
@@ -279,7 +282,7 @@ def test_plain_rows_are_those_of_the_native_batches():
       {
         "inputs": np.array(x["inputs"]),
         "targets": np.array(x["targets"]),
-        "task_id": x["task_ids"][0],
+        "slot_id": x["slot_ids"][0],
       }
       for x in examples
     ],
@@ -313,7 +316,7 @@ def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
     .get_dataset(t5x_tasks.feature_lengths(parts), "train", shuffle=False)
     .as_numpy_iterator()
   )
-  ids = [int(x["task_ids"][0]) for x in examples]
+  ids = [int(x["slot_ids"][0]) for x in examples]
   assert ids == [0, 1, 0, 1, 0, 1, 1, 1]
   for example, i in zip(examples, ids, strict=True):
     assert example["task"].decode() == names[i]

@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(folder):
     ("t5x.train", "USE_CACHED_TASKS=True", "never from seqio's cache."),
     ("t5x.eval", "TRAIN_STEP=7", "--gin.TRAIN_STEP: no gin file of this"),
     ("t5x.train", "TRAIN_STEPS=2.5", "TRAIN_STEPS must be a whole number of"),
-    ("t5x.train", "batch_config.num_tasks=9", "argument 'num_tasks'"),
+    ("t5x.train", "batch_config.num_slots=9", "argument 'num_slots'"),
     ("t5x.train", "train.num_model_partitions=2", "called NUM_PARTITIONS"),
     ("t5x.train", "NUM_PARTITIONS=3", "NUM_PARTITIONS=3 does not divide"),
     ("t5x.train", "BATCH_SIZE=[8", "the gin configuration is invalid: "),

@@ -40,8 +40,11 @@ def test_file_tasks(labels, suffix, folder, data):
   path = folder / f"rows.{suffix}"
   path.write_text(FILES[suffix], encoding="utf-8")
   task = _register(str(path), labels)
+
   # A source remembers its examples.
-  read = lambda: task.source._load("train")
+  def read():
+    return task.source._load("train")
+
   assert len(read()) == 2
   fuzz(data, path, read)
 

@@ -6,7 +6,9 @@ import pytest
 
 from mpt_jax.tasks import splits
 
-text = lambda row: row["text"]
+
+def text(row):
+  return row["text"]
 
 
 def make_rows(count, groups=None):

@@ -36,7 +36,9 @@ def test_teachers_are_in_the_order_of_the_slots(experiment):
 
 
 def test_teachers_that_do_not_fit(experiment):
-  changed = lambda **changes: dataclasses.replace(experiment, **changes)
+  def changed(**changes):
+    return dataclasses.replace(experiment, **changes)
+
   with pytest.raises(
     ValueError, match="length 3, but Experiment.prompt_length=5"
   ):

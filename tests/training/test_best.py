@@ -14,23 +14,29 @@ def test_each_group_keeps_its_best_step_by_its_own_metric():
   # Slots 0 and 1 share P*, slot 2 has its own.
   config = T5Config.preset("t5_tiny")
   model = Model(
-    config, PromptConfig(num_tasks=3, prompt_length=1, rank=1, groups=(0, 0, 1))
+    config, PromptConfig(num_slots=3, prompt_length=1, rank=1, groups=(0, 0, 1))
   )
-  tree = lambda value: {
-    "prompt": {
-      "shared_prompt": np.full((2, 1, 64), value),
-      "task_columns": np.full((3, 1, 1), value),
-      "task_rows": np.full((3, 1, 64), value),
+
+  def tree(value):
+    return {
+      "prompt": {
+        "shared_prompt": np.full((2, 1, 64), value),
+        "task_columns": np.full((3, 1, 1), value),
+        "task_rows": np.full((3, 1, 64), value),
+      }
     }
-  }
+
   update = functools.partial(
     update_best, model=model, names=("f1", "accuracy", "accuracy")
   )
-  metrics = lambda *values: [
-    {"f1": values[0], "em": 1.0},
-    {"accuracy": values[1]},
-    {"accuracy": values[2]},
-  ]
+
+  def metrics(*values):
+    return [
+      {"f1": values[0], "em": 1.0},
+      {"accuracy": values[1]},
+      {"accuracy": values[2]},
+    ]
+
   best = init_best(model, tree(0.0))
   best = update(best, tree(1.0), metrics(0.2, 0.6, 0.5), step=1)
   # The first group's mean falls from 0.4 to 0.35, the second's rises.

@@ -300,7 +300,7 @@ OLD_FILE = json.loads("""
     "inputs_length": 16,
     "targets_length": 4,
     "prompt_length": 0,
-    "num_tasks": 1,
+    "num_slots": 1,
     "pack": true,
     "long_rows": false,
     "row_length": null,
@@ -328,7 +328,7 @@ OLD_FILE = json.loads("""
     "schedule": "linear",
     "warmup_fraction": 0.1,
     "group_scales": null,
-    "task_scales": null,
+    "slot_scales": null,
     "embedding_scale": 1.0
   },
   "eval": {
@@ -380,8 +380,8 @@ def test_an_earlier_versions_file_is_the_same_experiment(tmp_path):
   # t5x's runs wrote this, with the bank's numbers and without the values that
   # depend on the devices.
   filled = json.loads(json.dumps(OLD_FILE))
-  filled["batch"] |= {"prompt_length": 3, "num_tasks": 2}
-  filled["optimizer"] |= {"group_scales": [0.5], "task_scales": [0.5, 0.5]}
+  filled["batch"] |= {"prompt_length": 3, "num_slots": 2}
+  filled["optimizer"] |= {"group_scales": [0.5], "slot_scales": [0.5, 0.5]}
   del filled["batch"]["long_rows"], filled["batch"]["row_multiple"]
   (tmp_path / "experiment.json").write_text(json.dumps(filled))
   run_folder.check_model_dir(tmp_path, new)

@@ -91,9 +91,12 @@ def test_gin_files_take_them_too(tmp_path):
     "MIXTURE_OR_TASK_NAME = 'sarcasm'",
     f"SOURCE = '{source}'",
   ]
-  load = lambda *more: gin_config.load_config(
-    ["gin/mpt_adapt.gin"], [*bindings, *more], ()
-  )[0]["experiment"]
+
+  def load(*more):
+    return gin_config.load_config(
+      ["gin/mpt_adapt.gin"], [*bindings, *more], ()
+    )[0]["experiment"]
+
   assert sizes(load()) == (5, 2, "multitask", 48, 6)
   made = load(
     "PROMPT_LENGTH = 3", 'TASK_FEATURE_LENGTHS = {"inputs": 8, "targets": 4}'

@@ -78,7 +78,10 @@ def wait_for_a_moment(rng, run, running):
     time.sleep(rng.uniform(2, 12))
     return
   path = run / "metrics.jsonl"
-  lines = lambda: path.read_bytes().count(b"\n") if path.exists() else 0
+
+  def lines():
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
   wanted = lines() + rng.randrange(1, 12)
   while lines() < wanted and all(p.poll() is None for p in running):
     time.sleep(0.001)

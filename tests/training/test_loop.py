@@ -103,9 +103,12 @@ def distill_run(teacher_run, tiny_backbone, tiny_tasks, tmp_path_factory):
 def test_teachers_are_saved_and_reported(teacher_run, tiny_tasks):
   experiment, folder, result = teacher_run
   lines = read_metrics(folder)
+
   # Train lines at multiples of 3 and at checkpoints (multiples of 2);
   # evaluations at multiples of 3 and after the last step.
-  steps = lambda kind: [x["step"] for x in lines if x["kind"] == kind]
+  def steps(kind):
+    return [x["step"] for x in lines if x["kind"] == kind]
+
   assert steps("train") == [2, 3, 4, 6, 8]
   assert steps("eval") == [3, 6, 8]
   for name in tiny_tasks[:2]:
@@ -298,7 +301,10 @@ def test_a_finished_run_does_nothing_more(teacher_run):
 
 def test_another_experiment_in_the_folder_is_refused(teacher_run):
   experiment, folder, _ = teacher_run
-  files = lambda: {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+  def files():
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
   before = files()
   other = dataclasses.replace(experiment, seed=1, prompt_length=4)
   with pytest.raises(ValueError, match="prompt_length, seed differ"):
@@ -511,9 +517,10 @@ def test_checkpoints_by_the_clock_change_nothing(teacher_run, tmp_path):
   # Each step takes longer than that.
   often = dict(checkpoint_minutes=1e-9, keep_checkpoints=99, **rare)
   run(experiment, tmp_path / "each", **often)
-  steps = lambda name: {
-    int(p.name) for p in (tmp_path / name / "checkpoints").iterdir()
-  }
+
+  def steps(name):
+    return {int(p.name) for p in (tmp_path / name / "checkpoints").iterdir()}
+
   assert steps("none") == {8} and steps("each") == set(range(1, 9))
   assert_same_run(tmp_path / "none", tmp_path / "each")
   # Resume from one between lines of metrics.

@@ -16,12 +16,15 @@ from mpt_jax.training.optimizers import (
 )
 
 NUM_STEPS = 10
-BANK = PromptConfig(num_tasks=3, prompt_length=2, rank=1, groups=(0, 1, 1))
+BANK = PromptConfig(num_slots=3, prompt_length=2, rank=1, groups=(0, 1, 1))
 
 
 def prompt_tree(seed, groups=2, tasks=3, scale=1.0):
   rng = np.random.default_rng(seed)
-  draw = lambda *shape: jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+
+  def draw(*shape):
+    return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+
   return {
     "prompt": {
       "shared_prompt": draw(groups, 2, 4),
@@ -64,7 +67,7 @@ def test_scales_are_factors_on_the_rates():
       NUM_STEPS,
       BANK,
       group_scales=(0.0, 2.0),
-      task_scales=(1.0, 0.0, 0.5),
+      slot_scales=(1.0, 0.0, 0.5),
     )
   )
   start = prompt_tree(0)["prompt"]
@@ -88,7 +91,7 @@ def test_a_group_is_clipped_by_its_own_norm():
     }
   }
   clip = clip_by_group_norm(
-    1.0, PromptConfig(num_tasks=3, prompt_length=1, rank=1, groups=(0, 1, 0))
+    1.0, PromptConfig(num_slots=3, prompt_length=1, rank=1, groups=(0, 1, 0))
   )
   clipped = clip.update(updates, clip.init(updates))[0]["prompt"]
   np.testing.assert_allclose(
@@ -111,18 +114,19 @@ def test_what_is_kept_does_not_count_in_the_norm():
   # Clipping sees P* alone: the large gradients of the fixed factors do not
   # count.
   kept = make_optimizer(
-    config(clip_norm=1.0), NUM_STEPS, BANK, task_scales=(0.0, 0.0, 0.0)
+    config(clip_norm=1.0), NUM_STEPS, BANK, slot_scales=(0.0, 0.0, 0.0)
   )
 
   def without_factors(num_steps=4):
     optimizer = make_optimizer(
       config(clip_norm=1.0),
       NUM_STEPS,
-      PromptConfig(num_tasks=2, prompt_length=2, rank=0),
+      PromptConfig(num_slots=2, prompt_length=2, rank=0),
     )
-    shared = lambda tree: {
-      "prompt": {"shared_prompt": tree["prompt"]["shared_prompt"]}
-    }
+
+    def shared(tree):
+      return {"prompt": {"shared_prompt": tree["prompt"]["shared_prompt"]}}
+
     params = shared(prompt_tree(0))
     state = optimizer.init(params)
     for step in range(num_steps):
@@ -178,8 +182,8 @@ def test_config_errors(changes, message):
 def test_scales_must_fit_the_bank():
   with pytest.raises(ValueError, match=r"one number per group \(2\), got 3"):
     make_optimizer(config(), NUM_STEPS, BANK, group_scales=(1, 1, 1))
-  with pytest.raises(ValueError, match=r"one number per task \(3\), got 2"):
-    make_optimizer(config(), NUM_STEPS, BANK, task_scales=(1, 1))
+  with pytest.raises(ValueError, match=r"one number per slot \(3\), got 2"):
+    make_optimizer(config(), NUM_STEPS, BANK, slot_scales=(1, 1))
   with pytest.raises(ValueError, match="prompts train with adamw"):
     make_optimizer(config(name="adafactor"), NUM_STEPS, BANK)
 

@@ -39,7 +39,7 @@ def config(make_config):
 def bank_of_three(config):
   """A model of three tasks in two groups, rank 1."""
   return Model(
-    config, PromptConfig(num_tasks=3, prompt_length=2, rank=1, groups=(0, 1, 1))
+    config, PromptConfig(num_slots=3, prompt_length=2, rank=1, groups=(0, 1, 1))
   )
 
 
@@ -48,7 +48,7 @@ def batch_config(**changes):
     inputs_length=10,
     targets_length=6,
     prompt_length=2,
-    num_tasks=3,
+    num_slots=3,
     row_multiple=8,
   )
   return BatchLayout(**{**values, **changes})
@@ -75,7 +75,7 @@ def run(
   metrics = []
   for examples in example_lists:
     batch, _ = batches.make_batch(
-      examples, batch_config(num_tasks=model.num_tasks, **changes)
+      examples, batch_config(num_slots=model.num_slots, **changes)
     )
     if mesh is not None:
       batch = partitioning.put_batch(mesh, batch)
@@ -95,7 +95,7 @@ def assert_close(first, second, rtol=1e-5, atol=2e-6):
 @pytest.fixture(scope="module")
 def lists(make_examples):
   """Three batches of four examples of each of three tasks."""
-  return [make_examples(12, num_tasks=3, seed=seed) for seed in range(3)]
+  return [make_examples(12, num_slots=3, seed=seed) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_optimizer_knows_the_prompt_alone(params, plain_run):
 def test_a_task_outside_the_batch_gets_no_gradient(
   bank_of_three, params, make_examples
 ):
-  examples = make_examples(6, num_tasks=2)
+  examples = make_examples(6, num_slots=2)
   batch, _ = batches.make_batch(examples, batch_config())
   trainable, frozen = bank_of_three.split_params(params)
   grads, _ = jax.jit(jax.grad(bank_of_three.loss, has_aux=True))(
@@ -141,15 +141,15 @@ def test_a_task_outside_the_batch_gets_no_gradient(
 def test_a_bank_equals_separate_runs(config, make_params, lists, rank):
   together = Model(
     config,
-    PromptConfig(num_tasks=3, prompt_length=2, rank=rank, groups=(0, 1, 2)),
+    PromptConfig(num_slots=3, prompt_length=2, rank=rank, groups=(0, 1, 2)),
   )
   params = make_params(together)
   state, metrics, _ = run(together, params, lists)
-  alone = Model(config, PromptConfig(num_tasks=1, prompt_length=2, rank=rank))
+  alone = Model(config, PromptConfig(num_slots=1, prompt_length=2, rank=rank))
   for task in range(3):
     own = {k: v[task : task + 1] for k, v in params["prompt"].items()}
     own_lists = [
-      [{**x, "task_id": 0} for x in examples if x["task_id"] == task]
+      [{**x, "slot_id": 0} for x in examples if x["slot_id"] == task]
       for examples in lists
     ]
     own_state, own_metrics, _ = run(alone, {**params, "prompt": own}, own_lists)
@@ -225,7 +225,7 @@ def test_the_step_is_compiled_once(bank_of_three, params, lists):
 def test_distillation_of_equal_prompts_leaves_the_task_loss(
   config, make_params, lists
 ):
-  prompt_config = PromptConfig(num_tasks=3, prompt_length=2, rank=0)
+  prompt_config = PromptConfig(num_slots=3, prompt_length=2, rank=0)
   students = Model(
     config,
     prompt_config,
@@ -247,7 +247,7 @@ def test_dropout_follows_the_base_key_and_the_step(
 ):
   model = Model(
     make_config(num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.3),
-    PromptConfig(num_tasks=3, prompt_length=2, rank=0),
+    PromptConfig(num_slots=3, prompt_length=2, rank=0),
   )
   params = make_params(model)
   still = OptimizerConfig(learning_rate=0.0, factor_learning_rate=0.0)
@@ -283,7 +283,7 @@ class Stepper:
     self.step = make_train_step(
       model, self.optimizer, num_microbatches, shardings
     )
-    layout = model.plan.rows(batch_config(num_tasks=model.num_tasks))
+    layout = model.plan.rows(batch_config(num_slots=model.num_slots))
     self.batches = [batches.make_batch(x, layout)[0] for x in lists]
     if mesh is not None:
       self.batches = [partitioning.put_batch(mesh, x) for x in self.batches]

@@ -114,7 +114,10 @@ def _choice_makers(material):
 
   def meaning_of(rng):
     (word, _, right), *others = rng.sample(definitions, rng.randint(2, 3))
-    short = lambda text: readers.first_words(text, 12)
+
+    def short(text):
+      return readers.first_words(text, 12)
+
     wrong = [short(o[2]) for o in others]
     return listed(rng, f"meaning of {word}:", short(right), wrong)
 

@@ -48,8 +48,13 @@ def gather(banned: frozenset[str] | set[str] = frozenset()) -> Material:
     banned: runs of words (see `overlap`); texts that have one are left out.
       Dictionaries and questions with options are not searched for them.
   """
-  keep = lambda texts: overlap.without_overlaps(texts, banned)
-  fits = lambda *texts: len(keep(texts)) == len(texts)
+
+  def keep(texts):
+    return overlap.without_overlaps(texts, banned)
+
+  def fits(*texts):
+    return len(keep(texts)) == len(texts)
+
   labelled = []
   for source in pretraining_sources.load_sources("train", NAMES, _load_splits):
     texts = {

@@ -148,7 +148,10 @@ def pack(examples, shape: RowShape) -> list[list[int]]:
   Returns:
     For each row the indices of its examples.
   """
-  size = lambda i: (len(examples[i][0]), len(examples[i][1]))
+
+  def size(i):
+    return (len(examples[i][0]), len(examples[i][1]))
+
   order = sorted(range(len(examples)), key=size, reverse=True)
   # Open rows by what their inputs have left; a row's targets must fit too.
   by_space = [[] for _ in range(shape.inputs + 1)]
@@ -217,10 +220,10 @@ def to_batch(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   return {
     "encoder_input_tokens": arrays["inputs"].astype(np.int32),
     "encoder_segment_ids": arrays["input_segments"].astype(np.int32),
-    "encoder_task_ids": np.zeros(arrays["inputs"].shape, np.int32),
+    "encoder_slot_ids": np.zeros(arrays["inputs"].shape, np.int32),
     "decoder_input_tokens": np.where(segments == before, shifted, PAD_ID),
     "decoder_target_tokens": targets,
     "decoder_segment_ids": segments,
-    "decoder_task_ids": np.zeros(targets.shape, np.int32),
+    "decoder_slot_ids": np.zeros(targets.shape, np.int32),
     "decoder_loss_weights": (segments > 0).astype(np.float32),
   }

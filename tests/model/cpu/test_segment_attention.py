@@ -13,7 +13,10 @@ HEADS, HEAD_DIM = 2, 4
 def whole_rows(queries, keys, values, table, segment_ids):
   """Masked attention over rows; table: [H, 2L - 1], bias by difference."""
   rows, length = segment_ids.shape
-  split = lambda x: x.reshape(rows, length, HEADS, HEAD_DIM).swapaxes(1, 2)
+
+  def split(x):
+    return x.reshape(rows, length, HEADS, HEAD_DIM).swapaxes(1, 2)
+
   scores = split(queries) @ split(keys).swapaxes(-1, -2)
   difference = np.arange(length)[None, :] - np.arange(length)[:, None]
   scores += table[:, difference + length - 1][None]
@@ -78,9 +81,12 @@ def test_what_lies_at_padding_is_not_looked_at():
   x = rng.normal(size=(8, HEADS, HEAD_DIM)).astype(np.float32)
   segments = segment_attention.find_segments(segment_ids, 2)
   bias = jnp.zeros((HEADS, segments.sizes[-1], segments.sizes[-1]))
-  total = lambda x: jnp.sum(
-    jnp.square(segment_attention.attend(x, x, x, bias, segments))
-  )
+
+  def total(x):
+    return jnp.sum(
+      jnp.square(segment_attention.attend(x, x, x, bias, segments))
+    )
+
   padding = segment_ids.reshape(-1) == 0
   other = np.where(padding[:, None, None], 1e6, x)
   made, wanted = jax.grad(total)(other), jax.grad(total)(x)

@@ -25,12 +25,12 @@ from mpt_jax.prompts.config import PromptConfig
 ROOT = pathlib.Path(__file__).parents[3]
 
 EXAMPLES = [
-  {"inputs": np.array([7, 8, 9, 1]), "targets": np.array([5, 1]), "task_id": 0},
-  {"inputs": np.array([3, 1]), "targets": np.array([6, 7, 1]), "task_id": 1},
+  {"inputs": np.array([7, 8, 9, 1]), "targets": np.array([5, 1]), "slot_id": 0},
+  {"inputs": np.array([3, 1]), "targets": np.array([6, 7, 1]), "slot_id": 1},
   {
     "inputs": np.array([4, 5, 6, 7, 8, 1]),
     "targets": np.array([9, 1]),
-    "task_id": 1,
+    "slot_id": 1,
   },
 ]
 
@@ -41,8 +41,8 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   config = T5Config.preset("t5_1_1_tiny", vocab_size=32, dtype=dtype)
   model = Model(
     config,
-    PromptConfig(num_tasks=2, prompt_length=3),
-    PromptConfig(num_tasks=2, prompt_length=3, rank=0),
+    PromptConfig(num_slots=2, prompt_length=3),
+    PromptConfig(num_slots=2, prompt_length=3, rank=0),
     LossConfig(distill=DistillConfig(hidden_layers="all")),
     trainable,
   )
@@ -66,7 +66,7 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
         inputs_length=6,
         targets_length=4,
         prompt_length=3,
-        num_tasks=2,
+        num_slots=2,
         **options,
       ),
     )
@@ -78,7 +78,10 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   # bfloat16 has 8 bits, and other shapes round in another order.
   rtol, atol = (2e-5, 1e-5) if dtype == "float32" else (0.05, 0.05)
   np.testing.assert_allclose(single, packed, rtol=rtol)
-  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+  def close(a, b):
+    return np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
   jax.tree.map(close, single_metrics, metrics)
   jax.tree.map(close, single_gradients, gradients)
   if trainable == "prompt":
@@ -111,13 +114,13 @@ def test_a_plan_knows_the_lengths_and_rows_of_its_batches():
 def test_dropout_is_refused(make_config, make_params, make_examples):
   model = Model(
     make_config(dropout_rate=0.1),
-    PromptConfig(num_tasks=2, prompt_length=3),
+    PromptConfig(num_slots=2, prompt_length=3),
     plan=BySegments(13),
   )
   batch, _ = make_batch(
     make_examples(3, 2),
     BatchLayout(
-      inputs_length=10, targets_length=6, prompt_length=3, num_tasks=2
+      inputs_length=10, targets_length=6, prompt_length=3, num_slots=2
     ),
   )
   params, frozen = model.split_params(make_params(model))

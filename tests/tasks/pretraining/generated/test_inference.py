@@ -67,7 +67,10 @@ def sources():
 def test_pairs_of_inference(sources):
   source = sources["inference"]
   rng = random.Random(0)
-  split = lambda text: text.removeprefix("premise: ").split(" hypothesis: ")
+
+  def split(text):
+    return text.removeprefix("premise: ").split(" hypothesis: ")
+
   for _ in range(50):
     first, second = split(source.draw(rng, "entailment"))
     assert first in SENTENCES
@@ -86,7 +89,10 @@ def test_pairs_of_inference(sources):
 def test_pairs_of_paraphrase(sources):
   source = sources["paraphrase"]
   rng = random.Random(0)
-  split = lambda text: text.removeprefix("sentence1: ").split(" sentence2: ")
+
+  def split(text):
+    return text.removeprefix("sentence1: ").split(" sentence2: ")
+
   places = set()
   for _ in range(50):
     pair = split(source.draw(rng, "yes"))

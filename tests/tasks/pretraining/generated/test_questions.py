@@ -17,7 +17,10 @@ CATEGORIES = (
 @pytest.fixture(scope="module")
 def made():
   """One meaning of each category: its word is WORDx, its gloss GLOSSx."""
-  number = lambda name: 3 + readers.WORDNET_CATEGORIES.index(name)
+
+  def number(name):
+    return 3 + readers.WORDNET_CATEGORIES.index(name)
+
   material = types.SimpleNamespace(
     synsets=[
       *(["noun", number(c), [f"word{c}"], f"gloss{c}"] for c in CATEGORIES),

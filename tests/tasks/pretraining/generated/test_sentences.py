@@ -100,7 +100,9 @@ def parts(text):
 
 
 def test_pairs_of_one_topic(made):
-  topic = lambda text: text.split()[0]
+  def topic(text):
+    return text.split()[0]
+
   for text in draws(made["same_topic"], "same"):
     first, second = parts(text)
     assert topic(first) == topic(second)

@@ -25,7 +25,9 @@ def test_labels_with_few_texts_are_left_out():
 
 
 def test_sentences_of_6_to_25_words():
-  sentence = lambda count: " ".join(["w"] * count)
+  def sentence(count):
+    return " ".join(["w"] * count)
+
   rows = [sentence(count) for count in (5, 6, 25, 26)]
   material = types.SimpleNamespace(
     paragraphs=[["ca01", rows[:3]], ["cb01", rows[3:]]]

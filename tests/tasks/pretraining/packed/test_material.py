@@ -9,7 +9,9 @@ from mpt_jax.tasks.pretraining.packed import material as materials
 
 @pytest.fixture
 def small():
-  source = lambda name, **texts: {"name": name, "texts": texts}
+  def source(name, **texts):
+    return {"name": name, "texts": texts}
+
   return materials.Material(
     labelled=[
       source("r8", oil=["oil 1", "oil 2"], trade=["trade 1"]),
