@@ -8,8 +8,8 @@ whatever an implementation pads or computes twice.
 
 The decoder's attention to the encoder's output counts in the cheaper of two
 forms, in each direction: with keys and values of that output, as T5 is written,
-or without them, as `mpt_jax.model.cpu.target_attention` computes it where targets are
-few. Work that neither side has to compute is credited to neither.
+or without them, as `mpt_jax.model.cpu.target_attention` computes it where
+targets are few. Work that neither side has to compute is credited to neither.
 
 The backward pass of a frozen T5 has gradients of activations only: as much work
 as the forward pass for a product with a weight, twice as much for a product of

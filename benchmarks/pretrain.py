@@ -111,9 +111,10 @@ def init_params(settings: Settings, vocab_size: int):
 
 
 def make_step(settings: Settings, vocab_size: int):
-  """Returns the optimizer and a jitted (state, batch, factor) -> state, metrics.
+  """Returns the optimizer and a jitted step.
 
-  State is (params, optimizer state) and is donated.
+  The step takes (state, batch, factor) and returns (state, metrics). State is
+  (params, optimizer state) and is donated.
   """
   model = make_model(settings, vocab_size)
   optimizer = optimizers.make_optimizer(

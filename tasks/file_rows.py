@@ -1,4 +1,4 @@
-"""The rows of a user's files: how files are laid out and divided into splits."""
+"""Rows of a user's files: how files are laid out and divided into splits."""
 
 import dataclasses
 import os
@@ -237,8 +237,8 @@ class Files:
     value = row.get(self.split_by)
     if not isinstance(value, str) or not value.strip():
       raise ValueError(
-        f"{where}: split_by={self.split_by!r}: expected a field with the name of"
-        f" a split, got {value!r:.60}"
+        f"{where}: split_by={self.split_by!r}: expected a field with the name"
+        f" of a split, got {value!r:.60}"
       )
     value = value.strip()
     return SPLIT_NAMES.get(value.lower(), value)

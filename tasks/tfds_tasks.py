@@ -155,9 +155,9 @@ def read_tfds(
     first = f"either {files.where()}; or" if files else ""
     raise DataUnavailableError(
       f"the dataset {tfds_name!r} of TFDS is not on this machine, and cannot be"
-      f" fetched ({' '.join(str(error).split())[:200]}): {first} make it where there is a network, with `tfds build"
-      f" {tfds_name.split(':')[0]}`, and set TFDS_DATA_DIR to the folder that"
-      " has it"
+      f" fetched ({' '.join(str(error).split())[:200]}): {first} make it where"
+      f" there is a network, with `tfds build {tfds_name.split(':')[0]}`, and"
+      " set TFDS_DATA_DIR to the folder that has it"
     ) from error
   return map(_to_python, ds.as_numpy_iterator())
 

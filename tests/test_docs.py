@@ -47,12 +47,12 @@ NOT_RUN = {
   "mpt quickstart": ".ci/run and tests/quickstart/ run it",
   "python -m pytest": "these are the tests themselves",
   "python -m t5x.": "t5x is not on PyPI; tests/t5x runs it where it is",
-  "packed.gather": "it fetches 200 MB; gathered data is in pretraining_fixtures.py",
+  "packed.gather": "it fetches 200 MB; pretraining_fixtures.py has such data",
   "packed.overlap": "it needs that data; test_overlap.py counts in small texts",
   "benchmarks/pretrain.py": "it takes hours; test_pretrain.py trains a tiny T5",
   "benchmarks/gate.py": "it takes hours; test_gate.py runs it with a tiny T5",
   "gin/pretrain.gin": "it takes hours; test_gin_tables.py trains a tiny T5",
-  "--multiprocess": "it needs several machines; test_processes.py has two processes",
+  "--multiprocess": "it needs several machines; test_processes.py has two",
   "--coordinator_address": "the same",
 }
 

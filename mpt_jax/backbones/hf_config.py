@@ -65,7 +65,8 @@ ARCHITECTURES = {
   for name in ("T5", "MT5")
   for kind in ("ForConditionalGeneration", "Model", "WithLMHeadModel")
 }
-# Padding, end and start of a sequence, in config.json and generation_config.json.
+# Padding, end and start of a sequence, in config.json and in
+# generation_config.json.
 _IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
 _FIXED = {
   "layer_norm_epsilon": (1e-6,),

@@ -226,8 +226,8 @@ def _check_metrics(folder):
   found = max((f.get("step", 0) for _, f in lines if f is not None), default=0)
   if found < due:
     raise ValueError(
-      f"it ends at step {found}, but there was an evaluation at step {due}; copy"
-      " it again"
+      f"it ends at step {found}, but there was an evaluation at step {due};"
+      " copy it again"
     )
   note = "the last line is not finished" if is_cut else f"{len(lines)} lines"
   return OK, note

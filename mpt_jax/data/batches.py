@@ -168,8 +168,9 @@ def _checked_targets(example, index):
       name = f", {example['name']!r}" if "name" in example else ""
       raise ValueError(
         f"the targets of example {index} of the batch (slot_id"
-        f" {example.get('slot_id', 0)}{name}) have no token but the end of sequence:"
-        " an empty label or summary, or text that the vocabulary drops"
+        f" {example.get('slot_id', 0)}{name}) have no token but the end of"
+        " sequence: an empty label or summary, or text that the vocabulary"
+        " drops"
       )
   return candidates
 

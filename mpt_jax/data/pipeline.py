@@ -40,10 +40,11 @@ class MixConfig:
       each batch, K ~ U[min_tasks, max_tasks], as in the paper. "all" puts
       equally many examples of all tasks into each batch, for independent slots
       of a bank; if the slots have different rates, from a seqio mixture, it
-      draws the task of each example with these rates. The others draw the task of each example: "rates" with the
-      given rates, "proportional" in proportion to the tasks' sizes (capped at
-      max_examples), and "temperature" in proportion to these sizes to the
-      power of 1 / temperature.
+      draws the task of each example with these rates. The others always draw
+      the task of each example: "rates" with the given rates, "proportional" in
+      proportion to the tasks' sizes (capped at max_examples), and
+      "temperature" in proportion to these sizes to the power of
+      1 / temperature.
     min_tasks: smallest K.
     max_tasks: κ, the largest K; all tasks by default.
     rates: a rate for each task, for "rates" mixing; None for the slots' own,

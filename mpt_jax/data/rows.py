@@ -276,8 +276,8 @@ def _array_rows(text, name, first):
     comma = ","
   if text[position + 1 :].strip():
     raise ValueError(
-      f"{name}, line {line}: more text follows the array; a file holds one array"
-      " or an object per line"
+      f"{name}, line {line}: more text follows the array; a file holds one"
+      " array or an object per line"
     )
 
 

@@ -55,8 +55,8 @@ def check_features(task: seqio.Task):
     if feature is None:
       raise ValueError(
         f"the task {task.name!r} has no feature {name!r}, only"
-        f" {', '.join(task.output_features)}; a T5 with prompts needs inputs and"
-        " targets"
+        f" {', '.join(task.output_features)}; a T5 with prompts needs inputs"
+        " and targets"
       )
     whole = tf.as_dtype(feature.dtype).is_integer
     if feature.rank != 1 or not whole:

@@ -377,8 +377,8 @@ def get_task(name: str) -> seqio.Task:
   if name not in known:
     hint = near_misses(name, known) or f" There are: {', '.join(known)}."
     raise ValueError(
-      f"unknown task {name!r}.{hint} A task of your own is known once its module"
-      " is imported: `import my_tasks` in the gin file, --module for mpt eval"
+      f"unknown task {name!r}.{hint} Your own task is known once its module is"
+      " imported: `import my_tasks` in the gin file, --module for mpt eval"
     )
   return seqio.TaskRegistry.get(name)
 

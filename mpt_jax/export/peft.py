@@ -131,8 +131,8 @@ def read_adapter(folder, encoder_half: bool = False):
   kinds = {k.peft_type: k for k in KINDS.values() if k.peft_type is not None}
   if not isinstance(method, str) or method not in kinds:
     raise ValueError(
-      f"{folder} is a PEFT adapter of {method!r:.40}; only {' and '.join(kinds)} are"
-      " soft prompts in front of the encoder's input"
+      f"{folder} is a PEFT adapter of {method!r:.40}; only"
+      f" {' and '.join(kinds)} are soft prompts in front of the encoder's input"
     )
   kind = kinds[method]
   _check_fields(folder, fields)
@@ -275,8 +275,8 @@ def _check_fields(folder, fields):
   )
   if base_class is not None and base_class not in ARCHITECTURES:
     raise ValueError(
-      f"{folder} is an adapter for another kind of model: auto_mapping must name"
-      f" a T5 that generates text, got {base_class!r:.60}"
+      f"{folder} is an adapter for another kind of model: auto_mapping must"
+      f" name a T5 that generates text, got {base_class!r:.60}"
     )
   if fields.get("modules_to_save"):
     raise ValueError(

@@ -79,10 +79,13 @@ at once. If you replace a prompt, call `Server.reload()`.
 
 | | |
 | --- | --- |
-| `programs/` | StableHLO of `jax.export`: greedy decoding and scores of labels, for any number of rows; the file names have the largest number of input tokens |
+| `programs/` | StableHLO of `jax.export`, see below |
 | `weights.safetensors` | the T5 |
 | `prompts/` | [prompt_length, emb_dim] float32; template and labels as JSON |
 | `manifest.json` | shapes, versions, platforms, SHA-256 of the files |
+
+Some programs decode greedily, and some score labels. They take any number of
+rows, and each file name has the largest number of input tokens.
 
 jax supports such programs for six months after the version in `manifest.json`.
 If a later version refuses them, export again. Each program is compiled when it

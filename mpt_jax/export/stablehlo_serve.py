@@ -68,7 +68,7 @@ class Server:
     return sorted(urllib.parse.unquote(path.stem) for path in files)
 
   def task(self, name):
-    """A task: "prompt" [P, D], and perhaps template, labels and their tokens."""
+    """A task: "prompt" [P, D], and maybe template, labels and their tokens."""
     if name in self._tasks:
       return self._tasks[name]
     stem = self.folder / "prompts" / urllib.parse.quote(str(name), safe="")

@@ -57,8 +57,8 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
     bank = load_bank(prompts)
     if not settings and pathlib.Path(paths.expand(prompts)).is_dir():
       warnings.warn(
-        f"{prompts} has no {run_settings.FILE}, so the lengths and the T5 of the"
-        " run are not known and defaults count",
+        f"{prompts} has no {run_settings.FILE}, so the lengths and the T5 of"
+        " the run are not known and defaults count",
         stacklevel=2,
       )
   loaded = load_backbone(

@@ -54,8 +54,8 @@ def check_no_pattern(path, setting: str, program: str):
   name = os.fspath(path)
   if glob.escape(name) != name:
     raise ValueError(
-      f"{setting}={name!r}: {program} takes the characters * ? [ of a path for a"
-      " pattern; name a folder without them"
+      f"{setting}={name!r}: {program} takes the characters * ? [ of a path for"
+      " a pattern; name a folder without them"
     )
 
 

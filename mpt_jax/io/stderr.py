@@ -1,4 +1,4 @@
-"""Standard error: silenced for libraries that print, and reached all the same."""
+"""Standard error: silenced for libraries that print, and still reachable."""
 
 import contextlib
 import os

@@ -102,8 +102,8 @@ def join_processes(argv):
   if not given and values.keys() != {PROCESS_ARGUMENTS[0]}:
     raise ValueError(
       "several processes need all of"
-      f" {', '.join(f'{n}=VALUE' for n in PROCESS_ARGUMENTS[1:])}, or --multiprocess"
-      " alone where JAX finds the others; got " + " ".join(argv)
+      f" {', '.join(f'{n}=VALUE' for n in PROCESS_ARGUMENTS[1:])}, or"
+      " --multiprocess alone where JAX finds the others; got " + " ".join(argv)
     )
   import jax
 

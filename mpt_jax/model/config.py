@@ -30,8 +30,8 @@ class T5Config:
     dtype: "float32" or "bfloat16", the dtype of activations. Parameters keep
       their own dtype.
     num_relpos_buckets: buckets of the relative position table, at least 4.
-    max_relpos_distance: all distances from this one on share a bucket; more than
-      half of num_relpos_buckets.
+    max_relpos_distance: all distances from this one on share a bucket; more
+      than half of num_relpos_buckets.
   """
 
   vocab_size: int
@@ -52,8 +52,8 @@ class T5Config:
     check = functools.partial(checks.check_fields, self)
     sizes = (f.name for f in dataclasses.fields(self) if f.type is int)
     check(checks.whole, *sizes, low=1)
-    # Both directions need a bucket of one distance and one of several. A farther
-    # distance than those with a bucket of their own must be left for the latter.
+    # Both directions need a bucket of one distance and one of several. The
+    # latter needs a distance beyond those with a bucket of their own.
     check(checks.whole, "num_relpos_buckets", low=4)
     low = self.num_relpos_buckets // 2 + 1
     check(checks.whole, "max_relpos_distance", low=low)

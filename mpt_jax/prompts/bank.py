@@ -210,8 +210,8 @@ def find_prompt_file(path) -> epath.Path:
       # A run under t5x may have no best step.
       if run_settings.read(path).get("launcher") == "mpt_jax":
         raise FileNotFoundError(
-          f"{best} is missing; copy the run again, let its command run again, or"
-          f" name {last.name} to take the prompts of the last step"
+          f"{best} is missing; copy the run again, let its command run again,"
+          f" or name {last.name} to take the prompts of the last step"
         )
     path = best if best.is_file() else last
   if not path.is_file():

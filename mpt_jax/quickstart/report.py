@@ -152,8 +152,8 @@ def write_report(path, results, runs, bank, metric=METRIC):
 
   Args:
     path: the file, replaced in one move.
-    results: {"rows": see `mpt_jax.quickstart.statistics`, "meta": {"title", ...}}; all of
-      meta is shown.
+    results: {"rows": ..., "meta": {"title": ..., ...}}; the rows are those of
+      `mpt_jax.quickstart.statistics`, and all of meta is shown.
     runs: {"teach" | "distill" | "adapt": model_dir with metrics.jsonl};
       stages that did not run may be left out.
     bank: PromptBank of the students, or None.

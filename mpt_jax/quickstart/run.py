@@ -68,8 +68,8 @@ class _Quickstart:
     students = self.timed("distill", self.distill)
     self.timed("evaluate", self.measure_sources)
     self.say(
-      f"\n[bold]adapt[/]: {len(c.targets)} unseen tasks × {len(c.seeds)} seeds ×"
-      f" {len(METHODS)} methods in one bank"
+      f"\n[bold]adapt[/]: {len(c.targets)} unseen tasks × {len(c.seeds)} seeds"
+      f" × {len(METHODS)} methods in one bank"
     )
     self.timed("adapt", self.adapt)
     self.timed("evaluate", self.measure_targets)
@@ -80,7 +80,8 @@ class _Quickstart:
     report.print_tables(self.rows, rich.console.Console())
     self.say(
       f"\n{time.monotonic() - self.start:.0f} s in all;"
-      f" {self.out / 'results.json'} and {self.out / 'report.html'} have the rest"
+      f" {self.out / 'results.json'} and {self.out / 'report.html'} have the"
+      " rest"
     )
     return results
 

@@ -72,8 +72,8 @@ class PlannedRun:
       isinstance(x, dict) and {"step", "term"} <= set(x) for x in faults
     ):
       raise ValueError(
-        f'{path}: diverged must be like {{"SLOT": {{"step": 3, "term": "..."}}}},'
-        f" got {found!r:.100}"
+        f"{path}: diverged must be like"
+        f' {{"SLOT": {{"step": 3, "term": "..."}}}}, got {found!r:.100}'
       )
     return found
 

@@ -282,8 +282,8 @@ def table_lines(table, planned) -> list[Line]:
   """The table's lines with all scores so far.
 
   A cell appears once all seeds of the row have a score that is a number, the
-  average once all cells are there. The deviation of the average is taken over the averages of
-  each seed.
+  average once all cells are there. The deviation of the average is taken over
+  the averages of each seed.
   """
   lines = []
   for variant in table.variants:

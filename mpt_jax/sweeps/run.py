@@ -43,8 +43,8 @@ def sweep(
   A run that diverges, or that needs such a run, is left out; the others go on.
 
   Returns:
-    The table's lines, see `results.table_lines`, {name: reason} of the runs that
-    were left out, and the names of the runs with slots that diverged.
+    The table's lines, see `results.table_lines`, {name: reason} of the runs
+    that were left out, and the names of the runs with slots that diverged.
 
   Raises:
     FileNotFoundError: a T5 does not exist.

@@ -3,7 +3,8 @@
 `gin/launchers/t5x.gin` imports this module, and the import installs what the
 process needs to its end: the handlers of signals, the check of the settings'
 names, which gin calls after it has parsed everything, and the report of an
-error, which Python calls for an exception that nobody catches. The option --verbosity=1 of absl shows its traceback too.
+error, which Python calls for an exception that nobody catches. With absl's
+option --verbosity=1, the report has the traceback too.
 """
 
 import atexit

@@ -5,8 +5,8 @@ import random
 from mpt_jax.io.errors import one_line
 
 SPACE = "▁"
-# Unicode's White_Space without the control character U+0085. T5's own normaliser
-# keeps that one, so the ids of texts with it differ in any case.
+# Unicode's White_Space without the control character U+0085. T5's own
+# normaliser keeps that one, so the ids of texts with it differ in any case.
 _SPACES = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
   map(chr, range(0x2000, 0x200B))
 )

@@ -182,9 +182,9 @@ def _steps(step, inner, where):
   return [step]
 
 
-# The sequences of normaliser and pre-tokenizer that are exact. "spaces" makes one
-# space of several, and "marks" makes "▁" of them, at which WhitespaceSplit does
-# not cut.
+# The sequences of normaliser and pre-tokenizer that are exact. "spaces" makes
+# one space of several, and "marks" makes "▁" of them, at which WhitespaceSplit
+# does not cut.
 _KNOWN = (
   ([], ["WhitespaceSplit", "Metaspace"]),
   (["spaces"], ["WhitespaceSplit", "Metaspace"]),
@@ -266,8 +266,9 @@ def _check_rest(fields, vocabulary, where):
   ]
   if crossing:
     raise ValueError(
-      f"{where}: the piece {crossing[0]!r:.40} goes over the end of a word, and"
-      " sentencepiece would use it; put the model's spiece.model into the folder"
+      f"{where}: the piece {crossing[0]!r:.40} goes over the end of a word,"
+      " and sentencepiece would use it; put the model's spiece.model into the"
+      " folder"
     )
   unknown = sorted(
     set(fields["model"]) - {"type", "unk_id", "vocab", "byte_fallback"}

@@ -1,9 +1,9 @@
 """Vocabularies: sentencepiece models with T5's sentinels, and ByT5's bytes.
 
 A vocabulary is identified by the path of its file: a sentencepiece `.model`, or
-a `.json` with {"type": "bytes", "extra_ids": 125}. Either may hold added tokens,
-see `added_tokens`. Only the functions that return a seqio vocabulary import
-TensorFlow and seqio.
+a `.json` with {"type": "bytes", "extra_ids": 125}. Either may hold added
+tokens, see `added_tokens`. Only the functions that return a seqio vocabulary
+import TensorFlow and seqio.
 """
 
 import functools
@@ -40,7 +40,8 @@ def default_vocabulary():
 def seqio_vocabulary(path: str | os.PathLike, extra_ids: int | None = None):
   """Returns a `seqio.SentencePieceVocabulary`, or a `seqio.ByteVocabulary`.
 
-  A vocabulary with added tokens becomes a `tokenizer_vocabulary.TokenizerVocabulary`.
+  A vocabulary with added tokens becomes a
+  `tokenizer_vocabulary.TokenizerVocabulary`.
 
   Args:
     path: a sentencepiece `.model` file, or a byte vocabulary's `.json`.
@@ -120,7 +121,8 @@ def _read_bytes(path) -> dict:
       raise ValueError(f"extra_ids is {extra_ids!r:.40}")
   except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
-      f'{path} must be like {{"type": "bytes", "extra_ids": 125}}: {error!r:.200}'
+      f'{path} must be like {{"type": "bytes", "extra_ids": 125}}:'
+      f" {error!r:.200}"
     ) from error
   return fields
 

@@ -198,7 +198,7 @@ def _tokens(folder, path, settings, count, own_tokens):
 
 
 def _translated(whole):
-  """The sentencepiece model made of a tokenizer.json, without its new tokens."""
+  """The sentencepiece model of a tokenizer.json, without its new tokens."""
   data = whole.read_bytes()
 
   def make():

@@ -153,7 +153,8 @@ def _wait_for(model_dir, token):
     if time.monotonic() > end:
       raise ValueError(
         f"{model_dir} on {socket.gethostname()} is not the folder that process"
-        " 0 writes to: all processes of a run need one MODEL_DIR that they share"
+        " 0 writes to: all processes of a run need one MODEL_DIR that they"
+        " share"
       )
     time.sleep(0.2)
 

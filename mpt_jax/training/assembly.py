@@ -343,7 +343,8 @@ def teacher_prompts(experiment: Experiment, fingerprint: str | None):
   if length != experiment.prompt_length:
     raise ValueError(
       f"the teachers' prompts have length {length}, but"
-      f" Experiment.prompt_length={experiment.prompt_length}; they must be equal"
+      f" Experiment.prompt_length={experiment.prompt_length}; they must be"
+      " equal"
     )
   for slot in experiment.slots:
     if not np.isfinite(composed[teachers.index(slot.task)]).all():

@@ -220,8 +220,8 @@ class Checkpoints:
     folder = self._model_dir / checkpoint_files.FOLDER
     each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
     raise ValueError(
-      f"no checkpoint in {folder} can be read ({each}); put an undamaged copy of"
-      " one there, or name a new MODEL_DIR to start again"
+      f"no checkpoint in {folder} can be read ({each}); put an undamaged copy"
+      " of one there, or name a new MODEL_DIR to start again"
     )
 
   def _find_damage(self, step) -> str | None:

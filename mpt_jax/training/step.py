@@ -129,9 +129,9 @@ def make_step(model: Model, apply, num_microbatches: int | None = 1):
 
   Returns:
     A function (state, frozen, batch, base_key) -> (state, metrics). Metrics are
-    those of `Model.loss`, "grad_norm" [] and, if prompts train, "faults" [N, 2];
-    slots with a fault then count as slots without examples. The only randomness
-    is dropout, from fold_in(base_key, state.step).
+    those of `Model.loss`, "grad_norm" [] and, if prompts train, "faults"
+    [N, 2]; slots with a fault then count as slots without examples. The only
+    randomness is dropout, from fold_in(base_key, state.step).
   """
   use_dropout = model.config.dropout_rate > 0
 

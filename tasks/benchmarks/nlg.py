@@ -19,7 +19,7 @@ _E2E_TEMPLATE = "meaning representation: {meaning_representation}"
 
 
 def prepare_web_nlg(row: dict) -> dict:
-  """Joins the triples: "Aarhus | leader | Jacob; Aarhus | country | Denmark"."""
+  """Joins triples: "Aarhus | leader | Jacob; Aarhus | country | Denmark"."""
   return {**row, "triples": "; ".join(row["input"])}
 
 

@@ -173,7 +173,7 @@ def read_gcide() -> list[tuple[str, str, str]]:
 def parse_gcide(text: str) -> list[tuple[str, str, str]]:
   r"""Takes each entry's first plain definitions.
 
-  >>> parse_gcide('Affear \\Af*fear\\, v. t. [OE.]\n   To frighten at once. [Obs.]\n')
+  >>> parse_gcide('Affear \\Af*fear\\, v. t. [OE.]\n   To frighten at once.\n')
   [('affear', '', 'To frighten at once.')]
   """
   entries = re.split(r"\n(?=[A-Z][A-Za-z' -]* \\)", "\n" + text)
@@ -205,10 +205,10 @@ def read_foldoc() -> list[tuple[str, str, str]]:
 
 
 def parse_foldoc(text: str) -> list[tuple[str, str, str]]:
-  """Takes the first paragraph of entries that name their field.
+  r"""Takes the first paragraph of entries that name their field.
 
-  >>> parse_foldoc('actor\\n\\n   <programming> In {C}, an object.\\n\\n   (1994)\\n')
-  [('actor', 'programming', 'In C, an object.')]
+  >>> parse_foldoc('act\n\n   <programming> In {C}, an object.\n\n   (1994)\n')
+  [('act', 'programming', 'In C, an object.')]
   """
   rows = []
   for match in re.finditer(

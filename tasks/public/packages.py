@@ -82,8 +82,8 @@ def fetch_members(
 def _file_names(members):
   """The cached file of each member: its name, after its folder's if need be.
 
-  >>> _file_names(["a/x/test.csv", "a/y/test.csv", "a/z.csv"])
-  {'a/x/test.csv': 'x-test.csv', 'a/y/test.csv': 'y-test.csv', 'a/z.csv': 'z.csv'}
+  >>> _file_names(["x/test.csv", "y/test.csv", "y/z.csv"])
+  {'x/test.csv': 'x-test.csv', 'y/test.csv': 'y-test.csv', 'y/z.csv': 'z.csv'}
   """
   counts = collections.Counter(pathlib.PurePosixPath(m).name for m in members)
   parts = {member: pathlib.PurePosixPath(member).parts for member in members}

@@ -1,4 +1,4 @@
-"""Downloads the source archive of a package of pip's index, and does not build it.
+"""Downloads a package's source archive from pip's index, without building it.
 
 `pip download` runs the setup.py of a source archive to find its dependencies,
 and pip has no public command that does not. So this program uses pip's own

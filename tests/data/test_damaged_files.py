@@ -10,7 +10,9 @@ from mutations import CASES, damaged_bytes, fuzz, may_refuse
 from mpt_jax.data import rows, templates
 
 FILES = {
-  "a.jsonl": '{"text": "a \\u00e9", "n": 1.50, "x": [1, "b"]}\n\n{"text": ""}\n',
+  "a.jsonl": (
+    '{"text": "a \\u00e9", "n": 1.50, "x": [1, "b"]}\n\n{"text": ""}\n'
+  ),
   "a.csv": 'text,label\n"a, ""b""\r\nc",1\n\nd,2\n',
   "a.tsv": 'text\tlabel\n"a\t1\n\nb\\\t2\r\n',
   "a.txt": "one\r\n\ntwo é\n",

@@ -1,4 +1,4 @@
-"""The quickstart's report: one sound page, from whole and from partial results."""
+"""The quickstart's report: one sound page, also from partial results."""
 
 import json
 import re

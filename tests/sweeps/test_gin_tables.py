@@ -207,8 +207,8 @@ FEWER = {
     ["model_size/adapt"],
   ),
 }
-# {table: {method: headings that are measured}}, besides the mean: the columns are
-# the targets, so that all of them are measured.
+# {table: {method: headings that are measured}}, besides the mean. The columns
+# are the targets, so all of them are measured.
 MEASURED = {
   "glue.gin": {"MPT*": {"STS-B", "CoLA"}},
   "superglue.gin": {

@@ -1,4 +1,4 @@
-"""What people have: odd layouts, nested fields, references, one file, folders."""
+"""What people have: odd layouts, nested fields, references, folders."""
 
 import gzip
 import itertools
@@ -52,7 +52,8 @@ def test_separators_quotes_and_encodings(
 
 def test_trec_has_a_label_before_each_text(tmp_path):
   path = tmp_path / "train_5500.label"
-  path.write_bytes("NUM:dist How far is Málaga ?\nHUM:ind Who ran ?\n".encode("latin-1"))  # fmt: skip
+  text = "NUM:dist How far is Málaga ?\nHUM:ind Who ran ?\n"
+  path.write_text(text, encoding="latin-1")
   kwargs = dict(
     pattern=r"(?P<coarse>\w+):(?P<fine>\w+) (?P<text>.*)", encoding="latin-1"
   )

@@ -170,7 +170,7 @@ def test_seqio_reads_them_in_tensorflow(added):
 
 @pytest.mark.parametrize("kind", ["t5", "mt5"])
 def test_special_tokens_without_added_ones(kind, tmp_path):
-  """`</s>`, `<pad>` and sentinels glued to words, with slow and fast folders."""
+  """`</s>`, `<pad>` and sentinels glued to words, in slow and fast folders."""
   spiece = write_spiece(tmp_path, kind)
   extra_ids = {"t5": 100, "mt5": 0}[kind]
   folder = t5(spiece, tmp_path / "t5", extra_ids=extra_ids)
@@ -218,7 +218,7 @@ def test_byt5(tmp_path):
   check_equal(plain, theirs, texts(["<hl>"])[:4])
 
 
-# ------------------------------------------------------- where tokens are listed
+# ------------------------------------------------------ where tokens are listed
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_a_folder_without_a_tokenizer(tmp_path):
     vocabulary_files.resolve(tmp_path)
 
 
-# ------------------------------------------------- said by a user, for a whole T5
+# ----------------------------------------------- said by a user, for a whole T5
 
 
 def test_a_t5_whose_folder_is_its_vocabulary_too(spiece, tmp_path, capsys):

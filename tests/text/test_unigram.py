@@ -1,4 +1,4 @@
-"""A tokenizer.json becomes a sentencepiece model of the same ids, or is refused."""
+"""A tokenizer.json becomes a model of the same ids, or is refused."""
 
 import base64
 import itertools

@@ -2,7 +2,8 @@
 
 `MPT_KILLS=20 pytest tests/training/test_kills.py` does it 20 times in each
 case, also with two processes. `MPT_KILLS_SEED` draws other moments. Without
-`MPT_KILLS`, each case has one kill, and `test_processes.py` stops two processes.
+`MPT_KILLS`, each case has one kill, and `test_processes.py` stops two
+processes.
 """
 
 import json

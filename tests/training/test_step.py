@@ -158,7 +158,8 @@ def test_a_bank_equals_separate_runs(config, make_params, lists, rank):
       own_state.params["prompt"],
     )
     for new, own_new in zip(metrics, own_metrics, strict=True):
-      assert_close([x[task] for x in new["loss"]], [x[0] for x in own_new["loss"]])  # fmt: skip
+      losses = [x[task] for x in new["loss"]]
+      assert_close(losses, [x[0] for x in own_new["loss"]])
 
 
 @pytest.mark.parametrize("num_microbatches", [4, None])
@@ -168,8 +169,8 @@ def test_microbatches_change_nothing(
   state, metrics, _ = run(
     bank_of_three, params, lists, num_microbatches=num_microbatches
   )
-  # Adam divides a gradient by its own size, so the rounding of a small one shows
-  # in the parameters.
+  # Adam divides a gradient by its own size, so the rounding of a small one
+  # shows in the parameters.
   assert_close(state.params, plain_run[0].params, rtol=1e-4, atol=2e-5)
   assert_close(metrics, plain_run[1])
 

@@ -19,7 +19,7 @@ _NEGATIONS = (
 
 
 class _Edits:
-  """Changes sentences, or returns None where a sentence has nothing to change."""
+  """Changes sentences; returns None for one with nothing to change."""
 
   def __init__(self, synsets):
     self.synonyms, self.parents, self.opposites = {}, {}, {}

@@ -8,6 +8,27 @@ from mpt_jax.tasks.pretraining.generated.source import (
 from mpt_jax.tasks.public import readers
 
 _THINGS = ("animal", "plant", "food", "artifact", "substance", "body")
+_DEGREES = ("long", "tall", "old", "far", "much", "big", "fast")
+_QUANTITIES = (
+  "population",
+  "length",
+  "price",
+  "size",
+  "date",
+  "age",
+  "temperature",
+)
+_CLASSES = (
+  "color",
+  "language",
+  "sport",
+  "instrument",
+  "disease",
+  "game",
+  "religion",
+  "book",
+  "film",
+)
 
 
 class _Questions:
@@ -36,7 +57,8 @@ class _Questions:
         f"Who was {short}?",
         f"Which {rng.choice(('man', 'woman', 'person', 'author'))} is {short}?",
         f"What is the name of {short}?",
-        f"Who {rng.choice(('invented', 'wrote', 'founded', 'led'))} {gloss.split(' of ')[-1]}?",
+        f"Who {rng.choice(('invented', 'wrote', 'founded', 'led'))}"
+        f" {gloss.split(' of ')[-1]}?",
         f"Who is {name}'s {rng.choice(('wife', 'son', 'father', 'teacher'))}?",
       )
     )
@@ -47,7 +69,8 @@ class _Questions:
     return rng.choice(
       (
         f"Where is {name}?",
-        f"What {rng.choice(('city', 'country', 'state', 'river', 'town'))} is {readers.first_words(gloss, 12)}?",
+        f"What {rng.choice(('city', 'country', 'state', 'river', 'town'))} is"
+        f" {readers.first_words(gloss, 12)}?",
         f"In what country is {name}?",
         f"Where can one find {rng.choice(self._glosses['animal'])[0][0]}s?",
         f"What is the capital of {name}?",
@@ -59,12 +82,13 @@ class _Questions:
     words, gloss = rng.choice(self._glosses["event"])
     return rng.choice(
       (
-        f"How many {noun}s are there in {rng.choice(self._glosses['location'])[0][0].title()}?",
+        f"How many {noun}s are there in"
+        f" {rng.choice(self._glosses['location'])[0][0].title()}?",
         f"When did the {words[0]} {rng.choice(('begin', 'end', 'happen'))}?",
-        f"How {rng.choice(('long', 'tall', 'old', 'far', 'much', 'big', 'fast'))} is a {noun}?",
+        f"How {rng.choice(_DEGREES)} is a {noun}?",
         f"What year was the {words[0]}?",
         f"How much does a {noun} {rng.choice(('cost', 'weigh'))}?",
-        f"What is the {rng.choice(('population', 'length', 'price', 'size', 'date', 'age', 'temperature'))} of {noun}?",
+        f"What is the {rng.choice(_QUANTITIES)} of {noun}?",
       )
     )
 
@@ -94,7 +118,7 @@ class _Questions:
         f"What {kind} is {short}?",
         f"What do you call {short}?",
         f"Which {kind} is {short}?",
-        f"What {rng.choice(('color', 'language', 'sport', 'instrument', 'disease', 'game', 'religion', 'book', 'film'))} is {short}?",
+        f"What {rng.choice(_CLASSES)} is {short}?",
         f"What is another name for {words[0]}?",
       )
     )

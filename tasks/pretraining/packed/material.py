@@ -1,8 +1,8 @@
 """Everything that the generator of pretraining examples needs, in one file.
 
 The material is plain text: labelled rows, dictionaries and running text. It is
-gathered once from the fetched packages (`gather`) and kept as compressed JSON. The
-generator needs nothing else, so it runs on a machine without network,
+gathered once from the fetched packages (`gather`) and kept as compressed JSON.
+The generator needs nothing else, so it runs on a machine without network,
 TensorFlow or seqio.
 """
 

@@ -1,4 +1,4 @@
-"""All datasets together: each is registered, and the paper's tables hold them."""
+"""All datasets: each is registered, and the paper's tables hold them."""
 
 import seqio
 

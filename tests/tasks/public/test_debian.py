@@ -96,6 +96,6 @@ def test_no_english_descriptions(apt):
 def test_a_quarter_of_the_packages_is_held_out():
   held_out = sum(debian.is_held_out(f"package{i}") for i in range(4000))
   assert 0.22 < held_out / 4000 < 0.28
-  # `printf vim | b2sum -l 64` begins with 12, that of less with 4d: below 40 are
-  # a quarter of all bytes.
+  # `printf vim | b2sum -l 64` begins with 12, and that of less with 4d. A
+  # quarter of all bytes is below 40.
   assert debian.is_held_out("vim") and not debian.is_held_out("less")

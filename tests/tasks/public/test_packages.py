@@ -126,7 +126,7 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
   assert caches.cache_dir() == tmp_path / "mpt_jax"
 
 
-# ------------------------------------------------------------------- nothing runs
+# ----------------------------------------------------------------- nothing runs
 
 
 @pytest.mark.parametrize("data", [b"not an archive", WHEEL + b"x"])
@@ -189,7 +189,7 @@ def test_cached_files_have_ordinary_modes(cache, monkeypatch):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-  """An index of pip's, which pip.conf names, with a source archive that acts."""
+  """An index that pip.conf names, with a source archive that would act."""
   marker = tmp_path / "was_run"
   files = {
     "pack-1.0/setup.py": f"open({str(marker)!r}, 'w')\n".encode(),
