@@ -120,11 +120,8 @@ def _bank_row(bench, name, runs, measured):
           other = {"loss": losses[step][slot]}
           check_equal(f"{name}, slot {slot}", ours_loss, other, tolerance)
         checked += 1
-
-      def mean(j, alone=alone):
-        return float(np.mean([run[j] for run in alone]))
-
-      times.append((bank[0], num * mean(0), bank[1], mean(1)))
+      whole, step = np.mean([run[:2] for run in alone], axis=0)
+      times.append((bank[0], num * whole, bank[1], step))
     cached = runs.cached_seconds(measured[0][0])
     advance()
   total, alone, step, alone_step = np.median(times, axis=0)

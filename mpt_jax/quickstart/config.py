@@ -3,7 +3,12 @@
 import dataclasses
 import functools
 
+from mpt_jax.data.batches import BatchConfig
 from mpt_jax.io import checks
+
+BATCH = BatchConfig(
+  inputs_length=64, targets_length=6, row_length=160, row_multiple=4
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,19 @@
 """The quickstart's results as one self-contained HTML page."""
 
+import dataclasses
 import html
+import importlib.metadata
+import json
+import os
 import pathlib
 import string
 
+import jax
 import numpy as np
+import rich.console
 
 from mpt_jax.io import files
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.quickstart.learning_curves import learning_curves
 from mpt_jax.quickstart.statistics import (
   METRIC,
@@ -15,7 +22,14 @@ from mpt_jax.quickstart.statistics import (
   tables,
 )
 
-__all__ = ["print_tables", "similarity", "summarize", "write_report"]
+__all__ = [
+  "describe",
+  "print_tables",
+  "similarity",
+  "summarize",
+  "write_report",
+  "write_results",
+]
 
 
 def similarity(prompts, centred: bool = True) -> np.ndarray:
@@ -145,6 +159,43 @@ def _what_was_run(meta) -> str:
     name = html.escape(key.replace("_", " ").capitalize())
     items.append(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>")
   return f"<h2>What was run</h2><dl>{''.join(items)}</dl>" if items else ""
+
+
+def describe(config, backbone, seconds) -> dict:
+  """Returns the settings and sizes of a run, which the report shows.
+
+  Args:
+    config: its QuickstartConfig.
+    backbone: its T5.
+    seconds: {name: seconds} of its parts.
+  """
+  prompt = PromptConfig(num_slots=1, prompt_length=config.prompt_length)
+  packages = ("jax", "flax", "optax", "orbax-checkpoint", "seqio")
+  return {
+    "title": "Multitask Prompt Tuning, quickstart",
+    "seconds": {k: round(v, 1) for k, v in seconds.items()},
+    "versions": {name: importlib.metadata.version(name) for name in packages},
+    "cores": os.cpu_count(),
+    "backbone": {
+      "name": config.backbone,
+      "num_parameters": sum(x.size for x in jax.tree.leaves(backbone.params)),
+    },
+    "prompt_length": config.prompt_length,
+    "rank": 1,
+    "parameters_per_task": prompt.num_parameters(backbone.config.emb_dim),
+    "config": json.loads(json.dumps(dataclasses.asdict(config))),
+  }
+
+
+def write_results(out, results, runs, bank):
+  """Writes results.json and report.html into a folder, and prints the tables.
+
+  The arguments are those of `write_report`.
+  """
+  text = json.dumps(results, indent=1) + "\n"
+  files.write_text(out / "results.json", text)
+  write_report(out / "report.html", results, runs, bank)
+  print_tables(results["rows"], rich.console.Console())
 
 
 def write_report(path, results, runs, bank, metric=METRIC):

@@ -92,13 +92,10 @@ def rich_table(table, lines) -> rich.table.Table:
     if line.row.run is not None:
       means = [_mean(line, heading) for heading in _headings(table)]
       rows.append(["here", _parameters(line), *means])
-      if any(c is not None and c.std is not None for c in cells):
-
-        def no_std(c):
-          return c is None or c.std is None
-
-        stds = ["" if no_std(c) else f"±{c.std:.1f}" for c in cells]
-        rows.append(["", "", *stds])
+      stds = [None if c is None else c.std for c in cells]
+      if any(std is not None for std in stds):
+        shown = ("" if std is None else f"±{std:.1f}" for std in stds)
+        rows.append(["", "", *shown])
     published = [_published(line, h) for h in _headings(table)]
     rows.append(["paper", line.row.parameters or UNKNOWN, *published])
     for i, row in enumerate(rows):

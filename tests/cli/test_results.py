@@ -59,7 +59,7 @@ def test_a_metric_that_is_no_number_is_null_in_the_file(tmp_path):
   results.write_rows(path, rows, EvalConfig())
 
   def refuse(name):
-    return pytest.fail(f"{name} is not JSON")
+    pytest.fail(f"{name} is not JSON")
 
   found = json.loads(path.read_text(), parse_constant=refuse)
   assert found["rows"][0]["value"] is None

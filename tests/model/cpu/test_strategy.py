@@ -80,7 +80,7 @@ def test_long_rows_by_segments_give_the_loss_of_packed_rows(dtype, trainable):
   np.testing.assert_allclose(single, packed, rtol=rtol)
 
   def close(a, b):
-    return np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
   jax.tree.map(close, single_metrics, metrics)
   jax.tree.map(close, single_gradients, gradients)
