@@ -2,7 +2,7 @@
 
 Each example has P prompt positions before its tokens. Plain rows hold one
 example, packed rows hold several with different segment ids; the network
-treats both alike. This batch packs two examples, of tasks 1 and 0, into one row
+treats both alike. This batch packs two examples, of slots 1 and 0, into one row
 of 10 encoder positions, with P = 2:
 
   inputs [7, 8, 1] and [9, 1]; targets [5, 1] and [6, 1]
@@ -231,7 +231,7 @@ def make_batch(examples, layout: BatchLayout, num_rows: int | None = None):
     the candidates of the whole batch from 1, in order; it is 0 at padding.
 
   Raises:
-    ValueError: a task id is outside the bank, a target has no tokens, the
+    ValueError: a slot id is outside the bank, a target has no tokens, the
       candidates of an example do not fit into a row, or `num_rows` is too
       small.
   """

@@ -12,7 +12,7 @@ import functools
 
 import tensorflow as tf
 
-# The task id of an example without tokens, which fills up a block.
+# The slot id of an example without tokens, which fills up a block.
 BLANK_SLOT_ID = -1
 
 
@@ -31,7 +31,7 @@ def task_choices(block, num_tasks, seed, batch_size, min_tasks, max_tasks):
     max_tasks: κ, the largest K.
 
   Returns:
-    [batch_size] int64 task ids. The last batch_size - K · (batch_size // K) of
+    [batch_size] int64 slot ids. The last batch_size - K · (batch_size // K) of
     them are `num_tasks`, which stands for a blank example.
   """
   block = tf.cast(block, tf.int64)

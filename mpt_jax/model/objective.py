@@ -144,7 +144,7 @@ class Model:
 
   @property
   def groups(self) -> tuple[int, ...]:
-    """Returns the independent group of each task; see `PromptConfig`."""
+    """Returns the independent group of each slot; see `PromptConfig`."""
     if self.prompt_config is None:
       return (0,) * self.num_datasets
     return self.prompt_config.groups
@@ -181,7 +181,7 @@ class Model:
     """Computes the loss of a batch, the sum of the means of the groups.
 
     A prompt that is not finite counts as 0, so that its values do not reach the
-    other tasks in its rows, and the sums of its task become NaN.
+    other slots in its rows, and the sums of its slot become NaN.
 
     Args:
       trainable: the parameters to differentiate with respect to.
@@ -196,14 +196,14 @@ class Model:
 
     Returns:
       (loss [], metrics). For each term, the metrics have a pair of arrays [N]:
-      the sum over each task's positions, and the number of these positions.
+      the sum over each slot's positions, and the number of these positions.
       "loss" is the task loss; "kl" and "hidden" exist for distillation only.
     """
     loss, metrics, _ = self._loss(trainable, frozen, batch, key, prompts)
     return loss, metrics
 
   def _loss(self, trainable, frozen, batch, key, prompts):
-    """Returns `loss` and which tasks have no value that is not finite: [N]."""
+    """Returns `loss` and which slots have finite values alone: [N] bool."""
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
     params = {**frozen, **trainable}
@@ -247,10 +247,10 @@ class Model:
     return loss, metrics, sound
 
   def gradients(self, trainable, frozen, batch, key=None, active=None):
-    """Differentiates the loss; a task with a fault adds nothing to shared rows.
+    """Differentiates the loss; a slot with a fault adds nothing to shared rows.
 
-    Each task gets a gradient of its own, also for rows that it shares. Those of
-    tasks that are not active, whose loss is not finite or whose gradient is not
+    Each slot gets a gradient of its own, also for rows that it shares. Those of
+    slots that are not active, whose loss is not finite or whose gradient is not
     below `LARGEST_GRADIENT` are then selected away.
 
     Args:
@@ -262,7 +262,7 @@ class Model:
 
     Returns:
       (gradients, metrics). The metrics are those of `loss` and, for
-      trainable="prompt", "gradient_faults" [N], 1 for a task whose gradient is
+      trainable="prompt", "gradient_faults" [N], 1 for a slot whose gradient is
       not sound.
     """
     if self.trainable == "everything":
@@ -273,7 +273,7 @@ class Model:
       loss, *others = self._loss(trainable, frozen, batch, key, prompts)
       return loss, others
 
-    own, add_up = jax.vjp(self._rows_by_task, trainable["prompt"])
+    own, add_up = jax.vjp(self._rows_by_slot, trainable["prompt"])
     own, (metrics, healthy) = jax.grad(loss, has_aux=True)(own)
     squares = sum(
       jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
@@ -289,8 +289,8 @@ class Model:
     faults = (~sound).astype(jnp.float32)
     return {"prompt": gradients}, {**metrics, "gradient_faults": faults}
 
-  def _rows_by_task(self, prompt):
-    """Returns each task's row of each array of the bank: [N, ...]."""
+  def _rows_by_slot(self, prompt):
+    """Returns each slot's row of each array of the bank: [N, ...]."""
     return {
       name: jnp.asarray(x)[self.prompt_config.rows(name)]
       for name, x in prompt.items()

@@ -23,13 +23,13 @@ class PromptConfig:
   Attributes:
     num_slots: N, prompts in the bank.
     prompt_length: P, rows of one prompt.
-    rank: R, rank of the factors of each task: 1 in the paper. 0 makes plain
+    rank: R, rank of the factors of each slot: 1 in the paper. 0 makes plain
       soft prompts (a teacher, prompt tuning, SPoT), whatever `kind` is.
-    groups: for each of the N tasks the group it belongs to, counted from 0
-      without gaps. Tasks of one group share the kind's arrays for groups, and
+    groups: for each of the N slots the group it belongs to, counted from 0
+      without gaps. Slots of one group share the kind's arrays for groups, and
       groups are independent of each other in training. None makes one group of
-      all tasks if the kind has arrays for groups and for tasks, and otherwise a
-      group for each task.
+      all slots if the kind has arrays for groups and for slots, and otherwise a
+      group for each slot.
     kind: how prompts are made from arrays, a key of `KINDS`.
   """
 
@@ -60,7 +60,7 @@ class PromptConfig:
     if len(groups) != self.num_slots or distinct != set(range(len(distinct))):
       raise ValueError(
         f"PromptConfig.groups must hold, for each of the {self.num_slots}"
-        " tasks, a group counted from 0 without gaps, got"
+        " slots, a group counted from 0 without gaps, got"
         f" {self.groups}"
       )
     object.__setattr__(self, "groups", groups)
@@ -71,7 +71,7 @@ class PromptConfig:
 
     Args:
       params: the arrays by name.
-      groups: the group of each task.
+      groups: the group of each slot.
 
     Raises:
       ValueError: no kind has such arrays, or they do not fit each other or the
@@ -114,7 +114,7 @@ class PromptConfig:
 
   @property
   def can_share(self) -> bool:
-    """Whether the kind has arrays that tasks share and arrays of each task."""
+    """Whether the kind has arrays that slots share and arrays of each slot."""
     return {leaf.axes[0] for leaf in self.leaves.values()} == {GROUPS, SLOTS}
 
   def sizes(self, emb_dim: int) -> dict[str, int]:
@@ -136,7 +136,7 @@ class PromptConfig:
     }
 
   def rows(self, name: str) -> np.ndarray:
-    """[N] int: the row of the array `name` that belongs to each task."""
+    """[N] int: the row of the array `name` that belongs to each slot."""
     if self.leaves[name].axes[0] == GROUPS:
       return np.asarray(self.groups)
     return np.arange(self.num_slots)
@@ -144,7 +144,7 @@ class PromptConfig:
   def num_parameters(self, emb_dim: int) -> int:
     """Trainable parameters of the bank.
 
-    For MPT these are (P·D) per group and (P + D)·R per task. With one task
+    For MPT these are (P·D) per group and (P + D)·R per slot. With one slot
     this is the paper's (l·d) + (l + d), with a group of τ targets
     (l·d) + (l + d)·τ.
 

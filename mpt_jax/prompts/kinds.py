@@ -70,7 +70,7 @@ def compose_bank(prompt_params, groups):
     prompt_params: the bank's arrays by name. MPT's are "shared_prompt"
       [G, P, D], "task_columns" [N, P, R] and "task_rows" [N, R, D]. Plain
       prompts have "shared_prompt" alone.
-    groups: [N] the group of each task.
+    groups: [N] the group of each slot.
 
   Returns:
     [N, P, D] prompts.

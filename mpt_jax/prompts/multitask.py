@@ -1,7 +1,7 @@
 """The multitask prompt of MPT: a shared prompt times a matrix for each task.
 
 Axis letters: B batch, P prompt_length, D emb_dim, N num_slots, R rank,
-G groups of tasks that share one P*.
+G groups of slots that share one P*.
 """
 
 import jax.numpy as jnp

@@ -28,7 +28,7 @@ class OptimizerConfig:
     name: "adamw", or "adafactor" (T5's own; for trainable="everything").
     learning_rate: learning rate of P*, or of a whole T5. With Adafactor it is
       relative to the root mean square of each parameter.
-    factor_learning_rate: learning rate of the tasks' factors (u and v). Arrays
+    factor_learning_rate: learning rate of the slots' factors (u and v). Arrays
       of other kinds of prompts use it if their `kind.Leaf.rate` names it.
     weight_decay: AdamW's decoupled decay, multiplied by the learning rate.
     clip_norm: largest gradient norm of each independent group of the bank, or
@@ -96,7 +96,7 @@ def clip_by_group_norm(max_norm: float, prompts: PromptConfig):
   """Clips the gradient of each independent group of a bank by its own norm.
 
   The norm of a group is taken over all its arrays: for MPT, P* and the factors
-  of its tasks. A group is thus clipped as it would be in a run of its own.
+  of its slots. A group is thus clipped as it would be in a run of its own.
 
   Args:
     max_norm: the largest norm.

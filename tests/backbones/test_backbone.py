@@ -220,44 +220,6 @@ def test_saving_is_checked(t5, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-  "changes, message",
-  [
-    (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
-    (dict(feed_forward_proj="glu-relu"), "feed_forward_proj.*glu-relu"),
-    (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
-    (dict(d_model=None), "config.json: d_model must be a positive.*None"),
-    (dict(d_kv="6"), "config.json: d_kv must be a positive integer, got '6'"),
-    (dict(num_layers=3.0), "num_layers must be a positive integer, got 3.0"),
-    (dict(num_decoder_layers=-1), "config.json: .*num_decoder_layers"),
-    (dict(decoder_start_token_id=5), "decoder_start_token_id must be 0"),
-    (dict(eos_token_id=2), "eos_token_id must be 1, as T5 has it, got 2"),
-    (dict(pad_token_id=3), "pad_token_id must be 0"),
-  ],
-)
-def test_hugging_face_configs_of_other_models(changes, message, tmp_path):
-  fields = dict(
-    model_type="t5",
-    vocab_size=40,
-    d_model=16,
-    num_heads=3,
-    d_kv=4,
-    d_ff=24,
-    num_layers=2,
-  )
-  (tmp_path / "config.json").write_text(json.dumps({**fields, **changes}))
-  save_file(
-    {"shared.weight": np.zeros((40, 16))}, tmp_path / "model.safetensors"
-  )
-  with pytest.raises(ValueError, match=message):
-    backbones.load_backbone(tmp_path)
-  (tmp_path / "config.json").write_text(json.dumps(fields))
-  with pytest.raises(
-    ValueError, match="missing: decoder.final_layer_norm.weight"
-  ):
-    backbones.load_backbone(tmp_path)
-
-
 # ------------------------------------------------------------- vocabulary
 
 

@@ -229,6 +229,35 @@ def test_published_configs_give_no_warning(tmp_path):
   assert not read(tmp_path, **common, **mt5).logits_via_embedding
 
 
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
+    (dict(feed_forward_proj="glu-relu"), "feed_forward_proj.*glu-relu"),
+    (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
+    (dict(d_model=None), "config.json: d_model must be a positive.*None"),
+    (dict(d_kv="6"), "config.json: d_kv must be a positive integer, got '6'"),
+    (dict(num_layers=3.0), "num_layers must be a positive integer, got 3.0"),
+    (dict(num_decoder_layers=-1), "config.json: .*num_decoder_layers"),
+    (dict(decoder_start_token_id=5), "decoder_start_token_id must be 0"),
+    (dict(eos_token_id=2), "eos_token_id must be 1, as T5 has it, got 2"),
+    (dict(pad_token_id=3), "pad_token_id must be 0"),
+  ],
+)
+def test_configs_of_other_models(changes, message, tmp_path):
+  (tmp_path / "config.json").write_text(json.dumps({**FIELDS, **changes}))
+  save_file(
+    {"shared.weight": np.zeros((40, 16))}, tmp_path / "model.safetensors"
+  )
+  with pytest.raises(ValueError, match=message):
+    load_backbone(tmp_path)
+  (tmp_path / "config.json").write_text(json.dumps(FIELDS))
+  with pytest.raises(
+    ValueError, match="missing: decoder.final_layer_norm.weight"
+  ):
+    load_backbone(tmp_path)
+
+
 # ---------------------------------------------------------------------- sizes
 
 

@@ -85,7 +85,7 @@ def load_ours(folder):
 
 
 def ours(base, bank, examples):
-  """Our logits [B, 4, V] and greedy tokens [B, LENGTH], all tasks mixed.
+  """Our logits [B, 4, V] and greedy tokens [B, LENGTH], all slots mixed.
 
   The prompts are composed first, as in `inference.predictor.Predictor`: one
   program serves all ranks.

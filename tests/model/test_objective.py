@@ -52,7 +52,7 @@ def _batch(examples, pack=True, num_slots=3, **settings):
 
 @pytest.fixture(scope="module")
 def student(make_config, make_params):
-  """(model, trainable, frozen): three tasks share one P*."""
+  """(model, trainable, frozen): three slots share one P*."""
   config = make_config(num_encoder_layers=1, num_decoder_layers=1)
   model = Model(config, PromptConfig(num_slots=3, prompt_length=P))
   return model, *model.split_params(make_params(model))

@@ -174,7 +174,7 @@ def test_hidden_states_and_logits(pair, lengths, target_lengths):
 
 
 def _with_prompts(batch, rng, emb_dim, num_slots=2):
-  """The batch with P slots before each row, and a bank of plain prompts."""
+  """The batch with P prompt positions before each row, and plain prompts."""
   rows = batch["encoder_input_tokens"].shape[0]
   bank = rng.normal(0.0, 1.0, (num_slots, P, emb_dim)).astype(np.float32)
   slot_ids = np.arange(rows) % num_slots

@@ -37,7 +37,7 @@ def config(make_config):
 
 @pytest.fixture(scope="module")
 def bank_of_three(config):
-  """A model of three tasks in two groups, rank 1."""
+  """A model of three slots in two groups, rank 1."""
   return Model(
     config, PromptConfig(num_slots=3, prompt_length=2, rank=1, groups=(0, 1, 1))
   )
@@ -94,7 +94,7 @@ def assert_close(first, second, rtol=1e-5, atol=2e-6):
 
 @pytest.fixture(scope="module")
 def lists(make_examples):
-  """Three batches of four examples of each of three tasks."""
+  """Three batches of four examples of each of three slots."""
   return [make_examples(12, num_slots=3, seed=seed) for seed in range(3)]
 
 
