@@ -277,14 +277,17 @@ def test_several_slices_give_the_losses_of_one_device(folder):
     "    devices = np.reshape(jax.devices(), (2, 2, 1))\n"
     "    return jax.sharding.Mesh(devices, ('replica', 'data', 'model'))\n"
   )
-  (folder / "own.gin").write_text(
-    (folder / "own.gin").read_text() + "import slices\n"
+  own = folder / "own.gin"
+  own.write_text(
+    f"{own.read_text()}import slices\nfrom t5x import partitioning\n"
+    "slices.Slices:\n"
+    "  ici_mesh_shape = (1, 2, 1)\n"
+    "  dcn_mesh_shape = (2, 1, 1)\n"
+    "  num_partitions = None\n"
+    "  logical_axis_rules = @partitioning.standard_logical_axis_rules()\n"
   )
   launch(
     *(folder, "t5x.train", "teacher", "slices", BOTH, *OFTEN),
-    *("slices.Slices.ici_mesh_shape=(1,2,1)",),
-    *("slices.Slices.dcn_mesh_shape=(2,1,1)",),
-    *("slices.Slices.num_partitions=None",),
     "train.partitioner=@slices.Slices()",
     num_devices=4,
   )
