@@ -65,7 +65,8 @@ class Stop:
     self._first = self._time = None
     # The work goes on only after the line of `notice` is out.
     self._noticing = threading.RLock()
-    self._native = {}
+    # Handlers of C++ code: those that this one replaced, and those to call.
+    self._replaced, self._native = {}, {}
 
   def __call__(self, signum, frame=None):
     if self.signum is not None:
@@ -108,18 +109,29 @@ class Stop:
       and not hung_up
     )
 
+  def replace(self, signum):
+    """Remembers a handler of C++ code before this one takes its place."""
+    # Python thinks that there is none.
+    if signal.getsignal(signum) == signal.SIG_DFL:
+      found = _handler(signum)
+      if found != signal.SIG_IGN.value:
+        self._replaced[signum] = found
+
   def take_over(self):
     """Puts itself before handlers that C++ code installed.
 
     Python does not see those. JAX's distributed runtime has one of SIGTERM,
-    through which processes agree on the step to stop at. From now on the first
-    signal of any kind calls it; if that has come already, it is called now.
+    through which processes agree on the step to stop at, whichever of the two
+    was installed first. From now on the first signal of any kind calls it; if
+    that has come already, it is called now.
     """
     if signal.getsignal(signal.SIGTERM) is not self:
       return  # Not in the main thread, or the signal is ignored.
     found = _handler(signal.SIGTERM)
     signal.signal(signal.SIGTERM, self)
-    if found not in (None, _handler(signal.SIGTERM)):
+    if found == _handler(signal.SIGTERM):
+      found = self._replaced.get(signal.SIGTERM)
+    if found is not None:
       call = ctypes.CFUNCTYPE(None, ctypes.c_int)(found)
       self._native[signal.SIGTERM] = call
       if self.signum is not None:
@@ -219,6 +231,7 @@ def _installed(stop):
   for signum in SIGNALS:
     # `nohup` and shells in the background ignore a signal on purpose.
     if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+      stop.replace(signum)
       before[signum] = signal.signal(signum, stop)
   try:
     yield

@@ -80,20 +80,22 @@ def settings_of_run(parts: assembly.Assembly) -> dict:
 
 
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
-  """Returns the newest step's folder of a run; a step's folder as it is.
+  """Returns the newest good step's folder of a run; a step's folder as it is.
+
+  Damaged newer steps of a run stay where they are, and a line names each.
 
   Raises:
     FileNotFoundError: there is no checkpoint.
-    ValueError: the checkpoint is damaged.
+    ValueError: the step, or every step of the run, is damaged.
     ValueError: the run's slots differ from the experiment's.
   """
   path = paths.absolute(path)
   _check_slots(path, experiment)
-  steps = t5x.checkpoints.all_steps(path)
-  if steps:
-    newest = t5x.checkpoints.get_checkpoint_dir(path, max(steps))
-    sums.check(newest)
-    return newest
+  if t5x.checkpoints.all_steps(path):
+    step, notes = sums.find_good(path)
+    for note in notes:
+      print(note, file=sys.stderr)
+    return t5x.checkpoints.get_checkpoint_dir(path, step)
   if t5x_checkpoints.find_checkpoint(path) is None:
     raise FileNotFoundError(
       f"no t5x checkpoint in {path}: give MODEL_DIR, the folder of a run of"

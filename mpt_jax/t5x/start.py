@@ -11,7 +11,7 @@ from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.io import digests, paths
 from mpt_jax.launchers import gin_names
 from mpt_jax.t5x import data, sums
-from mpt_jax.training import agreement, run_folder
+from mpt_jax.training import agreement, checkpoint_files, run_folder
 from mpt_jax.training.experiment import Experiment
 
 
@@ -53,6 +53,7 @@ class Start:
     self._held.enter_context(agreement.hold(folder))
     with agreement.together():
       if jax.process_index() == 0:
+        checkpoint_files.clear_unfinished(folder)
         for line in sums.set_damaged_aside(folder):
           print(line, file=sys.stderr)
     return path

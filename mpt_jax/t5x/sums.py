@@ -83,6 +83,25 @@ def check(folder):
     raise ValueError(f"the checkpoint {os.fspath(folder)} is damaged: {damage}")
 
 
+def find_good(model_dir) -> tuple[int, list[str]]:
+  """Finds the newest step that is not damaged; changes nothing.
+
+  Returns:
+    (step, lines for the user: one for each damaged newer step, and one that
+    names the step if there are any).
+
+  Raises:
+    ValueError: all steps are damaged.
+  """
+  damages, good = _find_newer_damages(model_dir)
+  if good is None:
+    raise ValueError(_all_damaged(model_dir, damages))
+  lines = [_line(step, damage) for step, damage in damages.items()]
+  if lines:
+    lines.append(f"taking the older checkpoint of step {good}")
+  return good, lines
+
+
 def set_damaged_aside(model_dir) -> list[str]:
   """Moves damaged steps that are newer than the newest good one away.
 
@@ -94,19 +113,13 @@ def set_damaged_aside(model_dir) -> list[str]:
   Raises:
     ValueError: all steps are damaged. They stay where they are.
   """
-  steps, damages = find_steps(model_dir), {}
-  for step in steps:
-    damage = find_damage(_folder(model_dir, step))
-    if damage is None:
-      break
-    damages[step] = damage
-  begins = len(steps) <= 2 and 0 in steps
+  damages, good = _find_newer_damages(model_dir)
+  begins = len(damages) <= 2 and 0 in damages
   starts_again = begins and set(damages.values()) == {UNFINISHED}
-  if len(damages) == len(steps) and damages and not starts_again:
-    each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
+  if good is None and damages and not starts_again:
     raise ValueError(
-      f"no checkpoint in {os.fspath(model_dir)} can be read ({each}); put an"
-      " undamaged copy of one there, or name a new MODEL_DIR to start again"
+      f"{_all_damaged(model_dir, damages)}; put an undamaged copy of one there,"
+      " or name a new MODEL_DIR to start again"
     )
   lines = []
   for step, damage in damages.items():
@@ -117,17 +130,36 @@ def set_damaged_aside(model_dir) -> list[str]:
       number += 1
       target = aside / f"{step}-{number}"
     _folder(model_dir, step).rename(target)
-    lines.append(
-      f"the checkpoint of step {step} is damaged: {damage}; it was moved to"
-      f" {os.fspath(target)}"
-    )
-  if len(damages) < len(steps) and lines:
-    lines.append(
-      f"resuming from the older checkpoint of step {steps[len(damages)]}"
-    )
+    moved = f"; it was moved to {os.fspath(target)}"
+    lines.append(_line(step, damage) + moved)
+  if lines and good is not None:
+    lines.append(f"resuming from the older checkpoint of step {good}")
   elif lines:
     lines.append("there is no older checkpoint: the run starts again")
   return lines
+
+
+def _find_newer_damages(model_dir) -> tuple[dict[int, str], int | None]:
+  """Returns what is wrong with steps newer than the newest good one, and that.
+
+  The good step is None if there is none.
+  """
+  damages = {}
+  for step in find_steps(model_dir):
+    damage = find_damage(_folder(model_dir, step))
+    if damage is None:
+      return damages, step
+    damages[step] = damage
+  return damages, None
+
+
+def _line(step, damage):
+  return f"the checkpoint of step {step} is damaged: {damage}"
+
+
+def _all_damaged(model_dir, damages):
+  each = "; ".join(f"step {k}: {v}" for k, v in damages.items())
+  return f"no checkpoint in {os.fspath(model_dir)} can be read ({each})"
 
 
 def _folder(model_dir, step):

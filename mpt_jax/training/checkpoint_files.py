@@ -7,6 +7,7 @@ all files of the other items.
 """
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -30,6 +31,11 @@ _PATHS = ("backbone", "vocabulary_path", "teachers", "source")
 # Files that orbax writes after the digests. No value is read from them.
 _METADATA = "_CHECKPOINT_METADATA"
 _LATER = {_METADATA, "commit_success.txt", f"{DIGESTS}/commit_success.txt"}
+
+# The names of steps that orbax writes; a time may follow.
+_UNFINISHED = re.compile(
+  rf"(checkpoint_)?\d+{re.escape(ocp.utils.TMP_DIR_SUFFIX)}(-\d+)?"
+)
 
 
 def write_sums(step_folder, target, owner: dict):
@@ -58,6 +64,22 @@ def find_steps(model_dir) -> list[int]:
   names = [p.name for p in folder.iterdir() if p.is_dir()]
   steps = [int(n) for n in names if n.isdecimal() and n == str(int(n))]
   return sorted(steps, reverse=True)
+
+
+def clear_unfinished(folder):
+  """Removes the steps in a folder that orbax had not finished.
+
+  A run that is killed while it saves leaves one. Nothing reads them. In a
+  bucket orbax does not mark them by their names, so they stay there.
+
+  Args:
+    folder: the folder with the steps, which no run may write to meanwhile. It
+      need not exist.
+  """
+  folder = epath.Path(folder)
+  for path in folder.iterdir() if folder.is_dir() else ():
+    if _UNFINISHED.fullmatch(path.name) and path.is_dir():
+      path.rmtree()
 
 
 def find_others(model_dir) -> list[epath.Path]:

@@ -139,8 +139,12 @@ class Checkpoints:
 
   def __init__(self, model_dir, keep: int = 2):
     self._model_dir = literal(model_dir)
+    folder = self._model_dir / checkpoint_files.FOLDER
+    # Orbax's own way is a thread, which fails if the program ends soon.
+    if jax.process_index() == 0:
+      checkpoint_files.clear_unfinished(folder)
     self._manager = ocp.CheckpointManager(
-      self._model_dir / checkpoint_files.FOLDER,
+      folder,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False
       ),

@@ -46,6 +46,7 @@ class MetricsLog:
   ):
     self._path = epath.Path(model_dir) / "metrics.jsonl"
     self._file = self._writer = None
+    self._unread = 0
     self._is_primary = jax.process_index() == 0
     if self._is_primary:
       self._keep_until(first_step, evaluates)
@@ -72,13 +73,12 @@ class MetricsLog:
   def _keep_until(self, step, evaluates):
     if not self._path.exists():
       return
-    kept = []
-    lines = self._path.read_bytes().splitlines()
-    for line, (_, found) in zip(
-      lines, digests.read_lines(self._path), strict=True
-    ):
+    kept, lines = [], self._path.read_bytes().splitlines()
+    rows = digests.read_lines(self._path)
+    for line, (_, found) in zip(lines, rows, strict=True):
       # The run was killed while it wrote such a line, or the line is damaged.
       if found is None or type(found.get("step")) is not int:
+        self._unread += 1
         continue
       again = evaluates and (found["step"], found.get("kind")) == (step, "eval")
       if found["step"] <= step and not again:
@@ -92,6 +92,8 @@ class MetricsLog:
 
   def __enter__(self):
     self._bar.__enter__()
+    if self._unread:
+      self.note(f"dropped {self._unread} unreadable lines of {self._path}")
     return self
 
   def __exit__(self, *exception):

@@ -255,14 +255,21 @@ def test_nothing_is_handled_in_a_thread():
   assert found == [(None, None)]
 
 
-def test_a_handler_of_c_code_is_called_and_comes_back():
-  # The runtime of JAX installs one behind Python's back.
+@pytest.fixture
+def install():
+  """C's function `signal`: the runtime of JAX calls it behind Python's back."""
+  function = ctypes.CDLL(None).signal
+  function.restype = ctypes.c_void_p
+  function.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  before = signal.getsignal(signal.SIGTERM)
+  yield function
+  signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_of_c_code_is_called_and_comes_back(install):
   calls = []
   native = ctypes.CFUNCTYPE(None, ctypes.c_int)(calls.append)
   address = ctypes.cast(native, ctypes.c_void_p).value
-  install = ctypes.CDLL(None).signal
-  install.restype = ctypes.c_void_p
-  install.argtypes = [ctypes.c_int, ctypes.c_void_p]
   with pytest.raises(signals.Stopped) as stopped:
     with signals.deferred() as stop:
       outer = install(signal.SIGTERM, address)
@@ -272,6 +279,20 @@ def test_a_handler_of_c_code_is_called_and_comes_back():
       stop.give_back()
       assert install(signal.SIGTERM, outer) == address
   assert stopped.value.code == 130
+
+
+def test_a_handler_of_c_code_that_was_there_before_is_called(install):
+  """t5x starts the runtime before the gin files import this library."""
+  calls = []
+  native = ctypes.CFUNCTYPE(None, ctypes.c_int)(calls.append)
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  install(signal.SIGTERM, ctypes.cast(native, ctypes.c_void_p).value)
+  with pytest.raises(signals.Stopped) as stopped:
+    with signals.deferred() as stop:
+      stop.take_over()
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert calls == [signal.SIGTERM] and stop.signum == signal.SIGTERM
+  assert stopped.value.code == 143
 
 
 def test_the_command_as_the_user_typed_it(monkeypatch, tmp_path):

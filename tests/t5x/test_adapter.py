@@ -252,6 +252,7 @@ def test_a_run_killed_anywhere_resumes_to_the_bit(runs):
   kill_when(lambda: list(run.glob("checkpoint_10*")), *arguments)
   kill_when(lambda: (run / "checkpoint_10").is_dir(), *arguments)
   launch(*arguments)
+  assert not list(run.glob("*orbax-checkpoint-tmp*"))
   killed = load_file(run / "prompts" / "last.safetensors")
   whole = load_file(runs / "t5x_distill" / "prompts" / "last.safetensors")
   for name in whole:

@@ -51,6 +51,22 @@ def test_damaged_steps_are_named_and_moved(run):
   assert (run / "damaged_checkpoints" / "20" / "state").is_dir()
 
 
+def test_evaluation_takes_the_newest_good_step_and_changes_nothing(run):
+  assert sums.find_good(run) == (20, [])
+  flip(run, 20)
+  step, lines = sums.find_good(run)
+  assert step == 10 and sums.find_steps(run) == [20, 10, 0]
+  assert lines == [
+    "the checkpoint of step 20 is damaged: the SHA-256 of state/arrays differs"
+    " from SHA256SUMS",
+    "taking the older checkpoint of step 10",
+  ]
+  flip(run, 10)
+  flip(run, 0)
+  with pytest.raises(ValueError, match=r"no checkpoint.*step 20: .*step 0: "):
+    sums.find_good(run)
+
+
 def test_a_run_without_a_good_step_stays_as_it_is(run):
   for step in (0, 10, 20):
     flip(run, step)

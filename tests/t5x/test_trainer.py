@@ -163,13 +163,27 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(folder):
   largest.write_bytes(data)
   for name in ("last", "best"):
     (folder / "damaged" / "prompts" / f"{name}.safetensors").unlink()
-  errors = launch(
-    *(folder, "t5x.eval", "teacher", "damaged", BOTH),
-    f'EVAL_OUTPUT_DIR="{folder / "none"}"',
-    fails=True,
-  )
-  line = errors.splitlines()[-1]
-  assert line.startswith(f"error: the checkpoint {newest} is damaged: ")
+  # An evaluation names the damage and takes step 10; it moves nothing.
+  steps = {
+    "damaged": folder / "damaged",
+    "whole": folder / "whole/checkpoint_10",
+  }
+  made = {}
+  for run, path in steps.items():
+    out = folder / f"eval_{run}"
+    errors = launch(
+      *(folder, "t5x.eval", "teacher", run, BOTH, "BEST=False"),
+      *(f'CHECKPOINT_PATH="{path}"', f'EVAL_OUTPUT_DIR="{out}"'),
+    )
+    files = sorted((out / "inference_eval").glob("*-metrics.jsonl"))
+    made[run] = [file.read_text() for file in files]
+    for line in (
+      "the checkpoint of step 20 is damaged: the SHA-256 of",
+      "taking the older checkpoint of step 10",
+    ):
+      assert (line in errors) == (run == "damaged")
+  assert made["damaged"] == made["whole"] and len(made["whole"]) == 2
+  assert newest.is_dir()
   errors = launch(folder, "t5x.train", "teacher", "damaged", BOTH, *OFTEN)
   assert "the checkpoint of step 20 is damaged: the SHA-256 of" in errors
   assert "resuming from the older checkpoint of step 10" in errors
@@ -215,6 +229,21 @@ def test_processes_with_different_settings_are_refused(folder):
   assert not (folder / "differ" / "experiment.json").exists()
 
 
+@pytest.mark.parametrize("misspelt", [0, 1])
+def test_an_error_of_one_process_ends_both(folder, misspelt):
+  start = time.monotonic()
+  each = [(), ()]
+  each[misspelt] = ("TRAIN_STEP=7",)
+  errors = launch_processes(
+    *(folder, "t5x.train", "teacher", "misspelt", BOTH), each=each, fails=True
+  )
+  line = "--gin.TRAIN_STEP: no gin file of this command uses a macro"
+  assert line in errors[misspelt]
+  assert f"process {misspelt} cannot go on: {line}" in errors[1 - misspelt]
+  assert time.monotonic() - start < 250
+  assert not (folder / "misspelt").exists()
+
+
 @pytest.mark.parametrize("receivers", [(1,), (0, 1)])
 def test_processes_stop_at_the_same_step(folder, receivers):
   run = folder / f"two_{len(receivers)}"
@@ -248,14 +277,17 @@ def test_several_slices_give_the_losses_of_one_device(folder):
     "    devices = np.reshape(jax.devices(), (2, 2, 1))\n"
     "    return jax.sharding.Mesh(devices, ('replica', 'data', 'model'))\n"
   )
-  (folder / "own.gin").write_text(
-    (folder / "own.gin").read_text() + "import slices\n"
+  own = folder / "own.gin"
+  own.write_text(
+    f"{own.read_text()}import slices\nfrom t5x import partitioning\n"
+    "slices.Slices:\n"
+    "  ici_mesh_shape = (1, 2, 1)\n"
+    "  dcn_mesh_shape = (2, 1, 1)\n"
+    "  num_partitions = None\n"
+    "  logical_axis_rules = @partitioning.standard_logical_axis_rules()\n"
   )
   launch(
     *(folder, "t5x.train", "teacher", "slices", BOTH, *OFTEN),
-    *("slices.Slices.ici_mesh_shape=(1,2,1)",),
-    *("slices.Slices.dcn_mesh_shape=(2,1,1)",),
-    *("slices.Slices.num_partitions=None",),
     "train.partitioner=@slices.Slices()",
     num_devices=4,
   )

@@ -252,6 +252,21 @@ def test_every_byte_of_a_checkpoint_counts(run):
   assert checkpoint_files.find_damage(folder) is None
 
 
+def test_what_a_killed_save_left_is_cleared_at_the_next_start(run):
+  steps = run / "checkpoints"
+  shutil.copytree(steps / "20", steps / "30.orbax-checkpoint-tmp")
+  shutil.copytree(steps / "20", steps / "3.orbax-checkpoint-tmp-1700000000")
+  # These are not of orbax.
+  (steps / "30.orbax-checkpoint-temporary").mkdir()
+  (steps / "my.orbax-checkpoint-tmp").mkdir()
+  (steps / "40.orbax-checkpoint-tmp").write_text("a file")
+  Checkpoints(run).close()
+  assert sorted(path.name for path in steps.iterdir()) == [
+    *("10", "20", "30.orbax-checkpoint-temporary", "40.orbax-checkpoint-tmp"),
+    "my.orbax-checkpoint-tmp",
+  ]
+
+
 def test_what_is_not_compared_does_not_matter(run):
   for name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
     path = pathlib.Path(run / "checkpoints" / "20" / name)

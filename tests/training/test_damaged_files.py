@@ -129,3 +129,20 @@ def test_metrics(tmp_path_factory, data):
       assert json.loads(line)["step"] <= 2
 
   fuzz(data, path, read)
+
+
+def test_a_damaged_line_of_metrics_is_dropped_and_said(tmp_path, capsys):
+  path = tmp_path / "metrics.jsonl"
+  lines = [digests.seal({"step": i, "kind": "train"}) for i in range(3)]
+  data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+  for damaged, said in (
+    (data, ""),
+    (data.replace(b'p": 1', b'p": 7'), "dropped 1"),
+  ):
+    path.write_bytes(damaged)
+    with MetricsLog(tmp_path, 4, first_step=2, tensorboard=False):
+      pass
+    shown = capsys.readouterr().err
+    assert said in shown and ("unreadable" in shown) == bool(said)
+    steps = [json.loads(line)["step"] for line in path.open()]
+    assert steps == ([0, 1, 2] if not said else [0, 2])
