@@ -301,8 +301,9 @@ def bleu_e2e(
 ) -> dict[str, float]:
   """Returns BLEU in 0..100 as the E2E challenge computes it.
 
-  Its e2e-metrics run mteval-v13a, which ignores case. In all else, tokens and
-  smoothing included, sacrebleu does the same.
+  Its e2e-metrics run mteval-v13a, which ignores case, in an edition in which a
+  missing reference counts nothing. In all else, tokens and smoothing included,
+  sacrebleu does the same.
   """
   return {"bleu_e2e": _bleu(targets, predictions, None, lowercase=True)}
 

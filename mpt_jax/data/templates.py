@@ -7,7 +7,7 @@ fields of these names. Nothing is formatted or converted, so `{text:>10}`,
 of a name and within it. A name cannot begin with a brace. If no field of a row
 has a name with dots, it is looked up within objects: `{answers.text}`.
 
-The standalone `export.stablehlo_serve` repeats this rule, but for the dots.
+The standalone `export.stablehlo_serve` repeats this rule.
 """
 
 import functools

@@ -310,7 +310,9 @@ def _fill(template, row):
     row = dict.fromkeys(names, row["text"]) | row
   for match, name in zip(found, names, strict=True):
     text, end = text + template[end : match.start()], match.end()
-    value = row.get(name) if name else match[0][0]
+    value = row if name else match[0][0]
+    for part in ([name] if name in row else name.split(".")) if name else ():
+      value = value.get(part) if isinstance(value, dict) else None
     number = type(value) in (int, float) and np.isfinite(value)
     if not number and not isinstance(value, str):
       raise ValueError(
@@ -373,10 +375,7 @@ def _check_sha256(path, expected):
   with open(path, "rb") as file:
     found = hashlib.file_digest(file, "sha256").hexdigest()
   if found != expected:
-    raise ValueError(
-      f"{path} is not the file that was exported (its SHA-256 differs); copy it"
-      " again"
-    )
+    raise ValueError(f"{path} is damaged (its SHA-256 differs); copy it again")
 
 
 def main():

@@ -14,19 +14,19 @@ from mpt_jax.sweeps.results import row_slots, t5_config, trained_parameters
 MISSING = "–"
 UNKNOWN = "?"
 DIVERGED = "!"
-LEGEND = (
-  f"{MISSING}: not measured yet. {UNKNOWN}: the published number is not known"
-  " here."
-)
 
 
 def _headings(table):
   return [*table.columns.values(), table.average]
 
 
-def _published(line, heading):
-  value = line.row.paper.get(heading)
-  return UNKNOWN if value is None else f"{value:.1f}"
+def _published(line, headings) -> list[str]:
+  """Returns the paper's cells of a line; none if no number is published."""
+  values = [line.row.paper.get(heading) for heading in headings]
+  if all(value is None for value in values):
+    return []
+  scores = [UNKNOWN if value is None else f"{value:.1f}" for value in values]
+  return ["paper", line.row.parameters or UNKNOWN, *scores]
 
 
 def _mean(line, heading):
@@ -44,7 +44,9 @@ def _notes(table, lines):
   metrics = {}
   for line in lines:
     metrics.update(line.metrics)
-  notes = [LEGEND]
+  notes = [f"{MISSING}: not measured yet."]
+  if any(UNKNOWN in _published(line, _headings(table)) for line in lines):
+    notes[0] += f" {UNKNOWN}: the published number is not known here."
   if metrics:
     named = "; ".join(f"{k} {v}" for k, v in metrics.items())
     notes.append(f"Split: {table.split}. Metrics: {named}. In percent.")
@@ -70,8 +72,8 @@ def _notes(table, lines):
 def rich_table(table, lines) -> rich.table.Table:
   """The table for the terminal.
 
-  Each row has a line of our scores, one of their deviations and one of the
-  paper's scores.
+  Each row has a line of our scores, one of their deviations and, if there are
+  any, one of the paper's scores.
   """
   drawn = rich.table.Table(
     title=table.title,
@@ -96,8 +98,8 @@ def rich_table(table, lines) -> rich.table.Table:
       if any(std is not None for std in stds):
         shown = ("" if std is None else f"±{std:.1f}" for std in stds)
         rows.append(["", "", *shown])
-    published = [_published(line, h) for h in _headings(table)]
-    rows.append(["paper", line.row.parameters or UNKNOWN, *published])
+    published = _published(line, _headings(table))
+    rows += [published] if published else []
     for i, row in enumerate(rows):
       drawn.add_row(
         *(Text(x) for x in (line.method if i == 0 else "", *row)),
@@ -128,9 +130,8 @@ def markdown(table, lines) -> str:
           text += f" ± {cell.std:.1f}"
         values.append(text)
       rows.append([line.method, "here", _parameters(line), *values])
-    published = [_published(line, h) for h in headings]
-    parameters = line.row.parameters or UNKNOWN
-    rows.append([line.method, "paper", parameters, *published])
+    if published := _published(line, headings):
+      rows.append([line.method, *published])
   body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
   notes = "\n".join(f"- {note}" for note in _notes(table, lines))
   return f"# {table.title}\n\n{body}\n\n{notes}\n"

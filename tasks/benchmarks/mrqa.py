@@ -18,7 +18,7 @@ def prepare_squad(row: dict) -> dict:
   return {**row, "answers": row["answers"]["text"]}
 
 
-def _mrqa(task, config, file_name, counts, owner, licence):
+def _mrqa(task, config, file_names, counts, owner, licence):
   """Declares a dataset of MRQA, without the token lists beside the texts."""
   return Dataset(
     f"mrqa/{config}:1.*.*",
@@ -29,8 +29,8 @@ def _mrqa(task, config, file_name, counts, owner, licence):
     files=UserFiles(
       folder=f"mrqa_{task}",
       names={
-        "train": f"train/{file_name}.jsonl.gz",
-        "validation": f"dev/{file_name}.jsonl.gz",
+        "train": tuple(f"train/{name}.jsonl.gz" for name in file_names),
+        "validation": tuple(f"dev/{name}.jsonl.gz" for name in file_names),
       },
       read=readers.JsonLines(readers.mrqa),
       origin="https://github.com/mrqa/MRQA-Shared-Task-2019",
@@ -64,7 +64,8 @@ DATASETS = {
   "mrqa_natural_questions": _mrqa(
     "natural_questions",
     "natural_questions",
-    "NaturalQuestionsShort",
+    # The owner's scripts save the file under the second name.
+    ("NaturalQuestionsShort", "NaturalQuestions"),
     (104071, 12836),
     "Kwiatkowski et al. (2019), Google",
     "CC BY-SA 3.0",
@@ -72,7 +73,8 @@ DATASETS = {
   "mrqa_hotpotqa": _mrqa(
     "hotpotqa",
     "hotpot_qa",
-    "HotpotQA",
+    ("HotpotQA",),
+    # The owner's page says 5,904, which was an earlier release.
     (72928, 5901),
     "Yang et al. (2018)",
     "CC BY-SA 4.0",
@@ -80,7 +82,7 @@ DATASETS = {
   "mrqa_searchqa": _mrqa(
     "searchqa",
     "search_qa",
-    "SearchQA",
+    ("SearchQA",),
     (117384, 16980),
     "Dunn et al. (2017)",
     "not stated; see the owner",
@@ -88,7 +90,7 @@ DATASETS = {
   "mrqa_newsqa": _mrqa(
     "newsqa",
     "news_qa",
-    "NewsQA",
+    ("NewsQA",),
     (74160, 4212),
     "Trischler et al. (2017), Microsoft",
     "Microsoft Research's own",

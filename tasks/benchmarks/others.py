@@ -23,10 +23,11 @@ DATASETS = {
       read=readers.JsonLines(readers.winogrande),
       origin="https://winogrande.allenai.org/ (winogrande_1.1.zip)",
       owner="Sakaguchi et al. (2020), Allen Institute for AI",
-      licence="CC BY 4.0",
+      licence="CC BY, without a version",
       size="3.4 MB",
       counts={"train_xl": 40398, "validation": 1267},
-      inside=("winogrande_1.1",),
+      # The owner's script renames the archive's folder.
+      inside=("winogrande_1.1", "data"),
     ),
   ),
   "yelp_polarity": Dataset(

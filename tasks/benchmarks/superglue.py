@@ -152,18 +152,23 @@ def prepare_wsc(row: dict) -> dict:
   return {**row, "text": text}
 
 
+_PLAIN_APOSTROPHES = str.maketrans("‘’`´", "'" * 4)
+
+
 def find_span(text: str, span: str, index: int) -> tuple[int, int] | None:
   """Returns where a span of words begins and ends in a text.
 
   Args:
     text: the text.
     span: the words. If the text has other ones at the index, they may differ in
-      case and in the punctuation around a word.
+      case, in the punctuation around a word and in the form of an apostrophe.
     index: the number of the span's first word in the text, from 0.
 
   >>> find_span("Then, the Cat sat.", "The cat.", 1)
   (6, 13)
   """
+  # One character each, so positions stay.
+  text, span = (x.translate(_PLAIN_APOSTROPHES) for x in (text, span))
   words = [match.span() for match in re.finditer(r"\S+", text)]
   if not 0 <= index < len(words) or not span.strip():
     return None

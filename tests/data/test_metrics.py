@@ -1,6 +1,9 @@
 """Metrics against hand counts and against other implementations."""
 
+import collections
+import functools
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -171,6 +174,49 @@ def test_bleu_of_e2e_by_hand():
   # With case, 2/4 words match, and no pair: 1/2 of 3, 1/4 of 2 and 1/8 of 1.
   made = metrics.bleu(targets, predictions)["bleu"]
   assert made == pytest.approx(100 * (1 / 2 / 6 / 8 / 8) ** 0.25)
+
+
+def _mteval(references, predictions):
+  """BLEU by the rules of mteval-v13a, for words without punctuation.
+
+  The closest reference counts as the length, the shorter one of two that are
+  equally close. A precision of 0 becomes 1 / (2^k · count), k = 1, 2, ...
+  """
+  hits, counts, length, shown = [0] * 4, [0] * 4, 0, 0
+  for group, text in zip(references, predictions, strict=True):
+    words = text.lower().split()
+    group = [reference.lower().split() for reference in group]
+    shown += len(words)
+    length += min(map(len, group), key=lambda n: (abs(n - len(words)), n))
+    for n in range(1, 5):
+      own, *others = (
+        collections.Counter(zip(*(x[i:] for i in range(n)), strict=False))
+        for x in (words, *group)
+      )
+      best = functools.reduce(operator.or_, others)  # Each one's maximum.
+      hits[n - 1] += (own & best).total()
+      counts[n - 1] += own.total()
+  logs, smooth = [], 1
+  for hit, count in zip(hits, counts, strict=True):
+    smooth *= 1 if hit else 2
+    logs.append(math.log(hit / count if hit else 1 / (smooth * count)))
+  return 100 * math.exp(np.mean(logs) + min(0, 1 - length / shown))
+
+
+@pytest.mark.parametrize("num_words", [3, 6, 40])
+def test_bleu_of_e2e_follows_the_rules_of_its_script(num_words):
+  rng = np.random.default_rng(num_words)
+  vocabulary = [f"Word{i}" for i in range(num_words)]
+
+  def text():
+    words = rng.choice(vocabulary, rng.integers(4, 12))
+    return " ".join(w.lower() if rng.random() < 0.5 else w for w in words)
+
+  for _ in range(20):
+    references = [[text() for _ in range(rng.integers(1, 5))] for _ in range(6)]
+    predictions = [text() for _ in references]
+    made = metrics.bleu_e2e(references, predictions)["bleu_e2e"]
+    assert made == pytest.approx(_mteval(references, predictions))
 
 
 def test_bleu_of_webnlg_counts_missing_references():

@@ -14,6 +14,7 @@ from stablehlo_fixtures import (
 )
 
 from mpt_jax.backbones import backbone as backbones
+from mpt_jax.data import templates
 from mpt_jax.export import stablehlo_serve
 from mpt_jax.inference import predictor as predict
 from mpt_jax.model.objective import Model
@@ -138,6 +139,29 @@ def test_templates_by_hand():
     fill("{x} {y}", {"x": 1, "text": "a"})
 
 
+def test_fields_within_objects():
+  """By hand, and beside the templates of prediction within the library."""
+  row = {
+    "meta": {"title": "T", "by": {"name": "N"}, "tags": ["x"]},
+    "a.b": "dotted",
+    "a": {"b": "inner"},
+    "": {"": "empty"},
+  }
+  for template, expected in (
+    ("{meta.title}", "T"),
+    ("{meta.by.name}: {meta.title}", "N: T"),
+    ("{a.b} {{x}}", "dotted {x}"),  # A field of this name goes first.
+    ("{.}", "empty"),
+  ):
+    assert stablehlo_serve._fill(template, row) == expected
+    assert templates.fill(template, row) == expected
+  for template in ("{meta.none}", "{meta.title.x}", "{meta.tags}", "{meta.by}"):
+    with pytest.raises(ValueError, match="no text or number in field 'meta"):
+      stablehlo_serve._fill(template, row)
+    with pytest.raises((ValueError, KeyError)):
+      templates.fill(template, row)
+
+
 def test_tensors_are_those_of_safetensors(tmp_path):
   import ml_dtypes
   import safetensors.numpy
@@ -182,7 +206,7 @@ def test_a_replaced_prompt_is_reloaded(copy, bank):
     server.generate(["free"], [[5, 6, 7, 1]]), first
   )
   server.reload()
-  with pytest.raises(ValueError, match="free.npy is not the file that was"):
+  with pytest.raises(ValueError, match="free.npy is damaged"):
     server.generate(["free"], [[5, 6, 7, 1]])
   (copy / "prompts" / "free.json").unlink()
   assert (server.generate(["free"], [[5, 6, 7, 1]]) != first).any()
@@ -234,7 +258,7 @@ def test_changed_files(copy):
     path = copy / name
     data = path.read_bytes()
     path.write_bytes(data[:-9] + b"x" + data[-8:])
-    with pytest.raises(ValueError, match=f"{path.name} is not the file that"):
+    with pytest.raises(ValueError, match=f"{path.name} is damaged"):
       stablehlo_serve.Server(copy)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=path.name):

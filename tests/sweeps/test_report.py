@@ -1,5 +1,6 @@
 """A table on the terminal, in files, and as a plan."""
 
+import dataclasses
 import io
 import json
 
@@ -30,6 +31,28 @@ def test_the_paper_stands_beside_ours(measured):
   saved = report.as_json(table, lines)
   assert json.loads(json.dumps(saved)) == saved
   assert saved["rows"][0]["paper"] == {"RTE": 79.4, "GLUE": 85.6}
+
+
+def test_rows_of_which_nothing_is_published_have_no_line_of_the_paper(
+  measured,
+):
+  """As in a table over one's own tasks."""
+  table, planned = measured
+  lines = results.table_lines(table, planned)
+  lines = [
+    dataclasses.replace(
+      line, row=dataclasses.replace(line.row, paper={}, parameters="")
+    )
+    for line in lines
+  ]
+  text = report.markdown(table, lines)
+  assert "| MPT | here | 77,668" in text
+  assert "paper" not in text and "?" not in text
+  console = rich.console.Console(width=80, file=io.StringIO())
+  report.print_table(table, lines, console)
+  shown = console.file.getvalue()
+  assert "77,668" in shown and "–: not measured yet." in shown
+  assert "paper" not in shown and "?" not in shown
 
 
 def test_a_plan_lists_what_waits_with_its_own_size(tmp_path):

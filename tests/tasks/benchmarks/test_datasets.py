@@ -1,5 +1,7 @@
 """All datasets: each is registered, and the paper's tables hold them."""
 
+import pathlib
+
 import seqio
 
 from mpt_jax import tasks
@@ -37,3 +39,20 @@ def test_the_columns_of_the_tables():
     "mrqa_searchqa",
     "mrqa_newsqa",
   )
+
+
+def test_the_page_says_what_the_declarations_say():
+  page = pathlib.Path(__file__).parents[3] / "docs" / "datasets.md"
+  rows = {}
+  for line in page.read_text(encoding="utf-8").splitlines():
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    if len(cells) == 6 and cells[0].startswith("`"):
+      rows[cells[0].strip("`")] = cells[1:5]
+  assert rows.keys() == datasets.DATASETS.keys()
+  for name, row in rows.items():
+    files = datasets.DATASETS[name].files
+    names = "; ".join(
+      " or ".join(f"`{n}`" for n in files.names_of(split))
+      for split in files.names
+    )
+    assert row == [names, files.owner, files.licence, files.size], name

@@ -58,20 +58,24 @@ def test_answers_reach_the_metric():
 
 
 def test_the_files_of_each_dataset_are_those_of_the_shared_task():
-  # The names of the shared task's download script.
+  # The names in the shared task's addresses. Its scripts save the first one of
+  # them as NaturalQuestions.jsonl.gz.
   names = {
-    "mrqa_natural_questions": ("natural_questions", "NaturalQuestionsShort"),
-    "mrqa_hotpotqa": ("hotpot_qa", "HotpotQA"),
-    "mrqa_searchqa": ("search_qa", "SearchQA"),
-    "mrqa_newsqa": ("news_qa", "NewsQA"),
+    "mrqa_natural_questions": (
+      "natural_questions",
+      ("NaturalQuestionsShort", "NaturalQuestions"),
+    ),
+    "mrqa_hotpotqa": ("hotpot_qa", ("HotpotQA",)),
+    "mrqa_searchqa": ("search_qa", ("SearchQA",)),
+    "mrqa_newsqa": ("news_qa", ("NewsQA",)),
   }
   assert mrqa.DATASETS.keys() - names.keys() == {"squad"}
-  for name, (config, file) in names.items():
+  for name, (config, files) in names.items():
     dataset = mrqa.DATASETS[name]
     assert dataset.tfds_name.startswith(f"mrqa/{config}:")
     assert dataset.files.folder == name
     assert f"mrqa/{config}" in dataset.files.also
     assert dataset.files.names == {
-      "train": f"train/{file}.jsonl.gz",
-      "validation": f"dev/{file}.jsonl.gz",
+      "train": tuple(f"train/{file}.jsonl.gz" for file in files),
+      "validation": tuple(f"dev/{file}.jsonl.gz" for file in files),
     }

@@ -238,6 +238,11 @@ def test_wsc_marks():
     # ... and in quotes and possessives.
     ('She said "the dog" ran.', 2, "The dog", "the dog"),
     ("Then Bob's mother ran.", 1, "bob", "Bob"),
+    # An apostrophe has several forms.
+    ("Then Bob’s mother ran.", 1, "Bob's mother", "Bob’s mother"),
+    ("Then Bob's mother ran.", 1, "bob’s Mother.", "Bob's mother"),
+    ("Then the Smiths’ son ran.", 1, "The Smiths' son", "the Smiths’ son"),
+    ("Then ‘the dog’ ran.", 1, "The dog", "the dog"),
     # These are other words.
     ("Then Bobby ran.", 1, "bob", None),
     ("The tall man ran.", 0, "the small man", None),
