@@ -77,6 +77,9 @@ setuptools.setup(
     "tensorstore>=0.1.86",
   ],
   extras_require={
+    # The TPU's runtime and compiler, libtpu, in the version that fits jax. A
+    # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
+    "tpu": ["jax[tpu]>=0.10"],
     "test": [
       "build>=1.6",
       "hypothesis>=6.170",

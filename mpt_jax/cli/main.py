@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 
+from mpt_jax.cli import compile as compiling
 from mpt_jax.cli import exchange, runs, tasks
 from mpt_jax.cli.arguments import (
   Parser,
@@ -48,6 +49,7 @@ def make_parser() -> Parser:
   runs.add_quickstart(command)
   runs.add_train(command)
   runs.add_sweep(command)
+  compiling.add_compile(command)
   _add_eval(command)
   _add_predict(command)
   exchange.add_commands(command)
@@ -65,7 +67,7 @@ def main(argv=None) -> int:
   if arguments.command == "train":
     # The gin launcher reads its own command line.
     arguments.rest = argv[1:]
-  elif arguments.command == "sweep":
+  elif arguments.command in ("sweep", "compile"):
     arguments.rest = rest
   elif rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -22,6 +22,7 @@ from mpt_jax.data.batches import EOS_ID, make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
+from mpt_jax.inference.division import Division
 from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
@@ -118,7 +119,7 @@ class Engine:
     self.config, self.mesh = config, mesh
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
-    self._joins = strategy.suits_devices() if joins is None else joins
+    self._joins = strategy.suits_devices(mesh) if joins is None else joins
     self._set_params(params)
     self._set_prompts(prompts)
 
@@ -137,10 +138,6 @@ class Engine:
 
   def _set_params(self, params):
     self._params = partitioning.put_params(self.mesh, T5(self.config), params)
-    leaves = jax.tree.leaves(self._params)
-    self._num_parameters = sum(x.size for x in leaves)
-    taken = sum(x.nbytes for x in leaves) // self.mesh.shape["model"]
-    self._memory = batching.Memory(self.config, max(batching.MAX_BYTES, taken))
 
   def _set_prompts(self, prompts):
     self._prompts, self.num_prompts, self._prompt_length = None, 0, 0
@@ -246,7 +243,7 @@ class Engine:
       target_length: T for ranking, None for generation.
     """
     chosen = list(chosen)
-    length, memory = self._prompt_length, self._memory
+    length = self._prompt_length
     for i in chosen:
       if not 0 <= examples[i].prompt < max(1, self.num_prompts):
         raise ValueError(
@@ -258,29 +255,24 @@ class Engine:
     ]
     if not sizes:
       return
-    devices = self.mesh.shape["data"]
-
-    def fitting(row_length):
-      if target_length is not None:
-        rows = memory.ranking_rows(row_length, target_length)
-      else:
-        rows = memory.generating_rows(
-          row_length, self.targets_length, self.generation.num_beams
-        )
-      return min(self.batch_size, devices * rows)
-
-    shapes = sizes, batching.row_lengths(length, self.inputs_length), fitting
-    worth = batching.COMPILING / self._num_parameters
-    if not self._joins:
-      batches = batching.plain_batches(*shapes, worth, devices)
-    elif (
-      plan := strategy.inference_plan(self.inputs_length, length, max(sizes))
-    ) == DENSE:
-      batches = batching.packed_batches(*shapes)
-    else:
-      batches = batching.joined_batches(*shapes, worth, plan)
-    for batch in batches:
+    for batch in self.division().batches(sizes, target_length):
       yield [chosen[i] for i in batch.members], batch
+
+  def division(self) -> Division:
+    """Returns what decides the batches, besides the examples."""
+    leaves = jax.tree.leaves(self._params)
+    return Division(
+      config=self.config,
+      num_parameters=sum(x.size for x in leaves),
+      parameter_bytes=sum(x.nbytes for x in leaves) // self.mesh.shape["model"],
+      prompt_length=self._prompt_length,
+      inputs_length=self.inputs_length,
+      targets_length=self.targets_length,
+      batch_size=self.batch_size,
+      num_beams=self.generation.num_beams,
+      devices=self.mesh.shape["data"],
+      joins=self._joins,
+    )
 
   def programs(self, plan: Dense = DENSE) -> "Programs":
     """Returns the compiled functions for a plan of attention."""

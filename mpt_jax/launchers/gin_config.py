@@ -121,7 +121,13 @@ def join_processes(argv):
 
 
 def load_config(
-  files, bindings, paths, function=TRAIN, partly=False, strict=False
+  files,
+  bindings,
+  paths,
+  function=TRAIN,
+  partly=False,
+  strict=False,
+  stand_ins=(),
 ):
   """Parses gin files and bindings.
 
@@ -132,6 +138,8 @@ def load_config(
     function: name of the function whose arguments are returned.
     partly: skip bindings of functions that gin does not know.
     strict: refuse settings that the function does not use.
+    stand_ins: macros that the files may require and that name a folder. Each
+      that is not bound names one that does not exist.
 
   Returns:
     ({argument: value} of the function, the configuration as text).
@@ -146,6 +154,10 @@ def load_config(
     _check_syntax(binding)
   _parse_files(files, paths)
   try:
+    required = gin_names.statements()
+    for name in stand_ins:
+      if required.get(name) == "%gin.REQUIRED":
+        gin.parse_config(f"{name} = 'not given'")
     gin.parse_config(bindings, skip_unknown=partly)
   except Exception as error:
     raise gin_names.explained(error) from error

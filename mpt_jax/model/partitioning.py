@@ -16,16 +16,17 @@ from mpt_jax.model.network import T5, init_variables
 RULES = {"vocab": "model", "joined_kv": "model", "mlp": "model"}
 
 
-def make_mesh(num_model_partitions: int = 1) -> Mesh:
-  """Arranges all devices as a mesh with the axes `data` and `model`.
+def make_mesh(num_model_partitions: int = 1, devices=None) -> Mesh:
+  """Arranges devices as a mesh with the axes `data` and `model`.
 
   Args:
     num_model_partitions: devices that share one copy of the parameters.
+    devices: the devices; None takes all that JAX has.
 
   Raises:
     ValueError: num_model_partitions does not divide the number of devices.
   """
-  count = jax.device_count()
+  count = jax.device_count() if devices is None else len(devices)
   if num_model_partitions < 1 or count % num_model_partitions:
     raise ValueError(
       f"num_model_partitions={num_model_partitions} does not divide the"
@@ -35,6 +36,7 @@ def make_mesh(num_model_partitions: int = 1) -> Mesh:
     (count // num_model_partitions, num_model_partitions),
     ("data", "model"),
     axis_types=(AxisType.Auto, AxisType.Auto),
+    devices=devices,
   )
 
 

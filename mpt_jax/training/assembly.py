@@ -17,6 +17,7 @@ from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
+from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
@@ -77,14 +78,32 @@ class Assembly:
       self.experiment.optimizer, self.experiment.total_steps, prompts, *scales
     )
 
+  def complete(self, params, teachers, mesh, prepare) -> "Setup":
+    """Adds the parameters to start from.
+
+    Args:
+      params: all parameters of the network, on the mesh.
+      teachers: the arrays of the teachers' bank, on the mesh, or None.
+      mesh: the devices.
+      prepare: `plan.Dense.prepare` of the model's plan.
+    """
+    trainable, frozen = self.model.split_params(params)
+    frozen = prepare(frozen)
+    if teachers is not None:
+      frozen = {**frozen, "teacher_prompt": teachers}
+    parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return Setup(**parts, trainable=trainable, frozen=frozen, mesh=mesh)
+
 
 @dataclasses.dataclass(kw_only=True)
 class Setup(Assembly):
-  """An experiment with everything loaded.
+  """An experiment with everything loaded, or with the shapes of everything.
 
   Attributes:
-    trainable: the trainable parameters before the first step.
-    frozen: the `frozen` argument of `objective.Model.loss`, on the mesh.
+    trainable: the trainable parameters before the first step, or a
+      `jax.ShapeDtypeStruct` with a sharding for each array of them.
+    frozen: the `frozen` argument of `objective.Model.loss`, on the mesh; or
+      its shapes.
     mesh: the devices that hold the parameters.
   """
 
@@ -93,11 +112,15 @@ class Setup(Assembly):
   mesh: jax.sharding.Mesh
 
   def make_train_step(self):
-    """Returns (state, step): the initial state and the jitted step."""
+    """Returns (state, step): the initial state and the jitted step.
+
+    If the parameters are shapes, so is the state.
+    """
     optimizer = self.make_optimizer()
-    state = step.init_train_state(
-      self.model, optimizer, self.trainable, self.mesh
-    )
+    leaves = jax.tree.leaves(self.trainable)
+    shapes = isinstance(leaves[0], jax.ShapeDtypeStruct)
+    make = step.outline_train_state if shapes else step.init_train_state
+    state = make(self.model, optimizer, self.trainable, self.mesh)
     num_microbatches = self.experiment.num_microbatches
     train_step = step.make_train_step(
       self.model,
@@ -171,27 +194,52 @@ def assemble(
   experiment: Experiment,
   row_multiple: int = 1,
   backbone: Backbone | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
-  The devices and the settings decide which plan the model uses. The losses do
-  not depend on the plan.
-
   Args:
     experiment: the settings.
-    row_multiple: the number of rows of a batch must be a multiple of this.
+    row_multiple: see `make_model`.
     backbone: the experiment's backbone, if it is loaded already.
+    mesh: the devices; None takes all that JAX has.
 
   Raises:
     ValueError: the settings do not fit each other or the backbone.
   """
   backbone = backbone or _load_backbone(experiment)
   check_vocabulary(backbone)
-  config = dataclasses.replace(
-    backbone.config, dropout_rate=experiment.dropout_rate
+  tasks = slot_tasks(experiment.slots, backbone.vocabulary_path)
+  mesh = mesh or partitioning.make_mesh()
+  model, layout = make_model(experiment, backbone.config, mesh, row_multiple)
+  return Assembly(
+    experiment=experiment,
+    backbone=backbone,
+    tasks=tasks,
+    model=model,
+    layout=layout,
   )
+
+
+def make_model(
+  experiment: Experiment, config: T5Config, mesh, row_multiple: int = 1
+) -> tuple[Model, BatchLayout]:
+  """Builds the model of an experiment and the layout of its batches.
+
+  The devices and the settings decide which plan the model uses. The losses do
+  not depend on the plan.
+
+  Args:
+    experiment: the settings.
+    config: the shape of the backbone.
+    mesh: the devices.
+    row_multiple: the number of rows of a batch must be a multiple of this.
+
+  Raises:
+    ValueError: the settings do not fit each other.
+  """
+  config = dataclasses.replace(config, dropout_rate=experiment.dropout_rate)
   slots = experiment.slots
-  tasks = slot_tasks(slots, backbone.vocabulary_path)
   prompts = teacher_config = None
   if experiment.prompt_length:
     prompts = prompt_config(
@@ -220,19 +268,13 @@ def assemble(
     row_multiple,
   )
   plan = strategy.training_plan(
+    mesh,
     layout,
     row_multiple,
     experiment.num_microbatches,
     experiment.dropout_rate,
   )
-  model = dataclasses.replace(model, plan=plan)
-  return Assembly(
-    experiment=experiment,
-    backbone=backbone,
-    tasks=tasks,
-    model=model,
-    layout=plan.rows(layout),
-  )
+  return dataclasses.replace(model, plan=plan), plan.rows(layout)
 
 
 def fit_to_devices(layout: BatchLayout, row_multiple: int) -> BatchLayout:
@@ -290,7 +332,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
       of the prompts; the message names the setting.
   """
   mesh = partitioning.make_mesh(num_model_partitions)
-  parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
+  row_multiple = mesh.shape["data"] * experiment.num_microbatches
+  parts = assemble(experiment, row_multiple, mesh=mesh)
   model, backbone = parts.model, parts.backbone
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)
@@ -302,24 +345,13 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
   if model.prompt_config is not None:
     embedding = partitioning.fetch(params["token_embedder"]["embedding"])
     params["prompt"] = starting_prompts(parts, embedding)
-  params = partitioning.put(params, shardings)
-  trainable, frozen = model.split_params(params)
-  frozen = model.plan.prepare(frozen)
+  params, teachers = partitioning.put(params, shardings), None
   if experiment.loss.distill is not None:
     prompts = teacher_prompts(experiment, backbone.fingerprint)
-    frozen["teacher_prompt"] = partitioning.put(
+    teachers = partitioning.put(
       plain_params(prompts), partitioning.replicated(mesh)
     )
-  return Setup(
-    experiment=experiment,
-    backbone=backbone,
-    tasks=parts.tasks,
-    model=model,
-    layout=parts.layout,
-    trainable=trainable,
-    frozen=frozen,
-    mesh=mesh,
-  )
+  return parts.complete(params, teachers, mesh, model.plan.prepare)
 
 
 def teacher_prompts(experiment: Experiment, fingerprint: str | None):

@@ -16,7 +16,7 @@ from mpt_jax.training.assembly import Setup, set_up
 from mpt_jax.training.checkpoints import Checkpoints
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.metrics_log import MetricsLog
-from mpt_jax.training.run import Run
+from mpt_jax.training.run import Run, Trace
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -52,6 +52,7 @@ def train(
   log_period: int = 10,
   keep_checkpoints: int = 2,
   tensorboard: bool = True,
+  profile_steps: tuple[int, int] | None = None,
   description: str = "train",
   config_text: str | None = None,
 ) -> Result:
@@ -75,6 +76,8 @@ def train(
     keep_checkpoints: newest checkpoints to keep. If the newest is damaged, the
       run resumes from the one before it.
     tensorboard: write TensorBoard events.
+    profile_steps: the first and the last step of a trace that is written into
+      the folder, for TensorBoard's profile tab; None writes none.
     description: text beside the progress bar.
     config_text: the launcher's configuration, which is saved as config.gin.
 
@@ -98,6 +101,8 @@ def train(
   checks.whole("train.keep_checkpoints", keep_checkpoints, low=1)
   checks.flag("train.tensorboard", tensorboard)
   model_dir = checks.path("train.model_dir", model_dir)
+  if profile_steps is not None:
+    profile_steps = _checked_steps(profile_steps, model_dir)
   options = {
     "train.model_dir": model_dir,
     "train.num_model_partitions": num_model_partitions,
@@ -131,9 +136,24 @@ def train(
         run.evaluation_is_due,
       ) as log:
         agreed = agreement.Agreement(stop, checkpoint_minutes)
-        run.go(log, agreed, checkpoint_period, log_period)
+        with Trace(model_dir, profile_steps) as trace:
+          run.go(log, agreed, checkpoint_period, log_period, trace)
       checkpoints.close()
   return _result(run)
+
+
+def _checked_steps(profile_steps, model_dir) -> tuple[int, int]:
+  name = "train.profile_steps"
+  steps = checks.sequence(
+    name, profile_steps, of=checks.whole, what="two whole numbers", low=1
+  )
+  if len(steps) != 2 or steps[0] > steps[1]:
+    raise ValueError(
+      f"{name} must be the first and the last step of a trace, such as"
+      f" (10, 13), got {profile_steps!r}"
+    )
+  paths.check_local(model_dir, "a trace of train.profile_steps")
+  return steps
 
 
 @contextlib.contextmanager

@@ -21,6 +21,39 @@ class _LeftError(Exception):
   """An evaluation was left because the run stops."""
 
 
+class Trace:
+  """Records some steps with JAX's profiler, if asked to.
+
+  Use it as a context manager, which ends a trace that the run leaves open.
+
+  Args:
+    folder: the run's folder, a local one.
+    steps: the first and the last step to record, or None.
+  """
+
+  def __init__(self, folder, steps: tuple[int, int] | None):
+    self._folder, self._steps, self._is_on = str(folder), steps, False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exception):
+    self.after(None, None)
+
+  def before(self, step: int):
+    """Begins the trace if `step`, which is to be done now, is the first."""
+    if self._steps is not None and step == self._steps[0]:
+      jax.profiler.start_trace(self._folder)
+      self._is_on = True
+
+  def after(self, step: int | None, results):
+    """Ends the trace if `step` was the last, once its results are there."""
+    if self._is_on and step in (None, self._steps[1]):
+      jax.block_until_ready(results)
+      jax.profiler.stop_trace()
+      self._is_on = False
+
+
 class Run:
   """What changes while an experiment trains.
 
@@ -99,7 +132,7 @@ class Run:
     names = [slot.name for slot in self._experiment.slots]
     return read_faults(partitioning.fetch(self.state.faults), names)
 
-  def go(self, log, agreed, checkpoint_period: int, log_period: int):
+  def go(self, log, agreed, checkpoint_period: int, log_period: int, trace):
     """Trains to the last step.
 
     Args:
@@ -107,13 +140,14 @@ class Run:
       agreed: the run's `agreement.Agreement`.
       checkpoint_period: steps between checkpoints.
       log_period: steps between lines of metrics.
+      trace: the run's `Trace`.
 
     Raises:
       TrainingDiverged: the loss or the prompts are not finite.
       ValueError: the processes have different batches.
       signals.Stopped: a signal came; everything is saved.
     """
-    self._log, self._agreed = log, agreed
+    self._log, self._agreed, self._trace = log, agreed, trace
     self._window.report = log.fault
     agreed.begin(self.step)
     for line in self._checkpoints.notes:
@@ -162,6 +196,7 @@ class Run:
         self._write_prompts(self.metrics)
 
   def _take_step(self):
+    self._trace.before(self.step + 1)
     batch, stats = make_batch(next(self._stream), self.setup.layout)
     self._agreed.see(batch)
     batch = partitioning.put_batch(self.setup.mesh, batch)
@@ -169,6 +204,7 @@ class Run:
       self.state, self.setup.frozen, batch, self._base_key
     )
     self.step += 1
+    self._trace.after(self.step, metrics)
     self._window.push(self.step, stats, metrics)
     self._log.advance(self.step)
 

@@ -1,5 +1,6 @@
 """The training step: a pure, jitted function on a mesh."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -63,12 +64,7 @@ def init_train_state(model, optimizer, params, mesh=None) -> TrainState:
     mesh: the devices of the state; arrays without a sharding are replicated
       over it. None leaves everything on one device.
   """
-  # A step donates its state, and the caller may still hold these arrays.
-  params = jax.tree.map(jnp.array, params)
-  state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-  if model.trainable == "prompt":
-    backup = jax.tree.map(jnp.array, params)
-    state = state.replace(faults=init_faults(model.num_slots), backup=backup)
+  state = _first_state(model, optimizer, params)
   if mesh is None:
     return state
   # Without explicit shardings, JAX would compile the step again for the state
@@ -76,15 +72,59 @@ def init_train_state(model, optimizer, params, mesh=None) -> TrainState:
   return partitioning.put(state, state_shardings(state, mesh))
 
 
-def state_shardings(state, mesh):
-  """Returns each array's sharding; arrays on no mesh are replicated."""
+def outline_train_state(model, optimizer, params, mesh) -> TrainState:
+  """Returns the shapes and shardings of `init_train_state`; makes no arrays.
 
-  def sharding(x):
-    if isinstance(x.sharding, jax.sharding.NamedSharding):
-      return x.sharding
+  Args:
+    model: the model.
+    optimizer: the optimizer of the trainable parameters.
+    params: a `jax.ShapeDtypeStruct` for each of them, with its sharding.
+    mesh: the devices of the state.
+  """
+  first = functools.partial(_first_state, model, optimizer)
+  state = jax.eval_shape(first, params).replace(params=params)
+  return jax.tree.map(
+    lambda x, sharding: x.update(sharding=sharding),
+    state,
+    state_shardings(state, mesh),
+  )
+
+
+def _first_state(model, optimizer, params):
+  # A step donates its state, and the caller may still hold these arrays.
+  params = jax.tree.map(jnp.array, params)
+  state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  if model.trainable == "prompt":
+    backup = jax.tree.map(jnp.array, params)
+    state = state.replace(faults=init_faults(model.num_slots), backup=backup)
+  return state
+
+
+def state_shardings(state, mesh):
+  """Returns the sharding of each array of a `TrainState`.
+
+  The parameters keep theirs. An array of the optimizer that belongs to a
+  parameter and has its shape gets the parameter's. All others are replicated.
+
+  Args:
+    state: the state, or the shapes of its arrays with the shardings of the
+      parameters.
+    mesh: the devices.
+  """
+  placed = {
+    path: x
+    for path, x in jax.tree_util.tree_leaves_with_path(state.params)
+    if isinstance(x.sharding, jax.sharding.NamedSharding)
+  }
+
+  def sharding(path, x):
+    ends = (path[i:] for i in range(len(path)))
+    param = next((placed[end] for end in ends if end in placed), None)
+    if param is not None and param.shape == x.shape:
+      return param.sharding
     return partitioning.replicated(mesh)
 
-  return jax.tree.map(sharding, state)
+  return jax.tree_util.tree_map_with_path(sharding, state)
 
 
 def make_train_step(

@@ -544,3 +544,26 @@ def test_a_second_run_in_the_folder_is_refused(teacher_run, tmp_path):
     with pytest.raises(ValueError, match=f"in use by process {os.getpid()} on"):
       run(experiment, tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_a_trace_of_some_steps(tmp_path, tiny_backbone, tiny_tasks):
+  slots = (Slot(task=tiny_tasks[0]),)
+  experiment = tiny_experiment(slots, tiny_backbone, eval=None, total_steps=3)
+  run(experiment, tmp_path / "plain")
+  run(experiment, tmp_path / "traced", profile_steps=(2, 3))
+  assert_same_run(tmp_path / "plain", tmp_path / "traced")
+  # TensorBoard looks for these files.
+  (trace,) = (tmp_path / "traced").glob("plugins/profile/*/*.xplane.pb")
+  assert b"train_step" in trace.read_bytes()
+  assert not (tmp_path / "plain" / "plugins").exists()
+  # A run that ends within the trace ends the trace too.
+  run(experiment, tmp_path / "cut", profile_steps=(3, 9))
+  assert list((tmp_path / "cut").glob("plugins/profile/*/*.xplane.pb"))
+
+
+@pytest.mark.parametrize("steps", [(3, 2), (1,), 5, (0, 2), "ab"])
+def test_steps_of_a_trace_that_are_none(tmp_path, tiny_backbone, steps):
+  experiment = tiny_experiment((Slot(task="any"),), tiny_backbone)
+  with pytest.raises(ValueError, match="train.profile_steps"):
+    run(experiment, tmp_path / "run", profile_steps=steps)
+  assert not (tmp_path / "run").exists()

@@ -24,17 +24,18 @@ from mpt_jax.model.plan import Dense
 SHORT_ROW = 128
 
 
-def suits_devices() -> bool:
-  """Returns whether this is the fastest plan here, i.e. on a single CPU."""
-  return jax.default_backend() == "cpu" and jax.device_count() == 1
+def suits_devices(mesh) -> bool:
+  """Returns whether this is the fastest plan on a mesh, i.e. on a single CPU."""
+  return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
 
 def training_plan(
-  layout, row_multiple, num_microbatches, dropout_rate
+  mesh, layout, row_multiple, num_microbatches, dropout_rate
 ) -> Dense:
   """Returns the plan of a run: `BySegments` where it is the fastest one.
 
   Args:
+    mesh: the devices of the run, which need not be those of this machine.
     layout: the layout of the batches. If the user set the length or number of
       rows, the run gets the plain plan.
     row_multiple: the number of rows of a batch must be a multiple of this.
@@ -42,7 +43,7 @@ def training_plan(
     dropout_rate: dropout rate of the T5.
   """
   suits = (
-    suits_devices()
+    suits_devices(mesh)
     and row_multiple == num_microbatches == 1
     and dropout_rate == 0
     and layout.pack

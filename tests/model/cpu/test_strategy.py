@@ -14,6 +14,7 @@ import pytest
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.predictor import Predictor
+from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.cpu.strategy import BySegments
@@ -130,9 +131,10 @@ def test_dropout_is_refused(make_config, make_params, make_examples):
 
 def test_several_devices_get_the_plain_plan():
   # The tests have eight of them.
-  assert not strategy.suits_devices()
+  mesh = partitioning.make_mesh()
+  assert not strategy.suits_devices(mesh)
   layout = BatchLayout(inputs_length=16, targets_length=4)
-  assert strategy.training_plan(layout, 1, 1, 0.0) == Dense()
+  assert strategy.training_plan(mesh, layout, 1, 1, 0.0) == Dense()
 
 
 def test_short_joined_rows_get_the_plain_plan():
@@ -149,6 +151,7 @@ from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.pipeline import ExampleStream, MixConfig
 from mpt_jax.inference.predictor import Predictor
+from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.slots import Slot
@@ -158,7 +161,7 @@ folder = pathlib.Path(sys.argv[1])
 
 def suits(*args, **batch):
   layout = BatchLayout(inputs_length=16, targets_length=4, **batch)
-  plan = strategy.training_plan(layout, *args)
+  plan = strategy.training_plan(partitioning.make_mesh(), layout, *args)
   assert type(plan) in (Dense, strategy.BySegments)
   return type(plan) is strategy.BySegments
 assert suits(1, 1, 0.0)

@@ -1,0 +1,1 @@
+"""Compiles what a run would compute, for devices that need not be here."""
