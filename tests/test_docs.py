@@ -19,6 +19,7 @@ import sys
 import tomllib
 
 import pytest
+import yaml
 from flax import traverse_util
 from t5x_layouts import write_legacy
 from train_fixtures import CACHE, save_tiny_backbone
@@ -54,6 +55,10 @@ NOT_RUN = {
   "gin/pretrain.gin": "it takes hours; test_gin_tables.py trains a tiny T5",
   "--multiprocess": "it needs several machines; test_processes.py has two",
   "--coordinator_address": "the same",
+  "--topology v5e": "it needs libtpu and minutes; tests/cli/test_compile.py",
+  "gcloud ": "it needs an account; what it runs on the hosts is parsed",
+  "xpk ": "the same",
+  "kubectl ": "it needs a cluster; what the file runs is parsed",
 }
 
 # What is appended to training commands: two steps of a tiny prompt, and a tiny
@@ -151,8 +156,9 @@ def all_commands():
 def test_every_block_is_of_a_known_kind():
   for page in PAGES:
     for language, text in blocks(page):
-      assert language in ("sh", "python", "gin", "text", ""), (page, text)
-      if language == "gin":
+      known = ("sh", "python", "gin", "yaml", "text", "")
+      assert language in known, (page, text)
+      if language in ("gin", "yaml"):
         assert file_name(text), f"{page}: no file name in {text!r}"
       if language in ("text", ""):
         # Blocks that are not run contain no command.
@@ -195,15 +201,54 @@ def check_training(command):
     assert {"--process_count", "--process_index"} <= set(others), command
 
 
+def check_compile(command):
+  """Checks `mpt compile`: its own arguments, and those of the gin files."""
+  words = shlex.split(command)[1:]
+  _, rest = cli.make_parser().parse_known_args(words)
+  check_training("python -m mpt_jax.train " + shlex.join(rest))
+
+
+def check_remote(word) -> bool:
+  """Checks what a word of another program's command runs elsewhere."""
+  _, equals, inner = word.partition("--command=")
+  if not equals or TRAIN.strip() not in inner:
+    return False
+  check_training(inner)
+  return True
+
+
+def test_files_for_a_cluster_run_what_exists():
+  checked = 0
+  for page in PAGES:
+    for language, text in blocks(page):
+      if language != "yaml":
+        continue
+      for document in yaml.safe_load_all(text):
+        if document["kind"] != "Job":
+          continue
+        pod = document["spec"]["template"]["spec"]
+        for container in pod["containers"]:
+          check_training(shlex.join(container["command"]))
+          checked += 1
+  assert checked == 2
+
+
 def test_commands_that_are_not_run_are_well_formed():
   parsed = 0
   for command in all_commands():
     if not_run(command):
       parts = [part.strip() for part in command.split("&&")]
+      if command.startswith(("gcloud ", "xpk ")):
+        parts = [command]  # It may quote the && of a command elsewhere.
       for part in parts:
-        if part.startswith("mpt "):
+        if part.startswith("mpt compile "):
+          check_compile(part)
+          parsed += 1
+        elif part.startswith("mpt "):
           cli.make_parser().parse_args(shlex.split(part)[1:])
           parsed += 1
+        elif part.startswith(("gcloud ", "xpk ")):
+          parsed += sum(map(check_remote, shlex.split(part)))
         elif "python -m t5x." in part or part.startswith(TRAIN):
           check_training(part)
           parsed += 1

@@ -127,6 +127,7 @@ def _measure(arguments, topology, settings):
     )
   report.print_verdict(topology, found, tried, console)
   if arguments.json:
-    values = report.as_json(topology, arguments.stage, found, tried)
+    partitions = settings.num_model_partitions
+    values = report.as_json(topology, partitions, arguments.stage, found, tried)
     write_text(arguments.json, json.dumps(values, indent=2) + "\n")
   return ExitCode.DONE if good else ExitCode.MISTAKE

@@ -1,5 +1,6 @@
 """Compiles programs and measures what one device needs for each of them."""
 
+import collections
 import dataclasses
 import re
 import time
@@ -8,7 +9,7 @@ import jax
 
 from mpt_jax.compiling import counts
 from mpt_jax.compiling.chips import Chip
-from mpt_jax.compiling.program_text import ProgramText
+from mpt_jax.compiling.program_text import ProgramText, one_layer
 from mpt_jax.compiling.stages import Program
 
 # Arguments of a step that train, or that the optimizer keeps.
@@ -24,7 +25,7 @@ class Measured:
     name: the program.
     shape: its batch in words.
     arguments: {what: bytes} of its arguments.
-    largest_arguments: (name, shape, bytes) of the largest of them.
+    largest_arguments: the largest of them, as they are split.
     arguments_bytes: bytes of all arguments, as the compiler lays them out.
     temporary_bytes: bytes that it needs besides arguments and results; None if
       the compiler gave up before it knew.
@@ -41,7 +42,7 @@ class Measured:
   name: str
   shape: str
   arguments: dict[str, int]
-  largest_arguments: list[tuple[str, str, int]]
+  largest_arguments: list[counts.Largest]
   arguments_bytes: int
   temporary_bytes: int | None = None
   output_bytes: int = 0
@@ -145,7 +146,7 @@ def _exceeding(message: str) -> int | None:
 
 def _arguments(program: Program):
   """Returns {what: bytes} and the largest arguments, on one device."""
-  sums, each = {}, []
+  sums, each = {}, collections.Counter()
   for what, tree in program.arguments.items():
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
       num_bytes = device_bytes(x)
@@ -153,9 +154,9 @@ def _arguments(program: Program):
       sums[group] = sums.get(group, 0) + num_bytes
       name = jax.tree_util.keystr(path, simple=True, separator="/") or what
       shape = f"{x.dtype}[{','.join(map(str, _local_shape(x)))}]"
-      each.append((name, shape, num_bytes))
-  each.sort(key=lambda item: -item[2])
-  return sums, each[:5]
+      each[one_layer(name), shape, num_bytes] += 1
+  made = [counts.Largest(*key, count) for key, count in each.items()]
+  return sums, sorted(made, key=lambda x: -x.num_bytes)[:5]
 
 
 def argument_bytes(program: Program) -> int:

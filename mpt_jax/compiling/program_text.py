@@ -232,11 +232,22 @@ class ProgramText:
 def short_name(op_name: str) -> str:
   """Returns the end of an operation's name that tells where it belongs.
 
+  Layers have one name, because they have equal arrays.
+
   >>> short_name("jit(train_step)/transpose(jvp(T5))/encoder/layers_3/mlp/dot")
-  'encoder/layers_3/mlp/dot'
+  'encoder/layers_*/mlp/dot'
   >>> short_name("jit(f)/while/body/closed_call/dot_general")
   'dot_general'
   """
   drop = ("while", "body", "closed_call", "checkpoint", "remat", "cond")
   parts = [p for p in op_name.split("/") if "(" not in p and p not in drop]
-  return "/".join(parts[-4:])
+  return one_layer("/".join(parts[-4:]))
+
+
+def one_layer(name: str) -> str:
+  """Returns a name that all layers of a stack share.
+
+  >>> one_layer("encoder/layers_11/mlp/wi/kernel")
+  'encoder/layers_*/mlp/wi/kernel'
+  """
+  return re.sub(r"layers_\d+", "layers_*", name)

@@ -38,6 +38,7 @@ def seconds(s: float) -> str:
 
 def as_json(
   topology: Topology,
+  num_model_partitions: int,
   stage: str,
   found: list[Measured],
   tried: list[Tried],
@@ -55,6 +56,7 @@ def as_json(
     "device_kind": topology.devices[0].device_kind,
     "num_devices": len(topology.devices),
     "num_hosts": topology.num_hosts,
+    "num_model_partitions": num_model_partitions,
     "stage": stage,
     "fits": fits(topology, found),
     "memory_bytes": chip and chip.memory,
@@ -87,10 +89,7 @@ def _program_json(one: Measured, chip):
     **values,
     "fits": one.fits(chip),
     "largest": [x._asdict() for x in one.largest],
-    "largest_arguments": [
-      dict(zip(("name", "shape", "num_bytes"), x, strict=True))
-      for x in one.largest_arguments
-    ],
+    "largest_arguments": [x._asdict() for x in one.largest_arguments],
   }
 
 
@@ -171,9 +170,7 @@ def _print_arrays(one: Measured, console):
   table.add_column("largest arrays", overflow="fold", ratio=1)
   table.add_column("shape", overflow="fold")
   table.add_column("size", justify="right", no_wrap=True)
-  for name, shape, size in one.largest_arguments[:3]:
-    table.add_row(Text(name), Text(shape), amount(size))
-  for x in one.largest[:5]:
+  for x in (*one.largest_arguments[:3], *one.largest[:5]):
     times = f"{x.count} × " if x.count > 1 else ""
     table.add_row(Text(x.name), Text(x.shape), times + amount(x.num_bytes))
   console.print(table)

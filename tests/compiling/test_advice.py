@@ -8,7 +8,7 @@ import pytest
 import rich.console
 from train_fixtures import tiny_backbone, tiny_experiment, tiny_tasks
 
-from mpt_jax.compiling import advice, measure, report, stages
+from mpt_jax.compiling import advice, counts, measure, report, stages
 from mpt_jax.compiling.chips import Chip
 from mpt_jax.compiling.topologies import find_topology
 from mpt_jax.prompts.slots import make_slots
@@ -94,7 +94,9 @@ def a_program(**changes):
     name="step",
     shape="8 rows of 19 and 8 positions",
     arguments={"weights": 3 * 2**20, "batch": 100},
-    largest_arguments=[("token_embedder/embedding", "float32[8000,32]", 2**20)],
+    largest_arguments=[
+      counts.Largest("token_embedder/embedding", "float32[8000,32]", 2**20, 1)
+    ],
     arguments_bytes=3 * 2**20 + 100,
     temporary_bytes=2**20,
     flops=2e9,
@@ -144,7 +146,9 @@ def test_the_report_fits_the_terminal(width):
 def test_json_of_one_device():
   devices = topology(2**22)
   found = [a_program(), a_program(flops=1e9, arguments_bytes=7)]
-  values = json.loads(json.dumps(report.as_json(devices, "train", found, [])))
+  values = json.loads(
+    json.dumps(report.as_json(devices, 1, "train", found, []))
+  )
   # 3 MiB and 100 bytes of arguments and 1 MiB of temporaries are above 4 MiB.
   assert values["fits"] is False
   assert values["arguments_bytes"] == 3 * 2**20 + 100
@@ -175,5 +179,5 @@ def test_a_compiler_that_gives_up(settings):
   found = measure.measure(program._replace(function=Function()))
   assert found.temporary_bytes == 80 * 2**30
   assert not found.fits(devices.chip)
-  values = report.as_json(devices, "train", [found], [])
+  values = report.as_json(devices, 1, "train", [found], [])
   assert values["fits"] is False and values["flops"] is None

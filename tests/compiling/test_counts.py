@@ -87,11 +87,16 @@ HloModule jit_f, is_scheduled=true
 %body (p: (s32[], bf16[16,128], s32[])) -> (s32[], bf16[16,128], s32[]) {
   %p = (s32[]{:T(128)}, bf16[16,128]{1,0:T(8,128)(2,1)S(1)}, s32[]) parameter(0)
   %x = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} get-tuple-element(%p), index=1
-  %gather.1 = bf16[16,512]{1,0:T(8,128)(2,1)} all-gather(%x), channel_id=2, replica_groups=[4,4]<=[16], dimensions={1}, metadata={op_name="jit(f)/jvp()/while/body/encoder/mlp/dot"}
-  %gather.2 = bf16[16,512]{1,0:T(8,128)(2,1)} all-gather(%x), channel_id=2, replica_groups=[4,4]<=[16], dimensions={1}
+  %gather.1 = bf16[16,512]{1,0:T(8,128)(2,1)} all-gather(%x), channel_id=2, \
+replica_groups=[4,4]<=[16], dimensions={1}, \
+metadata={op_name="jit(f)/jvp()/while/body/encoder/mlp/dot"}
+  %gather.2 = bf16[16,512]{1,0:T(8,128)(2,1)} all-gather(%x), channel_id=2, \
+replica_groups=[4,4]<=[16], dimensions={1}
   %w = bf16[512,128]{1,0} constant({...})
-  %product = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} convolution(%gather.1, %w), dim_labels=bf_io->bf
-  %sum = bf16[16,128]{1,0} all-reduce(%product), channel_id=3, replica_groups=mesh['axis_0'=2,'axis_1'=8] {'axis_1'}, to_apply=%add
+  %product = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} convolution(%gather.1, %w), \
+dim_labels=bf_io->bf
+  %sum = bf16[16,128]{1,0} all-reduce(%product), channel_id=3, \
+replica_groups=mesh['axis_0'=2,'axis_1'=8] {'axis_1'}, to_apply=%add
   %i = s32[] get-tuple-element(%p), index=0
   %n = s32[] get-tuple-element(%p), index=2
   ROOT %made = (s32[], bf16[16,128], s32[]) tuple(%i, %sum, %n)
@@ -110,7 +115,8 @@ ENTRY %main (a: bf16[16,128]) -> bf16[16,128] {
   %twelve = s32[] constant(12)
   %copy = s32[] copy(%twelve)
   %start = (s32[], bf16[16,128], /*index=2*/s32[]) tuple(%zero, %a, %copy)
-  %loop = (s32[], bf16[16,128], s32[]) while(%start), condition=%condition, body=%body
+  %loop = (s32[], bf16[16,128], s32[]) while(%start), condition=%condition, \
+body=%body
   ROOT %out = bf16[16,128]{1,0} get-tuple-element(%loop), index=1
 }
 """
@@ -142,7 +148,8 @@ def test_a_product_in_batches_as_a_convolution():
 ENTRY %main (a: f32[8,16,32], b: f32[8,32,4]) -> f32[8,16,4] {
   %a = f32[8,16,32]{2,1,0} parameter(0)
   %b = f32[8,32,4]{2,1,0} parameter(1)
-  ROOT %c = f32[8,16,4]{2,1,0} convolution(%a, %b), window={size=8 stride=7 pad=0_0 lhs_dilate=8}, dim_labels=0bf_0io->0bf
+  ROOT %c = f32[8,16,4]{2,1,0} convolution(%a, %b), window={size=8 stride=7 \
+pad=0_0 lhs_dilate=8}, dim_labels=0bf_0io->0bf
 }
 """
   )
@@ -155,7 +162,10 @@ def test_a_kernels_own_estimate():
     """\
 ENTRY %main (a: f32[8,128]) -> f32[8,128] {
   %a = f32[8,128]{1,0} parameter(0)
-  ROOT %k = f32[8,128]{1,0} custom-call(%a), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":{"cost_estimate":{"flops":"123","bytes_accessed":"456"}}}
+  ROOT %k = f32[8,128]{1,0} custom-call(%a), \
+custom_call_target="tpu_custom_call", \
+backend_config={"custom_call_config":{"cost_estimate":{"flops":"123",\
+"bytes_accessed":"456"}}}
 }
 """
   )

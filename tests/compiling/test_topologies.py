@@ -53,7 +53,8 @@ SLICES = """
 import json
 from mpt_jax.compiling.topologies import find_topology
 made = {}
-for name in ("v4-8", "v4-32", "v5e-1", "v5e-16", "v5e:2x4", "v6e-8", "2*v5e:4x4"):
+names = "v4-8 v4-32 v5e-1 v5e-16 v5e:2x4 v6e-8 2*v5e:4x4"
+for name in names.split():
   found = find_topology(name)
   last = found.devices[-1]
   made[name] = [str(found), found.num_hosts, last.coords]

@@ -25,7 +25,7 @@ SHORT_ROW = 128
 
 
 def suits_devices(mesh) -> bool:
-  """Returns whether this is the fastest plan on a mesh, i.e. on a single CPU."""
+  """Returns whether this is the fastest plan on a mesh: on a single CPU."""
   return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
 
