@@ -55,6 +55,7 @@ NOT_RUN = {
   "gin/pretrain.gin": "it takes hours; test_gin_tables.py trains a tiny T5",
   "--multiprocess": "it needs several machines; test_processes.py has two",
   "--coordinator_address": "the same",
+  "benchmarks/tpu_table.py": "it takes hours; tests/test_tpu_table.py",
   "--topology v5e": "it needs libtpu and minutes; tests/cli/test_compile.py",
   "gcloud ": "it needs an account; what it runs on the hosts is parsed",
   "xpk ": "the same",

@@ -115,15 +115,17 @@ def _measure(arguments, topology, settings):
   )
   found = []
   for program in stages.programs(setup, arguments.stage):
-    with console.status(f"compiling {program.name} ({program.shape})"):
-      if not console.is_terminal:
-        print(f"compiling {program.name} ...", flush=True)
+    with report.working(f"compiling {program.name}", console):
       found.append(measure.measure(program))
     report.print_program(found[-1], topology, console)
   tried, good = [], report.fits(topology, found)
   if not good:
     tried = advice.find_fitting(
-      settings, topology, arguments.stage, arguments.tries, console.print
+      settings,
+      topology,
+      arguments.stage,
+      arguments.tries,
+      lambda text: report.working(text, console),
     )
   report.print_verdict(topology, found, tried, console)
   if arguments.json:

@@ -73,7 +73,8 @@ def main(argv=None) -> int:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   # Otherwise TensorFlow prints the features of the CPU when it is imported.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  use_compilation_cache()
+  if arguments.command != "compile":  # It measures how long compiling takes.
+    use_compilation_cache()
   return run_and_report(arguments.function, arguments, show=arguments.traceback)
 
 

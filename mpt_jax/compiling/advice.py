@@ -1,5 +1,6 @@
 """Settings near those of a run that does not fit, which might."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -117,7 +118,7 @@ def find_fitting(
   topology: Topology,
   stage: str,
   tries: int,
-  tell: Callable[[str], None],
+  working: Callable[[str], contextlib.AbstractContextManager],
 ) -> list[Tried]:
   """Tries neighbours until one fits.
 
@@ -127,7 +128,7 @@ def find_fitting(
     stage: see `stages.programs`.
     tries: most settings to compile. Those whose arguments alone exceed the
       memory are not compiled.
-    tell: called with a line about what is compiled.
+    working: makes a context from a line about what is compiled.
 
   Returns:
     What was tried, in order. If any fits, it is the last.
@@ -145,9 +146,9 @@ def find_fitting(
     if limit is not None and taken > limit:
       tried.append(Tried(near.changes, False, False, taken))
       continue
-    tell("compiling with " + " ".join(near.changes))
     tries -= 1
-    found = [measure.measure(program) for program in programs]
+    with working("compiling with " + " ".join(near.changes)):
+      found = [measure.measure(program) for program in programs]
     fits = all(one.fits(topology.chip) for one in found)
     total = max(one.total_bytes for one in found)
     tried.append(Tried(near.changes, True, fits, total))

@@ -114,7 +114,7 @@ def measure(program: Program) -> Measured:
     return Measured(
       **known,
       arguments_bytes=total,
-      temporary_bytes=_exceeding(str(error)),
+      temporary_bytes=_exceeding(str(error), total),
       compile_seconds=time.monotonic() - start,
       error=" ".join(str(error).split())[:300],
     )
@@ -138,10 +138,16 @@ def measure(program: Program) -> Measured:
   )
 
 
-def _exceeding(message: str) -> int | None:
-  """Returns the bytes of temporaries in an error of the compiler, if any."""
+def _exceeding(message: str, arguments: int) -> int | None:
+  """Returns the bytes besides the arguments that an error of the compiler says.
+
+  The TPU's compiler speaks of temporaries, but its number is that of arguments,
+  results and temporaries together.
+  """
   found = re.search(r"temporaries \(([\d.]+)([KMGT])\)", message)
-  return int(float(found[1]) * _UNITS[found[2]]) if found else None
+  if found is None:
+    return None
+  return max(0, int(float(found[1]) * _UNITS[found[2]]) - arguments)
 
 
 def _arguments(program: Program):

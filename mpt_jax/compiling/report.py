@@ -1,6 +1,9 @@
 """What `mpt compile` prints and writes."""
 
+import contextlib
+
 import rich.console
+import rich.progress
 import rich.table
 from rich.text import Text
 
@@ -34,6 +37,27 @@ def seconds(s: float) -> str:
   ('45.9 ms', '12.3 s')
   """
   return f"{s:.1f} s" if s >= 1 else f"{1000 * s:.3g} ms"
+
+
+@contextlib.contextmanager
+def working(text: str, console: rich.console.Console):
+  """Says what is being done: a line in a pipe, a clock in a terminal."""
+  if not console.is_terminal:
+    console.print(Text(f"{text} ..."))
+    yield
+    return
+  column = rich.table.Column(overflow="ellipsis", no_wrap=True)
+  with rich.progress.Progress(
+    rich.progress.SpinnerColumn(),
+    rich.progress.TextColumn(
+      "{task.description}", markup=False, table_column=column
+    ),
+    rich.progress.TimeElapsedColumn(),
+    console=console,
+    transient=True,
+  ) as progress:
+    progress.add_task(text, total=None)
+    yield
 
 
 def as_json(

@@ -172,8 +172,12 @@ def test_published_sizes_need_no_folder(teach):
   assert backbone.params is None and backbone.vocabulary_path is None
   setup = outline(experiment, backbone, partitioning.make_mesh(8))
   sizes = [np.prod(x.shape) for x in jax.tree.leaves(setup.frozen)]
-  # transformers counts as many for google/t5-v1_1-xxl: 11,135,332,352.
-  assert sum(sizes) == 11_135_332_352
+  # D = 4096, 64 heads of 64, three matrices of 4096 × 10240 in each block, 24
+  # layers in each stack, and an embedding on either end.
+  attention, feed_forward = 4 * 4096 * 64 * 64, 3 * 4096 * 10240
+  encoder = 24 * (attention + feed_forward + 2 * 4096) + 32 * 64 + 4096
+  decoder = 24 * (2 * attention + feed_forward + 3 * 4096) + 32 * 64 + 4096
+  assert sum(sizes) == 2 * 32128 * 4096 + encoder + decoder
   with pytest.raises(FileNotFoundError, match="no T5 't5_huge'.*t5_1_1_xxl"):
     backbone_shape(dataclasses.replace(teach, backbone="t5_huge"))
 
