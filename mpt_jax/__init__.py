@@ -8,6 +8,9 @@ Example::
 
   import mpt_jax as mpt
 
+  run = mpt.fit(rows, text="question", label="kind", out="runs/trec")
+  mpt.Predictor(run).predict(["Who wrote Ulysses?"])
+
   mpt.train(
     mpt.Experiment(slots=mpt.make_slots(("rotten_tomatoes",)), total_steps=200),
     model_dir="runs/teach",
@@ -28,7 +31,7 @@ _PUBLIC = {
   "EvalConfig": "inference.evaluator",
   "Experiment": "training.experiment",
   "LossConfig": "model.objective",
-  "MixConfig": "data.pipeline",
+  "MixConfig": "data.mixing",
   "OptimizerConfig": "training.optimizers",
   "Predictor": "inference.predictor",
   "PromptBank": "prompts.bank",
@@ -36,6 +39,7 @@ _PUBLIC = {
   "T5Config": "model.config",
   "compose_bank": "prompts.kinds",
   "evaluate": "inference.evaluator",
+  "fit": "fitting.run",
   "load_backbone": "backbones.backbone",
   "load_bank": "prompts.bank",
   "make_slots": "prompts.slots",

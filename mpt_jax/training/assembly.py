@@ -3,19 +3,20 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 import optax
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data import first_look
+from mpt_jax.data.in_memory import row_stream
+from mpt_jax.data.in_memory.row_task import RowTask
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.data.pipeline import ExampleStream
-from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
+from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
@@ -39,7 +40,7 @@ class Assembly:
     experiment: the settings.
     backbone: the T5. Its params are None if they are random or come from a
       t5x checkpoint.
-    tasks: the seqio task of each slot, with the backbone's vocabulary.
+    tasks: the task of each slot, with the backbone's vocabulary.
     model: network, bank, loss.
     layout: lengths and packing of the batches.
   """
@@ -50,8 +51,11 @@ class Assembly:
   model: Model
   layout: BatchLayout
 
-  def make_stream(self) -> ExampleStream:
+  def make_stream(self):
     """Returns the training examples, starting at the first batch.
+
+    It is a `row_stream.RowStream` for rows in memory, and a
+    `pipeline.ExampleStream` for tasks of seqio.
 
     Prints a warning for each slot that has many cut inputs or targets.
 
@@ -65,7 +69,10 @@ class Assembly:
       if jax.process_index() == 0:
         print(f"warning: {warning}", file=sys.stderr)
     rates = [slot.rate for slot in self.experiment.slots]
-    return ExampleStream(self.tasks, names, self.experiment.mix, rates)
+    stream = row_stream.RowStream
+    if not isinstance(self.tasks[0], RowTask):
+      from mpt_jax.data.pipeline import ExampleStream as stream
+    return stream(self.tasks, names, self.experiment.mix, rates)
 
   def make_optimizer(self) -> optax.GradientTransformation:
     """Builds the optimizer of the trainable parameters."""
@@ -171,6 +178,7 @@ def assemble(
   experiment: Experiment,
   row_multiple: int = 1,
   backbone: Backbone | None = None,
+  tasks: Mapping[str, RowTask] | None = None,
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
@@ -181,6 +189,7 @@ def assemble(
     experiment: the settings.
     row_multiple: the number of rows of a batch must be a multiple of this.
     backbone: the experiment's backbone, if it is loaded already.
+    tasks: see `find_tasks.find_tasks`.
 
   Raises:
     ValueError: the settings do not fit each other or the backbone.
@@ -191,7 +200,7 @@ def assemble(
     backbone.config, dropout_rate=experiment.dropout_rate
   )
   slots = experiment.slots
-  tasks = slot_tasks(slots, backbone.vocabulary_path)
+  tasks = find_tasks(slots, backbone.vocabulary_path, tasks)
   prompts = teacher_config = None
   if experiment.prompt_length:
     prompts = prompt_config(
@@ -278,19 +287,25 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
   return prompt
 
 
-def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
+def set_up(
+  experiment: Experiment,
+  num_model_partitions: int = 1,
+  tasks: Mapping[str, RowTask] | None = None,
+) -> Setup:
   """Loads the backbone, the tasks and the starting prompts.
 
   Args:
     experiment: the settings.
     num_model_partitions: see `partitioning.make_mesh`.
+    tasks: see `find_tasks.find_tasks`.
 
   Raises:
     ValueError: the settings do not fit each other, the backbone or the sources
       of the prompts; the message names the setting.
   """
   mesh = partitioning.make_mesh(num_model_partitions)
-  parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
+  multiple = mesh.shape["data"] * experiment.num_microbatches
+  parts = assemble(experiment, multiple, tasks=tasks)
   model, backbone = parts.model, parts.backbone
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)

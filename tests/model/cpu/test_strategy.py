@@ -147,7 +147,8 @@ import json, pathlib, sys
 import train_fixtures
 from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.data.pipeline import ExampleStream, MixConfig
+from mpt_jax.data.mixing import MixConfig
+from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model.cpu import strategy
 from mpt_jax.model.plan import Dense
