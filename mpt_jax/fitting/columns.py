@@ -119,8 +119,8 @@ def find_label(columns: dict[str, Column], label: str | None, where) -> str:
     return min(short, key=lambda c: (c.distinct, c.name)).name
   shown = ", ".join(columns)
   raise ValueError(
-    f"{where}: no column looks like the target; name it with --label (in Python:"
-    f" label=). There are {shown:.300}"
+    f"{where}: no column looks like the target; name it with --label (in"
+    f" Python: label=). There are {shown:.300}"
   )
 
 

@@ -10,7 +10,8 @@ from mpt_jax.training.experiment import Experiment
 
 GIN, MODULE = "fit.gin", "fit_tasks"
 
-_MODULE = string.Template('''"""The tasks of this folder; `mpt fit` wrote this file."""
+_MODULE = string.Template('''\
+"""The tasks of this folder; `mpt fit` wrote this file."""
 
 import pathlib
 
@@ -19,7 +20,8 @@ from mpt_jax.tasks.files import register_file_task
 DATA = pathlib.Path(__file__).parent / "data"
 $tasks''')
 
-_GIN = string.Template("""# `mpt fit` trained with these settings. In this folder, the command
+_GIN = string.Template("""\
+# `mpt fit` trained with these settings. In this folder, the command
 #   mpt train --gin_file=fit.gin --gin.MODEL_DIR='"../NAME"'
 # trains with them again, with seqio's order of the examples.
 from __gin__ import dynamic_registration
@@ -43,6 +45,7 @@ FACTOR_LEARNING_RATE = $factor_rate
 EVAL_PERIOD = $period
 EVAL_EXAMPLES = $examples
 SEED = $seed
+DTYPE = None
 
 slots.make_slots:
   share = $share
@@ -50,7 +53,9 @@ slots.make_slots:
   source = $source
   seeds = ($seed,)
 
-evaluator.EvalConfig.patience = $patience
+evaluator.EvalConfig:
+  patience = $patience
+  metric = $metric
 """)
 
 
@@ -110,6 +115,7 @@ def gin_text(experiment: Experiment, share: bool) -> str:
     period=experiment.eval.period,
     examples=experiment.eval.max_examples,
     patience=experiment.eval.patience,
+    metric=repr(experiment.eval.metric),
     seed=experiment.seed,
     share=repr("all" if share else "none"),
     init=repr(slots[0].init),

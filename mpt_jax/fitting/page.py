@@ -27,7 +27,8 @@ def _table(caption, headers, rows, kind="") -> str:
     for first, *cells in rows
   )
   return (
-    f'<div class="scroll" tabindex="0" role="region" aria-label="{_e(caption)}">'
+    f'<div class="scroll" tabindex="0" role="region"'
+    f' aria-label="{_e(caption)}">'
     f"<table class='{kind}'><caption>{_e(caption)}</caption>"
     f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
   )
@@ -116,8 +117,8 @@ def _confusion(scores: Scores) -> str:
   caption = "Rows of each true label (down) by the predicted one (across)"
   return (
     f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
-    f"<table class='heat'><caption>{caption}</caption><thead><tr><td></td>{head}"
-    f"</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    f"<table class='heat'><caption>{caption}</caption><thead><tr><td></td>"
+    f"{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
   )
 
 

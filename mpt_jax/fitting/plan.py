@@ -40,6 +40,8 @@ MAX_INPUTS, MAX_TARGETS = 256, 64
 SAMPLE = 2000
 # The share of a plain matrix product's speed that a step reaches on a CPU.
 EFFICIENCY = 0.35
+# Seconds to compile a small T5.
+COMPILING = 15
 
 
 class Lengths(NamedTuple):
@@ -95,6 +97,7 @@ def make_plan(problems: Sequence[Problem], config: FitConfig) -> Plan:
   steps = config.steps or next(n for most, n in STEPS if rows <= most)
   each = config.batch_size or BATCH_SIZE[len(slots) == 1]
   rate = config.learning_rate or LEARNING_RATE[small]
+  metrics = {problem.task.metric for problem in problems}
   experiment = Experiment(
     slots=slots,
     total_steps=steps,
@@ -113,6 +116,7 @@ def make_plan(problems: Sequence[Problem], config: FitConfig) -> Plan:
       period=max(10, steps // EVALUATIONS),
       patience=PATIENCE,
       max_examples=EVAL_EXAMPLES,
+      metric=metrics.pop() if len(metrics) == 1 else None,
     ),
     seed=config.seed,
   )
@@ -127,7 +131,7 @@ def make_plan(problems: Sequence[Problem], config: FitConfig) -> Plan:
     network=opened.config,
     num_parameters=sum(sizes.values()),
     per_task=per_task,
-    seconds=_estimate(experiment, lengths, sizes),
+    seconds=_estimate(experiment, problems, lengths, sizes),
   )
 
 
@@ -172,7 +176,9 @@ def _slots(problems, config, small) -> tuple[tuple[Slot, ...], dict]:
           task=problem.task.name,
           label=label,
           seed=config.seed,
-          group=f"all_{label}" if config.share else None,
+          group="_".join(filter(None, ("all", label)))
+          if config.share
+          else None,
           learning_rate_scale=scale,
           **start,
         )
@@ -191,11 +197,12 @@ def _sizes(opened) -> dict[str, int]:
   return sizes
 
 
-def _estimate(experiment, lengths, sizes) -> float | None:
+def _estimate(experiment, problems, lengths, sizes) -> float | None:
   """Returns about how many seconds training takes on a CPU, else None.
 
   A step multiplies each token by the weights forwards and backwards: 4
-  operations per weight, since no gradient of the weights is computed.
+  operations per weight, since no gradient of the weights is computed. An
+  evaluation has half of that, and the target tokens of all labels.
   """
   if jax.default_backend() != "cpu":
     return None
@@ -204,9 +211,15 @@ def _estimate(experiment, lengths, sizes) -> float | None:
   targets = np.mean([x.median_targets for x in lengths])
   head = max(sizes.get("token_embedder", 0), sizes["decoder"] // 8)
   one = inputs * sizes["encoder"] + targets * (sizes["decoder"] + head)
-  step = 4 * experiment.mix.batch_size * one
-  total = step * experiment.total_steps
-  return total / (EFFICIENCY * _speed())
+  total = 4 * experiment.mix.batch_size * one * experiment.total_steps
+  evaluations = experiment.total_steps / experiment.eval.period
+  for problem in problems:
+    rows = min(len(problem.task.rows["validation"]), EVAL_EXAMPLES)
+    ranked = targets * max(1, len(problem.task.label_names or ()))
+    row = inputs * sizes["encoder"] + ranked * (sizes["decoder"] + head)
+    share = len(experiment.slots) / len(problems)
+    total += 2 * evaluations * rows * share * row
+  return COMPILING + total / (EFFICIENCY * _speed())
 
 
 def _speed() -> float:

@@ -118,7 +118,7 @@ def make_problem(
 
 
 def _complete(source, needed):
-  """Returns (row, place) pairs without missing values, and how many had some."""
+  """Returns (row, place) pairs that are complete, and how many are not."""
   pairs = list(zip(source.rows, source.places, strict=True))
   kept = [
     pair

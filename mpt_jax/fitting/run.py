@@ -16,6 +16,7 @@ from mpt_jax.fitting.plan import make_plan
 from mpt_jax.fitting.problem import make_problem
 from mpt_jax.fitting.showing import Printer
 from mpt_jax.io import digests, files, paths
+from mpt_jax.io.progress import Progress
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.training import loop, run_folder
 
@@ -254,7 +255,10 @@ class _Fit:
         {**row, "task": bank.names[chosen[task.name]]}
         for row in task.rows[problem.scored]
       ]
-      made = predictor.predict(rows)
+      with Progress("score", len(rows), transient=True) as bar:
+        made = predictor.run(
+          [predictor.prepare(row) for row in rows], advance=bar.advance
+        )
       results[task.name] = measuring.measure(task, problem.scored, made)
     self._write_results(results, bank, chosen)
     self._show(results)

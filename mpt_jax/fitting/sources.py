@@ -107,8 +107,8 @@ def _options(path) -> dict:
   if kind is None:
     known = ", ".join(row_files.FORMATS)
     raise ValueError(
-      f"{path}: unknown extension {path.suffix!r}, expected one of {known}, each"
-      " perhaps with .gz; rename the file"
+      f"{path}: unknown extension {path.suffix!r}, expected one of {known},"
+      " each perhaps with .gz; rename the file"
     )
   if kind == "json":
     return {}
