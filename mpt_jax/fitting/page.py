@@ -255,8 +255,8 @@ tbody th, thead th:first-child { text-align: left; font-weight: 500; }
 .heat th { border: 0; }
 .heat thead span { writing-mode: vertical-rl; transform: rotate(180deg); }
 .mistakes th, .mistakes td { white-space: normal; text-align: left;
-  overflow-wrap: anywhere; vertical-align: top; }
-.mistakes tbody th { min-width: 14rem; }
+  overflow-wrap: break-word; vertical-align: top; }
+.mistakes tbody th { min-width: 14rem; overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
 figure svg { display: block; width: 100%; max-width: 44rem; height: auto; }
 svg line { stroke: var(--grid); }
