@@ -37,12 +37,15 @@ _PUBLIC = {
   "PromptBank": "prompts.bank",
   "Slot": "prompts.slots",
   "T5Config": "model.config",
+  "adapt": "fitting.stages",
   "compose_bank": "prompts.kinds",
+  "distill": "fitting.stages",
   "evaluate": "inference.evaluator",
   "fit": "fitting.run",
   "load_backbone": "backbones.backbone",
   "load_bank": "prompts.bank",
   "make_slots": "prompts.slots",
+  "teach": "fitting.stages",
   "train": "training.loop",
 }
 # Their users name tasks, so the built-in ones are registered with seqio first.

@@ -371,7 +371,7 @@ def run_page(tmp_path_factory):
       elif language in ("python", "gin"):
         path = folder / (name or "block.py")
         text = re.sub(r"total_steps=\d+", SMALL_SCRIPT, text)
-        text = re.sub(r"(?<=mpt\.fit\()", f"{SMALL_FIT_SCRIPT}, ", text)
+        text = text.replace(', out="', f', {SMALL_FIT_SCRIPT}, out="')
         path.write_text(text, encoding="utf-8")
         stem = path.name.partition(".")[0]
         used = any(stem in later for _, later in found[number + 1 :])

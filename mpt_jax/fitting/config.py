@@ -24,6 +24,7 @@ class FitConfig:
     start: "scratch", or a run folder or prompt file to start from: P* and the
       mean of the factors of a distilled bank, or the best of plain prompts.
     share: several tasks share one P*.
+    teachers: the run whose prompts teach the shared P*, see `stages.distill`.
     tune: train with three learning rates side by side and keep the best.
     backbone: "default" or the folder of a T5.
     steps: the most steps.
@@ -41,6 +42,7 @@ class FitConfig:
   metric: str | None = None
   start: str = SCRATCH
   share: bool = False
+  teachers: str | None = None
   tune: bool = False
   backbone: str = "default"
   steps: int | None = None
@@ -60,6 +62,7 @@ class FitConfig:
     check(checks.text, *optional, optional=True)
     check(checks.choice, "kind", choices=KINDS, optional=True)
     check(checks.path, "start", "backbone")
+    check(checks.path, "teachers", optional=True)
     check(checks.flag, "share", "tune")
     sizes = ("steps", "prompt_length", "inputs_length", "batch_size")
     check(checks.whole, *sizes, low=1, optional=True)

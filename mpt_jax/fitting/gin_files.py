@@ -6,6 +6,7 @@ Whoever outgrows `mpt fit` goes on from them with `mpt train` or t5x.
 import string
 
 from mpt_jax.data.in_memory import task_files
+from mpt_jax.io import paths
 from mpt_jax.training.experiment import Experiment
 
 GIN, MODULE = "fit.gin", "fit_tasks"
@@ -31,9 +32,9 @@ from mpt_jax.data import batches
 from mpt_jax.inference import evaluator
 from mpt_jax.prompts import slots
 
-include "gin/base.gin"
+include "gin/$stage.gin"
 
-INITIAL_CHECKPOINT_PATH = $backbone
+${teachers}INITIAL_CHECKPOINT_PATH = $backbone
 MIXTURE_OR_TASK_NAME = $tasks
 PROMPT_LENGTH = $prompt_length
 RANK = $rank
@@ -98,6 +99,12 @@ def gin_text(experiment: Experiment, share: bool) -> str:
   names = tuple(dict.fromkeys(slot.task for slot in slots))
   each = experiment.mix.batch_size // len(slots)
   return _GIN.substitute(
+    stage="base" if experiment.teachers is None else "mpt_distill",
+    teachers=(
+      ""
+      if experiment.teachers is None
+      else f"TEACHERS = {paths.absolute(experiment.teachers)!r}\n"
+    ),
     backbone=repr(experiment.backbone),
     tasks=repr(names),
     prompt_length=experiment.prompt_length,

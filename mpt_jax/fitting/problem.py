@@ -117,6 +117,25 @@ def make_problem(
   )
 
 
+def restore_problem(task: RowTask, held_out: str) -> Problem:
+  """Makes the problem of a task that an earlier run wrote.
+
+  Args:
+    task: the task.
+    held_out: how its rows were got, for people.
+  """
+  targets = first_answers(task.rows["train"])
+  return Problem(
+    task=task,
+    texts=tuple(dict.fromkeys(templates.fields(task.template))),
+    label=task.target,
+    counts=dict(collections.Counter(targets).most_common()),
+    dropped=0,
+    held_out=held_out,
+    scored="test" if "test" in task.rows else "validation",
+  )
+
+
 def _complete(source, needed):
   """Returns (row, place) pairs that are complete, and how many are not."""
   pairs = list(zip(source.rows, source.places, strict=True))

@@ -1,11 +1,13 @@
 """`mpt fit`: reads rows, trains a prompt, scores it and writes a report."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import time
 import webbrowser
+from collections.abc import Sequence
 
 import mpt_jax as mpt
 from mpt_jax.data.in_memory import task_files
@@ -13,7 +15,7 @@ from mpt_jax.fitting import gin_files, measuring, page, showing, sources
 from mpt_jax.fitting.config import FitConfig
 from mpt_jax.fitting.measuring import Scores
 from mpt_jax.fitting.plan import make_plan
-from mpt_jax.fitting.problem import make_problem
+from mpt_jax.fitting.problem import Problem, make_problem
 from mpt_jax.fitting.showing import Printer
 from mpt_jax.io import digests, files, paths
 from mpt_jax.io.progress import Progress
@@ -21,6 +23,8 @@ from mpt_jax.prompts.bank import load_bank
 from mpt_jax.training import loop, run_folder
 
 NOTES, SCORES, REPORT = "fit.json", "scores.json", "report.html"
+# Names of files that say nothing about the task; the run's folder does.
+GENERIC = ("train", "training", "data", "rows", "task")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,7 @@ def fit(
   out,
   validation=None,
   test=None,
-  name: str | None = None,
+  name: str | Sequence[str] | None = None,
   printer: Printer | None = None,
   **settings,
 ) -> FitRun:
@@ -111,7 +115,8 @@ def fit(
     validation: rows that choose the best step, in the same forms; by default a
       tenth of the training rows, of each label in proportion.
     test: rows for the score; by default another tenth, if there are 100 rows.
-    name: the task's name; by default that of the file, or "rows".
+    name: the task's name, or the names of several tasks; by default that of
+      the file, or of the folder `out`.
     printer: where to print; by default standard error.
     **settings: fields of `FitConfig`, such as text="question" and label="kind".
 
@@ -130,30 +135,44 @@ def fit(
   config = FitConfig(**settings)
   if not data:
     raise TypeError("fit needs rows: a path, a list of dicts or a table")
-  job = _Fit(config, pathlib.Path(paths.expand(out)), printer or Printer())
+  job = Fit(config, pathlib.Path(paths.expand(out)), printer or Printer())
   job.read(data, validation, test, name)
   return job.run()
 
 
-class _Fit:
-  """One call of `fit`: what it knows so far."""
+class Fit:
+  """One call of `fit`: what it knows so far.
+
+  Args:
+    config: the settings.
+    out: the folder of the run.
+    printer: where to print.
+
+  Attributes:
+    problems: the tasks; `read` makes them.
+  """
 
   def __init__(self, config: FitConfig, out: pathlib.Path, printer: Printer):
     self.config, self.out, self.printer = config, out, printer
+    self.problems: list[Problem] = []
     self.start = time.monotonic()
 
   def read(self, data, validation, test, name):
     """Reads all rows and makes the tasks."""
-    if len(data) > 1 and (validation is not None or test is not None or name):
+    if len(data) > 1 and (validation is not None or test is not None):
       raise ValueError(
-        "validation, test and name belong to one task; several tasks have"
-        " theirs drawn"
+        "validation and test rows belong to one task; several tasks have theirs"
+        " drawn"
       )
-    self.problems = []
-    for item in data:
+    names = [name] if name is None or isinstance(name, str) else list(name)
+    if name is not None and len(names) != len(data):
+      raise ValueError(f"name={name!r}: {len(data)} tasks need as many names")
+    for item, name in itertools.zip_longest(data, names):
       shown = item if isinstance(item, str | os.PathLike) else "the rows"
       self.printer.line(f"reading {shown}", "dim")
       source = sources.read_source(item, name)
+      if len(data) == 1 and name is None and source.name in GENERIC:
+        source = source._replace(name=sources.task_name(self.out))
       others = [
         None if other is None else sources.read_source(other)
         for other in (validation, test)
@@ -251,10 +270,11 @@ class _Fit:
     results = {}
     for problem in self.problems:
       task = problem.task
-      rows = [
-        {**row, "task": bank.names[chosen[task.name]]}
-        for row in task.rows[problem.scored]
-      ]
+      # A bank of one prompt may have a column that is called task.
+      own = (
+        {"task": bank.names[chosen[task.name]]} if len(bank.names) > 1 else {}
+      )
+      rows = [{**row, **own} for row in task.rows[problem.scored]]
       with Progress("score", len(rows), transient=True) as bar:
         made = predictor.run(
           [predictor.prepare(row) for row in rows], advance=bar.advance
@@ -322,7 +342,8 @@ class _Fit:
   def _next(self):
     fields = self.problems[0].texts
     names = [problem.task.name for problem in self.problems]
-    return showing.next_commands(self.out, fields, names)
+    split = self.problems[0].scored
+    return showing.next_commands(self.out, fields, names, split)
 
   def _show(self, results):
     for scores in results.values():

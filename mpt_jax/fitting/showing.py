@@ -13,6 +13,8 @@ from mpt_jax.fitting.problem import Problem, label_balance
 
 # Most labels of a table on the terminal.
 MOST_LABELS = 12
+# A terminal of fewer columns does without the last column of a wide table.
+WIDE = 70
 KINDS = {
   "labels": "one of {count} labels",
   "number": "a number from {low} to {high}",
@@ -187,7 +189,10 @@ def _table(*headings):
 def _show_classes(printer, scores):
   shown = list(scores.per_class.items())
   shown.sort(key=lambda pair: -pair[1]["rows"])
-  table = _table("label", "precision", "recall", "F1", "rows", "taken for")
+  headings = ["label", "precision", "recall", "F1", "rows", "taken for"]
+  if printer.console.width < WIDE:
+    headings.pop()
+  table = _table(*headings)
   for label, own in shown[:MOST_LABELS]:
     row = scores.confusion[scores.labels.index(label)]
     wrong = {
@@ -196,12 +201,13 @@ def _show_classes(printer, scores):
       if count and other != label
     }
     most = max(wrong, key=wrong.get, default=None)
-    table.add_row(
+    cells = [
       Text(label),
       *(f"{100 * own[name]:.0f}" for name in ("precision", "recall", "f1")),
       f"{own['rows']:,}",
       Text(f"{most} {wrong[most]}" if most else ""),
-    )
+    ]
+    table.add_row(*cells[: len(headings)])
   printer.console.print(table)
   if len(shown) > MOST_LABELS:
     printer.line(f"{len(shown) - MOST_LABELS} more labels are in the report.")
@@ -218,15 +224,21 @@ def _show_mistakes(printer, mistakes):
     printer.line(f"    {made['prediction']}{sure}, in truth {made['target']}")
 
 
-def next_commands(out, template_fields, names) -> list[str]:
-  """Returns commands to paste: predict, evaluate, export."""
+def next_commands(out, template_fields, names, split) -> list[str]:
+  """Returns commands to paste: predict, evaluate, export.
+
+  Args:
+    out: the run's folder.
+    template_fields: the fields of a row.
+    names: the tasks.
+    split: the split of the scores.
+  """
   folder = shlex.quote(str(out))
   task = f" --task {shlex.quote(names[0])}" if len(names) > 1 else ""
   example = ", ".join(f'"{field}": "..."' for field in template_fields)
   line = shlex.quote(f"{{{example}}}")
   return [
     f"echo {line} | mpt predict --prompts {folder}{task}",
-    f"mpt eval --run {folder}",
-    f"mpt export {folder} --out {shlex.quote(f'{out}_peft')} --to peft"
-    + (task if task else ""),
+    f"mpt eval --run {folder} --split {split}",
+    f"mpt export {folder} --out {shlex.quote(f'{out}_peft')} --to peft" + task,
   ]
