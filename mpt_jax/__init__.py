@@ -8,6 +8,9 @@ Example::
 
   import mpt_jax as mpt
 
+  run = mpt.fit(rows, text="question", label="kind", out="runs/trec")
+  mpt.Predictor(run).predict(["Who wrote Ulysses?"])
+
   mpt.train(
     mpt.Experiment(slots=mpt.make_slots(("rotten_tomatoes",)), total_steps=200),
     model_dir="runs/teach",
@@ -28,17 +31,21 @@ _PUBLIC = {
   "EvalConfig": "inference.evaluator",
   "Experiment": "training.experiment",
   "LossConfig": "model.objective",
-  "MixConfig": "data.pipeline",
+  "MixConfig": "data.mixing",
   "OptimizerConfig": "training.optimizers",
   "Predictor": "inference.predictor",
   "PromptBank": "prompts.bank",
   "Slot": "prompts.slots",
   "T5Config": "model.config",
+  "adapt": "fitting.stages",
   "compose_bank": "prompts.kinds",
+  "distill": "fitting.stages",
   "evaluate": "inference.evaluator",
+  "fit": "fitting.run",
   "load_backbone": "backbones.backbone",
   "load_bank": "prompts.bank",
   "make_slots": "prompts.slots",
+  "teach": "fitting.stages",
   "train": "training.loop",
 }
 # Their users name tasks, so the built-in ones are registered with seqio first.

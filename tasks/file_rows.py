@@ -6,7 +6,8 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mpt_jax.data import rows, templates, text_tasks
+from mpt_jax.data import rows, templates
+from mpt_jax.io.checks import near_misses
 from mpt_jax.io.paths import absolute
 
 # The formats of `rows` that have fields.
@@ -184,7 +185,7 @@ class Files:
     return tuple(dict.fromkeys(found))
 
   def find(self, fetch: bool) -> str | None:
-    """Says which file is missing; see `text_tasks.ExamplesSource.find`.
+    """Says which file is missing; see `examples.ExamplesSource.find`.
 
     Raises:
       FileNotFoundError: with fetch, a file is missing.
@@ -226,7 +227,7 @@ class Files:
       raise ValueError(
         f"{where}: no field {field!r} for the template; {has}"
         f" {', '.join(map(str, row)):.300}."
-        + text_tasks.near_misses(field, row)
+        + near_misses(field, row)
         + templates.hint(field)
       ) from error
     if value is None:

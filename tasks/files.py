@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 import seqio
 
 from mpt_jax.data import templates, text_tasks
+from mpt_jax.data.in_memory import examples
+from mpt_jax.data.in_memory.examples import AnswersPostprocessor
 from mpt_jax.io import checks
 from mpt_jax.tasks import splits
 from mpt_jax.tasks.file_rows import Files, Layout
-from mpt_jax.tasks.forms import AnswersPostprocessor
 
 # Labels that true does not mean if they stand first, where false is.
 _AFFIRMATIVE = ("yes", "true", "positive", "correct", "right", "good")
@@ -87,7 +88,7 @@ def register_file_task(
       a label is unknown, or a file is empty. The error names file and line.
   """
   source_files = _find_files(files, split_by, carve, layout)
-  text_tasks.check_template(template)
+  examples.check_template(template)
   labels = _Labels(label_names)
   targets = _Targets(target, labels)
   fields = (*templates.fields(template), *templates.fields(targets.template))
@@ -117,7 +118,7 @@ def register_file_task(
   if metric_fns is None:
     metric_fns = ("exact_match",)
     if labels.names:
-      metric_fns = text_tasks.CLASSIFICATION_METRICS
+      metric_fns = examples.CLASSIFICATION_METRICS
   names = (*source_files.names(), *(carve or ()))
   source = text_tasks.ExamplesSource(load, names, source_files.find)
   if check:
@@ -260,7 +261,7 @@ class _Targets:
     # A field's own name may have braces; then it is doubled as in a template.
     parts = [part if "{" in part else "{" + part + "}" for part in parts]
     for part in parts:
-      text_tasks.check_template(part)
+      examples.check_template(part)
     self.template = "".join(parts)
     self._parts = parts
     self._labels = labels
@@ -295,13 +296,13 @@ class _Targets:
     ]
     return list(dict.fromkeys(texts))
 
-  def examples(self, made) -> text_tasks.Examples:
+  def examples(self, made) -> examples.Examples:
     """Makes examples of (inputs, target or answers) pairs."""
     if all(isinstance(target, str) for _, target in made):
       return made
     lists = [[t] if isinstance(t, str) else t for _, t in made]
     return [
-      text_tasks.Example(inputs, answers[0], answers=answers)
+      examples.Example(inputs, answers[0], answers=answers)
       for (inputs, _), answers in zip(made, lists, strict=True)
     ]
 
@@ -323,7 +324,7 @@ class _Labels:
   """
 
   def __init__(self, label_names):
-    text_tasks.check_label_names(label_names)
+    examples.check_label_names(label_names)
     if label_names is None:
       self.names, self._words, self._known = None, {}, {}
       return
@@ -372,7 +373,7 @@ class _Labels:
     shown = ", ".join(words) + (f" (or {', '.join(others)})" if others else "")
     raise ValueError(
       f"label {text!r:.100} is not one of {shown:.500}."
-      + text_tasks.near_misses(text, tuple(self._known))
+      + checks.near_misses(text, tuple(self._known))
     )
 
   def _check_boolean(self, value, text):

@@ -1,6 +1,6 @@
 """Forms: how a row becomes a class, a score, answers or references.
 
-A form makes `text_tasks.Example`s from rows. Tasks are evaluated by rank
+A form makes `Example`s from rows. Tasks are evaluated by rank
 classification if their form has `label_names`, and by generation otherwise.
 `metric_fns` are the form's metrics, unless a dataset has others, and `metric`
 is the name of the main one.
@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mpt_jax.data.in_memory.examples import (
+  AnswersPostprocessor,
+  Example,
+  LabelPostprocessor,
+  as_str,
+)
 from mpt_jax.data.templates import as_text, fill
-from mpt_jax.data.text_tasks import Example, LabelPostprocessor
-
-
-def _text(value) -> str:
-  return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _one(value, field):
@@ -46,25 +47,7 @@ class GroupedLabelPostprocessor(LabelPostprocessor):
   """Turns a label word into (the example's group, class id)."""
 
   def __call__(self, output, example=None, **unused_kwargs):
-    return _text(example["group"]), super().__call__(output)
-
-
-@dataclasses.dataclass(frozen=True)
-class AnswersPostprocessor:
-  """Turns a target into all texts that are right; strips a prediction.
-
-  A target is itself the right text if its example does not have the feature.
-
-  Attributes:
-    feature: name of the example's feature that holds the texts.
-  """
-
-  feature: str
-
-  def __call__(self, output, example=None, is_target=False):
-    if is_target and example and self.feature in example:
-      return [_text(text) for text in example[self.feature]]
-    return _text(output).strip()
+    return as_str(example["group"]), super().__call__(output)
 
 
 @dataclasses.dataclass(frozen=True)

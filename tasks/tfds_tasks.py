@@ -13,6 +13,8 @@ import numpy as np
 import seqio
 
 from mpt_jax.data import text_tasks
+from mpt_jax.data.in_memory.examples import check_template
+from mpt_jax.io.checks import near_misses
 from mpt_jax.tasks import forms, splits
 from mpt_jax.tasks.public.packages import DataUnavailableError
 from mpt_jax.tasks.user_files import UserFiles
@@ -79,7 +81,7 @@ class Dataset:
       rows = read_tfds(self.tfds_name, own_split, self.columns, self.files)
     made = [self.prepare(row) if self.prepare else row for row in rows]
     needed = (
-      *text_tasks.check_template(self.template),
+      *check_template(self.template),
       *self.form.fields,
       *(self.key_fields or ()),
     )
@@ -87,7 +89,7 @@ class Dataset:
     if missing:
       raise ValueError(
         f"no field {missing[0]!r}; the rows of {own_split!r} have"
-        f" {', '.join(made[0])}." + text_tasks.near_misses(missing[0], made[0])
+        f" {', '.join(made[0])}." + near_misses(missing[0], made[0])
       )
     return made
 
@@ -118,7 +120,7 @@ class Dataset:
 
   def row_key(self) -> Callable[[Mapping], str]:
     """Returns the function that gives a row's key for `splits.divide`."""
-    names = self.key_fields or text_tasks.check_template(self.template)
+    names = self.key_fields or check_template(self.template)
     names = sorted(set(names))
     return lambda row: "\0".join(str(row[name]) for name in names)
 
@@ -268,7 +270,7 @@ def register_dataset(
     variants.append((f"{name}_prefixed", dataset.t5_template, dataset.form))
   made = []
   for task_name, template, form in variants:
-    text_tasks.check_template(template)
+    check_template(template)
     made.append(
       text_tasks.register_text_task(
         task_name,

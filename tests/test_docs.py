@@ -77,6 +77,9 @@ SMALL_SCRIPT = (
 )
 SMALL_T5 = "--gin.INITIAL_CHECKPOINT_PATH='\"tiny-t5\"'"
 TRAIN = "python -m mpt_jax.train "
+FIT = "mpt fit "
+SMALL_FIT = ("--steps 10", "--prompt-length 3", "--backbone tiny-t5")
+SMALL_FIT_SCRIPT = 'steps=10, prompt_length=3, backbone="tiny-t5"'
 
 # Datasets that are downloaded become 24 rows of random words in each split.
 DATASETS = """
@@ -346,8 +349,11 @@ def make_stand_ins(page, folder):
   if page == "README.md":
     for split in ("train", "dev", "test"):
       with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
-        for text, label in (("it broke", "bad"), ("lovely", "good")) * 8:
-          file.write(json.dumps({"text": text, "label": label}) + "\n")
+        for i, (text, label) in enumerate(
+          (("it broke", "bad"), ("lovely", "good")) * 8
+        ):
+          row = {"text": f"{text} {i}", "label": label}
+          file.write(json.dumps(row) + "\n")
 
 
 @functools.cache
@@ -404,11 +410,14 @@ def run_page(tmp_path_factory):
             command = " ".join([command, *SMALL])
             if "INITIAL_CHECKPOINT_PATH" not in command:
               command += " " + SMALL_T5
+          if command.startswith(FIT):
+            command = " ".join([command, *SMALL_FIT])
           if not not_run(command):
             output += execute(command, folder, stand_ins)
       elif language in ("python", "gin"):
         path = folder / (name or "block.py")
         text = re.sub(r"total_steps=\d+", SMALL_SCRIPT, text)
+        text = text.replace(', out="', f', {SMALL_FIT_SCRIPT}, out="')
         path.write_text(text, encoding="utf-8")
         stem = path.name.partition(".")[0]
         used = any(stem in later for _, later in found[number + 1 :])

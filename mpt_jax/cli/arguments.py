@@ -4,8 +4,10 @@ import argparse
 import importlib
 import math
 import os
+import re
 import sys
 
+from mpt_jax.io import checks
 from mpt_jax.io.paths import expand
 
 METHODS = ("auto", "rank", "decode")
@@ -20,6 +22,14 @@ class Parser(argparse.ArgumentParser):
     self.register("type", None, expand)
 
   def error(self, message):
+    found = re.fullmatch(
+      r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message
+    )
+    if found:
+      known = [word.strip("' ") for word in found[2].split(",")]
+      message = f"there is no command {found[1]!r}." + checks.near_misses(
+        found[1], known
+      )
     print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
     sys.exit(2)
 

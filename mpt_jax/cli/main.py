@@ -4,12 +4,14 @@ Each command has a function that declares its arguments and, below it, the
 function that runs it.
 """
 
+import argparse
 import os
 import pathlib
 import sys
 
+import mpt_jax
 from mpt_jax.cli import compile as compiling
-from mpt_jax.cli import exchange, runs, tasks
+from mpt_jax.cli import exchange, fit, runs, tasks
 from mpt_jax.cli.arguments import (
   Parser,
   add_backbone,
@@ -31,13 +33,20 @@ def make_parser() -> Parser:
     description="Multitask Prompt Tuning for T5 in JAX.",
     epilog="mpt COMMAND --help says more about a command.",
   )
-  commands = parser.add_subparsers(
-    dest="command", metavar="COMMAND", required=True
+  parser.add_argument(
+    "--version", action="version", version=f"mpt_jax {mpt_jax.__version__}"
   )
+  commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
   def command(name, function, text, **kwargs):
     """Adds a command; returns its parser."""
-    added = commands.add_parser(name, help=text, description=text, **kwargs)
+    added = commands.add_parser(
+      name,
+      help=text,
+      description=text,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      **kwargs,
+    )
     added.set_defaults(function=function)
     added.add_argument(
       "--traceback",
@@ -46,6 +55,7 @@ def make_parser() -> Parser:
     )
     return added
 
+  fit.add_fit(command)
   runs.add_quickstart(command)
   runs.add_train(command)
   runs.add_sweep(command)
@@ -63,16 +73,24 @@ def main(argv=None) -> int:
   """Runs a command; returns its exit code."""
   argv = list(sys.argv[1:] if argv is None else argv)
   parser = make_parser()
+  if not argv:
+    parser.print_help()
+    return ExitCode.DONE
   arguments, rest = parser.parse_known_args(argv)
   if arguments.command == "train":
     # The gin launcher reads its own command line.
     arguments.rest = argv[1:]
   elif arguments.command in ("sweep", "compile"):
     arguments.rest = rest
+  elif arguments.command is None:
+    parser.error("name a COMMAND")
   elif rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   # Otherwise TensorFlow prints the features of the CPU when it is imported.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  if hasattr(arguments, "first_line"):
+    # Before the imports, which take a second or more.
+    print(arguments.first_line(arguments), file=sys.stderr, flush=True)
   if arguments.command != "compile":  # It measures how long compiling takes.
     use_compilation_cache()
   return run_and_report(arguments.function, arguments, show=arguments.traceback)
@@ -122,9 +140,12 @@ def _evaluate(arguments):
   import rich.console
 
   from mpt_jax.cli import results
+  from mpt_jax.data.in_memory.task_files import has_tasks
   from mpt_jax.inference.evaluator import EvalConfig, evaluate
   from mpt_jax.io.progress import Progress
-  from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
+
+  if prompts is None or not has_tasks(prompts):
+    from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
 
   config = EvalConfig(
     split=arguments.split,

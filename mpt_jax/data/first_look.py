@@ -10,7 +10,7 @@ import numpy as np
 
 from mpt_jax.data import labels
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.data.text_tasks import PREPROCESSORS, ExamplesSource
+from mpt_jax.data.in_memory.row_task import RowTask, read_examples
 from mpt_jax.io.errors import calling
 
 # Most examples of a slot to look at.
@@ -23,7 +23,7 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
   """Checks a sample of the training split of each task.
 
   Args:
-    tasks: the seqio task of each slot, with the T5's vocabulary.
+    tasks: the task of each slot, see `row_task.Task`, with the T5's vocabulary.
     names: the slots' names, for the messages.
     inputs_length: longest input in tokens.
     targets_length: longest target in tokens.
@@ -81,20 +81,28 @@ def _sample(task, where) -> list[dict]:
       f" {', '.join(task.splits)}"
     )
   with calling(f"{where}: its task {task.name!r}"):
-    if tuple(task.preprocessors) == PREPROCESSORS and isinstance(
-      task.source, ExamplesSource
-    ):
-      examples = _encode_some(task)
+    if isinstance(task, RowTask):
+      examples = read_examples(task, "train", SAMPLE, spread=True)
     else:
-      ds = task.get_dataset(sequence_length=None, split="train", shuffle=False)
-      names = ("inputs", "targets")
-      ds = ds.map(lambda example: {name: example[name] for name in names})
-      examples = list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
+      examples = _sample_seqio(task)
   if not examples:
     raise ValueError(
       f"{where}: the split 'train' of its task {task.name!r} is empty"
     )
   return examples
+
+
+def _sample_seqio(task) -> list[dict]:
+  from mpt_jax.data.text_tasks import PREPROCESSORS, ExamplesSource
+
+  if tuple(task.preprocessors) == PREPROCESSORS and isinstance(
+    task.source, ExamplesSource
+  ):
+    return _encode_some(task)
+  ds = task.get_dataset(sequence_length=None, split="train", shuffle=False)
+  names = ("inputs", "targets")
+  ds = ds.map(lambda example: {name: example[name] for name in names})
+  return list(itertools.islice(ds.as_numpy_iterator(), SAMPLE))
 
 
 def _encode_some(task) -> list[dict]:

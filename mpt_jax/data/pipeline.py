@@ -1,88 +1,21 @@
 """Streams batches of tokenised examples from seqio tasks; resumes exactly."""
 
-import dataclasses
 import functools
 import tempfile
-import zlib
 
 import numpy as np
 import seqio
 import tensorflow as tf
 from etils import epath
 
-from mpt_jax.data import sampling
-from mpt_jax.io import checks, tensorflow_quietly
+from mpt_jax.data import mixing, sampling
+from mpt_jax.data.mixing import MixConfig
+from mpt_jax.io import stderr
 from mpt_jax.io.errors import calling
 
 # Suffix of the file that stores the number of batches if tf.data cannot save
 # the position of its iterator.
 COUNT = ".batches"
-MIXING = ("sampled", "all", "rates", "proportional", "temperature")
-
-
-# The values of `mixing` that use a setting. All of them use other settings.
-_USED_BY = {
-  "min_tasks": ("sampled",),
-  "max_tasks": ("sampled",),
-  "rates": ("rates",),
-  "max_examples": ("proportional", "temperature"),
-  "temperature": ("temperature",),
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MixConfig:
-  """How the tasks of a bank share a batch.
-
-  Attributes:
-    batch_size: number of examples in a batch.
-    mixing: how a batch is divided among the tasks. "sampled" puts K tasks into
-      each batch, K ~ U[min_tasks, max_tasks], as in the paper. "all" puts
-      equally many examples of all tasks into each batch, for independent slots
-      of a bank; if the slots have different rates, from a seqio mixture, it
-      draws the task of each example with these rates. The others always draw
-      the task of each example: "rates" with the given rates, "proportional" in
-      proportion to the tasks' sizes (capped at max_examples), and
-      "temperature" in proportion to these sizes to the power of
-      1 / temperature.
-    min_tasks: smallest K.
-    max_tasks: κ, the largest K; all tasks by default.
-    rates: a rate for each task, for "rates" mixing; None for the slots' own,
-      which are equal unless a seqio mixture gave them.
-    max_examples: the cap of "proportional" and "temperature" mixing.
-    temperature: the temperature of "temperature" mixing.
-    seed: seed of the order of tasks and examples.
-  """
-
-  batch_size: int = 32
-  mixing: str = "all"
-  min_tasks: int = 2
-  max_tasks: int | None = None
-  rates: tuple[float, ...] | None = None
-  max_examples: int | None = None
-  temperature: float = 1.0
-  seed: int = 0
-
-  def __post_init__(self):
-    check = functools.partial(checks.check_fields, self)
-    check(checks.choice, "mixing", choices=MIXING)
-    check(checks.whole, "batch_size", "min_tasks", low=1)
-    check(checks.whole, "max_tasks", "max_examples", low=1, optional=True)
-    check(checks.number, "temperature", above=0)
-    check(checks.seed, "seed")
-    numbers = dict(of=checks.number, what="numbers", low=0)
-    check(checks.sequence, "rates", optional=True, **numbers)
-    if self.rates is not None and not any(self.rates):
-      raise ValueError("MixConfig.rates must not all be 0")
-    for field in dataclasses.fields(self):
-      users = _USED_BY.get(field.name, (self.mixing,))
-      value = getattr(self, field.name)
-      if self.mixing not in users and value != field.default:
-        raise ValueError(
-          f"MixConfig.{field.name}={value} has no effect where"
-          f" MixConfig.mixing={self.mixing!r}: it belongs to"
-          f" {' and '.join(users)}"
-        )
 
 
 def _mixing_rates(tasks, own_rates, config):
@@ -103,16 +36,6 @@ def _mixing_rates(tasks, own_rates, config):
     return [rate(task) for task in tasks]
 
 
-def stream_seed(seed, name):
-  """Returns the seed of a slot's examples, which is the same in every bank."""
-  return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
-
-
-def _is_equal(rates) -> bool:
-  """Whether all slots have the same rate."""
-  return len(set(rates)) <= 1
-
-
 def _batches(tasks, names, rates, config):
   """Makes the dataset of padded batches of a bank's slots."""
   datasets = []
@@ -121,13 +44,13 @@ def _batches(tasks, names, rates, config):
       sequence_length=None,
       split="train",
       shuffle=True,
-      seed=stream_seed(config.seed, name),
+      seed=mixing.stream_seed(config.seed, name),
       num_epochs=None,
     )
     datasets.append(
       ds.map(lambda ex: {k: ex[k] for k in ("inputs", "targets")})
     )
-  by_rate = config.mixing == "all" and not _is_equal(rates)
+  by_rate = config.mixing == "all" and not mixing.is_equal(rates)
   if config.mixing in ("sampled", "all") and not by_rate:
     num = len(tasks)
     ds = sampling.sample_tasks(
@@ -162,14 +85,7 @@ class ExampleStream:
 
   def __init__(self, tasks, names, config: MixConfig, rates=None):
     self._rates = list(rates or [1.0] * len(tasks))
-    shared = config.mixing == "all" and _is_equal(self._rates)
-    if shared and config.batch_size % len(tasks):
-      below = config.batch_size // len(tasks) * len(tasks)
-      fitting = " or ".join(str(n) for n in (below, below + len(tasks)) if n)
-      raise ValueError(
-        f"MixConfig.batch_size={config.batch_size} is not a multiple of the"
-        f" {len(tasks)} slots that share it equally; take {fitting}"
-      )
+    mixing.check_shares(config, self._rates)
     self._tasks, self._names, self._config = list(tasks), list(names), config
     self._start(0)
 
@@ -225,7 +141,7 @@ class ExampleStream:
     if self._checkpoint is not None:
       try:
         # TensorFlow prints an error before it raises it.
-        with tensorflow_quietly.silenced():
+        with stderr.silenced():
           self._write(epath.Path(path))
         return
       except tf.errors.FailedPreconditionError:

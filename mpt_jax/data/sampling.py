@@ -12,6 +12,8 @@ import functools
 
 import tensorflow as tf
 
+from mpt_jax.data import mixing
+
 # The slot id of an example without tokens, which fills up a block.
 BLANK_SLOT_ID = -1
 
@@ -68,18 +70,9 @@ def sample_tasks(datasets, seed, *, batch_size, min_tasks=2, max_tasks=None):
     ValueError: min_tasks or max_tasks does not fit the mixture or the batch.
   """
   num_tasks = len(datasets)
-  max_tasks = num_tasks if max_tasks is None else max_tasks
-  min_tasks = min(min_tasks, num_tasks)
-  if not 1 <= min_tasks <= max_tasks <= num_tasks:
-    raise ValueError(
-      f"1 <= min_tasks <= max_tasks <= {num_tasks} (the tasks of the mixture)"
-      f" must hold, got min_tasks={min_tasks}, max_tasks={max_tasks}"
-    )
-  if batch_size < max_tasks:
-    raise ValueError(
-      f"batch_size={batch_size} leaves no example for each of"
-      f" max_tasks={max_tasks} tasks; raise it to at least {max_tasks}"
-    )
+  min_tasks, max_tasks = mixing.num_sampled(
+    num_tasks, batch_size, min_tasks, max_tasks
+  )
   choose = functools.partial(
     task_choices,
     num_tasks=num_tasks,

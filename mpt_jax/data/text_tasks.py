@@ -6,66 +6,30 @@ token features end with the end of sequence.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mpt_jax.data import metrics, templates
+from mpt_jax.data import templates
+from mpt_jax.data.in_memory.examples import (
+  CLASSIFICATION_METRICS,
+  SPLITS,
+  Examples,
+  LabelPostprocessor,
+  check_label_names,
+  check_template,
+  find_metric,
+)
+from mpt_jax.io.checks import near_misses
 from mpt_jax.text import vocabularies
 
-SPLITS = ("train", "validation", "test")
 # The preprocessors of all `TextTask`s.
 PREPROCESSORS = (
   seqio.preprocessors.tokenize,
   seqio.preprocessors.append_eos_after_trim,
 )
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
-
-# (inputs, targets) texts of one split.
-Examples = list[tuple[str, str]]
-
-
-class Example(tuple):
-  """An (inputs, targets) pair with extra features for the postprocessor.
-
-  Attributes:
-    features: {name: text or list of texts}. They become features of the seqio
-      example, such as all answers to a question. All examples of a split must
-      have the same names.
-  """
-
-  features: Mapping[str, str | Sequence[str]]
-
-  def __new__(cls, inputs: str, targets: str, **features):
-    example = super().__new__(cls, (inputs, targets))
-    example.features = features
-    return example
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelPostprocessor:
-  """Turns a label word, or its index, into a class id.
-
-  Attributes:
-    label_names: the label words in class order. They are the candidates of rank
-      classification.
-  """
-
-  label_names: tuple[str, ...]
-
-  def __call__(self, output, **unused_kwargs) -> int:
-    """Returns the class id, or -1 if the output is not a label."""
-    if isinstance(output, bytes):
-      output = output.decode()
-    if not isinstance(output, str):
-      return int(output) if 0 <= int(output) < len(self.label_names) else -1
-    output = output.strip()
-    if output in self.label_names:
-      return self.label_names.index(output)
-    return -1
 
 
 class ExamplesSource(seqio.DataSource):
@@ -202,54 +166,6 @@ class TextTask(seqio.Task):
     return task
 
 
-def check_template(template: str) -> tuple[str, ...]:
-  """Returns the names of a template's fields, see `templates`.
-
-  Raises:
-    ValueError: the template is malformed or has no fields.
-  """
-  names = templates.fields(template)
-  if not names:
-    raise ValueError(
-      f"template {template!r} must name at least one field in braces, as in"
-      " 'review: {text}'"
-    )
-  return names
-
-
-def check_label_names(label_names):
-  """Checks the label words that a user names; None is for no labels.
-
-  Raises:
-    ValueError: they have no order, are no words, or have spaces at their ends,
-      which a generated text cannot have.
-  """
-  if label_names is None:
-    return
-  if isinstance(label_names, str) or not isinstance(
-    label_names, Sequence | Mapping
-  ):
-    raise ValueError(
-      "label_names must be a list of words, or a dict from values to words, got"
-      f" {label_names!r:.80}"
-    )
-  is_mapping = isinstance(label_names, Mapping)
-  for label in label_names.values() if is_mapping else label_names:
-    if not isinstance(label, str | int | float | np.generic):
-      raise ValueError(f"label_names must be words, got {label!r:.80}")
-    if str(label) != str(label).strip() or not str(label):
-      raise ValueError(
-        "label_names must be words without spaces at their ends, got"
-        f" {label!r:.80}"
-      )
-
-
-def near_misses(name: str, known: Sequence[str]) -> str:
-  """Returns " Did you mean ...?" with the nearest known names, or ""."""
-  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
-  return f" Did you mean {' or '.join(near)}?" if near else ""
-
-
 def register_text_task(
   name: str,
   source: ExamplesSource,
@@ -298,23 +214,12 @@ def register_text_task(
     output_features={"inputs": feature, "targets": feature},
     preprocessors=list(PREPROCESSORS),
     postprocess_fn=postprocess_fn,
-    metric_fns=[_metric_fn(metric) for metric in metric_fns],
+    metric_fns=[find_metric(metric) for metric in metric_fns],
     task_cls=TextTask,
     shuffle_buffer_size=None,
   )
   task.template = template
   return task
-
-
-def _metric_fn(metric):
-  if callable(metric):
-    return metric
-  if metric not in metrics.METRICS:
-    raise ValueError(
-      f"unknown metric {metric!r}; there are {', '.join(metrics.METRICS)}."
-      + near_misses(metric, metrics.METRICS)
-    )
-  return metrics.METRICS[metric]
 
 
 def register_classification_task(

@@ -1,18 +1,19 @@
 """The evaluation examples of a task, and its metrics."""
 
 from mpt_jax.data import labels, metrics
+from mpt_jax.data.in_memory.row_task import read_examples
 from mpt_jax.io.errors import calling
 
 
 class EvalTask:
-  """The tokenised evaluation examples of one seqio task.
+  """The tokenised evaluation examples of one task.
 
   Attributes:
     name: the task's name.
     labels: its label strings, or None.
     inputs: the token ids of each example.
     targets: the postprocessed targets, for the metrics.
-    task: the seqio task.
+    task: the task, see `row_task.Task`.
   """
 
   def __init__(self, task, split, max_examples=None):
@@ -23,10 +24,7 @@ class EvalTask:
         f"task {task.name!r} has no split {split!r}; it has"
         f" {', '.join(task.splits)}"
       )
-    ds = task.get_dataset(sequence_length=None, split=split, shuffle=False)
-    if max_examples is not None:
-      ds = ds.take(max_examples)
-    examples = list(ds.as_numpy_iterator())
+    examples = read_examples(task, split, max_examples)
     if not examples:
       raise ValueError(f"split {split!r} of task {task.name!r} is empty")
     self.vocabulary = task.output_features["targets"].vocabulary

@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 
 from mpt_jax.data import batches, labels
+from mpt_jax.data.in_memory import task_files
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import (
   METHODS,
@@ -16,9 +17,11 @@ from mpt_jax.inference.engine import (
   NotFiniteError,
 )
 from mpt_jax.inference.eval_task import EvalTask
+from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.inference.loading import load
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
+from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.prompts.slots import Slot
 
 
@@ -29,6 +32,8 @@ class EvalConfig:
   Attributes:
     period: steps between evaluations; the last step is always evaluated.
     split: the split of each slot's task.
+    patience: evaluations without a better mean metric of any group after
+      which training ends early; None never ends it early. t5x ignores it.
     max_examples: evaluate the first so many examples of each task; None for
       all.
     method: "rank" scores each label string and takes the likeliest, "decode"
@@ -41,6 +46,7 @@ class EvalConfig:
   """
 
   period: int = 500
+  patience: int | None = None
   split: str = "validation"
   max_examples: int | None = None
   method: str = "auto"
@@ -51,7 +57,7 @@ class EvalConfig:
   def __post_init__(self):
     check = functools.partial(checks.check_fields, self)
     check(checks.whole, "period", "num_beams", "num_rows", low=1)
-    check(checks.whole, "max_examples", low=1, optional=True)
+    check(checks.whole, "max_examples", "patience", low=1, optional=True)
     check(checks.choice, "method", choices=METHODS)
     check(checks.text, "split")
     check(checks.text, "metric", optional=True)
@@ -257,9 +263,6 @@ def evaluate(
     #   "split": "test", "metric": "accuracy", "value": 0.81,
     #   "num_examples": 300}, ...]
   """
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
-  from mpt_jax.data.slot_tasks import slot_tasks
-
   if prompts is None and not tasks:
     raise ValueError("without prompts, name at least one task")
   mesh = partitioning.make_mesh(num_model_partitions)
@@ -276,7 +279,10 @@ def evaluate(
   if on is not None:
     slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
   path = loaded.backbone.vocabulary_path
-  evaluator = Evaluator(slot_tasks(slots, path), config, bank and names)
+  own = None
+  if on is None and bank is not None and not isinstance(prompts, PromptBank):
+    own = task_files.load_tasks(prompts)
+  evaluator = Evaluator(find_tasks(slots, path, own), config, bank and names)
   engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,

@@ -148,7 +148,7 @@ class Predictor:
     loaded = load(prompts, backbone, dtype)
     self.bank, self.num_truncated, self.num_tokens = loaded.bank, 0, 0
     self.num_unfinished = 0
-    self._replaced = set()
+    self._replaced, self._chosen = set(), {}
     self.config = dataclasses.replace(
       config,
       inputs_length=config.inputs_length or loaded.inputs_length,
@@ -211,6 +211,8 @@ class Predictor:
       ValueError: the task is unknown, or a field of the template is missing
         or neither a text nor a number.
     """
+    if isinstance(row, str):
+      row = {"text": row}
     if not isinstance(row, dict):
       raise TypeError(
         'a row must be an object like {"text": ..., "task": ...}, got'
@@ -229,13 +231,27 @@ class Predictor:
     if len(self.bank.names) == 1 and "task" in fields and not self.config.raw:
       return 0  # "task" is a field of the template.
     if name is not None:
-      return self.bank.index(str(name))
+      return self._named(str(name))
     if len(self.bank.names) > 1:
       raise ValueError(
         "no 'task' is given and the bank has several prompts:"
         f" {', '.join(self.bank.names)}"
       )
     return 0
+
+  def _named(self, task) -> int:
+    """Returns a prompt, or the best one of a task, which `notes` names."""
+    found = self.bank.of_task(task)
+    scored = all(self.bank.slots[i].get("metrics") for i in found)
+    if task in self.bank.names or len(found) < 2 or not scored:
+      return self.bank.index(task)
+    best = self.bank.best_of(found)
+    name, value = next(iter(self.bank.slots[best]["metrics"].items()))
+    self._chosen[task] = (
+      f"{task!r} has {len(found)} prompts; the answers are by the best of them,"
+      f" {self.bank.names[best]!r} ({name} {value:.3f})"
+    )
+    return best
 
   def _input_text(self, row, slot):
     template = self.bank.slots[slot].get("template")
@@ -258,7 +274,7 @@ class Predictor:
 
   def notes(self) -> list[str]:
     """Says in a line each what was cut or replaced so far."""
-    notes = []
+    notes = list(self._chosen.values())
     if self._replaced:
       names = " and ".join(map(repr, sorted(self._replaced)))
       notes.append(
@@ -282,12 +298,14 @@ class Predictor:
 
     Args:
       rows: dicts with "task" and with the fields of the task's template, or
-        "text". "task" is the name of a prompt, or of a task with exactly one
-        prompt. It is optional if the bank has one prompt.
+        "text"; a text alone stands for such a dict. "task" is the name of a
+        prompt or of a task, whose best prompt answers. It is optional if the
+        bank has one prompt.
 
     Returns:
       A copy of each row, in order, with "prediction". If labels were ranked, it
-      also has "scores", the log-probability of each label.
+      also has "scores", the log-probability of each label, and
+      "probabilities", which sum to one over the labels.
 
     Raises:
       TypeError, ValueError: a row does not fit; the message has its number.
@@ -325,11 +343,13 @@ class Predictor:
       made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
       labels = self._labels[prepared[i].slot]
-      self._replaced |= {"prediction", "scores"} & prepared[i].row.keys()
+      made = {"prediction", "scores", "probabilities"}
+      self._replaced |= made & prepared[i].row.keys()
       results[i] = {
         **prepared[i].row,
         "prediction": labels[int(scores.argmax())],
         "scores": dict(zip(labels, map(float, scores), strict=True)),
+        "probabilities": _probabilities(labels, scores),
       }
     with _numbered(free, first_row):
       tokens = self.engine.generate(
@@ -346,6 +366,12 @@ class Predictor:
   def _ranked(self, slot):
     """Returns the candidates of a slot, or none if it generates."""
     return () if self.config.method == "decode" else self._candidates[slot]
+
+
+def _probabilities(labels, scores) -> dict[str, float]:
+  """Returns the probability of each label, given that the answer is one."""
+  shifted = np.exp(np.asarray(scores, np.float64) - np.max(scores))
+  return dict(zip(labels, (shifted / shifted.sum()).tolist(), strict=True))
 
 
 @contextlib.contextmanager

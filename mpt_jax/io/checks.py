@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from mpt_jax.io import paths
 
@@ -156,6 +156,12 @@ def instance(name, value, *, cls):
       f"{name} must be of the class {cls.__name__}, got {_shown(value)}"
     )
   return value
+
+
+def near_misses(name: str, known: Sequence[str]) -> str:
+  """Returns " Did you mean ...?" with the nearest known names, or ""."""
+  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
+  return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _within(value, low=None, high=None, above=None, below=None):

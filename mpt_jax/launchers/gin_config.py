@@ -297,7 +297,9 @@ def _run(argv):
 
 
 def _train(argv):
-  # Import this late: a module may ask for the devices on import.
+  # Import these late: a module may ask for the devices on import. TensorFlow
+  # comes first, because modules of users import it in their own way.
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401
   from mpt_jax.training import agreement
   from mpt_jax.training import loop as trainer
 

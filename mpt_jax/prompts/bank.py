@@ -131,12 +131,32 @@ class PromptBank:
     """
     if name in self.names:
       return self.names.index(name)
-    same_task = [i for i, s in enumerate(self.slots) if s.get("task") == name]
+    same_task = self.of_task(name)
     if len(same_task) == 1:
       return same_task[0]
     raise ValueError(
       f"the bank has no prompt {name!r}; it has {', '.join(self.names)}"
     )
+
+  def of_task(self, task: str) -> list[int]:
+    """Returns the numbers of the slots that were trained for a task."""
+    return [i for i, s in enumerate(self.slots) if s.get("task") == task]
+
+  def best_of(self, chosen) -> int:
+    """Returns which of some slots has the highest main metric.
+
+    Args:
+      chosen: the numbers of the slots; the first of them wins a tie, or if they
+        have no metric in common.
+    """
+    chosen = list(chosen)
+    known = [self.slots[i].get("metrics") or {} for i in chosen]
+    names = [n for n in known[0] if n not in ("step", "num_examples")]
+    for name in names[:1]:
+      values = [own.get(name) for own in known]
+      if None not in values:
+        return chosen[values.index(max(values))]
+    return chosen[0]
 
   def save(self, path):
     """Writes a safetensors file in one move. The path may be on gs://.

@@ -7,6 +7,8 @@ from mpt_jax.io import digests, paths
 FILE = "experiment.json"
 # The SHA-256 of the vocabulary's file.
 VOCABULARY_SHA256 = "vocabulary_sha256"
+# {task: SHA-256} of a run over rows in memory.
+ROWS_SHA256 = "rows_sha256"
 # A run under t5x that has this writes digests with each checkpoint. Earlier
 # versions wrote none.
 CHECKPOINT_DIGESTS = "checkpoint_digests"

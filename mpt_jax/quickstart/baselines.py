@@ -1,11 +1,7 @@
 """Baselines without a T5: majority, and tf-idf with logistic regression."""
 
-import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-
 from mpt_jax.data import metrics
+from mpt_jax.data.in_memory.baselines import MAJORITY, TFIDF, answer
 
 
 def baselines(task, max_examples: int):
@@ -24,19 +20,9 @@ def baselines(task, max_examples: int):
   test_texts, test_labels = zip(
     *task.source.examples("test")[:max_examples], strict=True
   )
-  values, counts = np.unique(labels, return_counts=True)
-  majority = [str(values[counts.argmax()])] * len(test_labels)
-  model = make_pipeline(
-    TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
-    # This solver is much faster with many classes and texts.
-    LogisticRegression(C=10.0, max_iter=300, solver="newton-cg"),
-  )
-  model.fit(texts, labels)
-  for method, predicted in (
-    ("majority", majority),
-    ("tfidf_lr", model.predict(test_texts).tolist()),
-  ):
+  made = answer("labels", texts, labels, test_texts)
+  for method, name in (("majority", MAJORITY), ("tfidf_lr", TFIDF)):
     values = {"num_examples": len(test_labels)}
     for metric in ("accuracy", "balanced_accuracy"):
-      values |= metrics.METRICS[metric](list(test_labels), predicted)
+      values |= metrics.METRICS[metric](list(test_labels), made[name])
     yield method, values

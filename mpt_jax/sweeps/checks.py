@@ -2,6 +2,7 @@
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import shots, slot_tasks, text_tasks
+from mpt_jax.io.checks import near_misses
 from mpt_jax.sweeps import results
 
 
@@ -86,7 +87,7 @@ def _check_starts(experiment, planned):
       raise ValueError(
         f"slot {slot.name!r} starts from {slot.init!r}, but {name!r} is none of"
         f" the tasks of {source.name!r}: {', '.join(names)}."
-        + text_tasks.near_misses(name, names)
+        + near_misses(name, names)
       )
   teachers = by_folder.get(str(experiment.teachers))
   if teachers is not None:

@@ -3,19 +3,20 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 import optax
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.backbones.backbone import Backbone, check_vocabulary, load_backbone
 from mpt_jax.data import first_look
+from mpt_jax.data.in_memory import row_stream
+from mpt_jax.data.in_memory.row_task import RowTask
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.data.pipeline import ExampleStream
-from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
+from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.cpu import strategy
@@ -40,7 +41,7 @@ class Assembly:
     experiment: the settings.
     backbone: the T5. Its params are None if they are random or come from a
       t5x checkpoint.
-    tasks: the seqio task of each slot, with the backbone's vocabulary.
+    tasks: the task of each slot, with the backbone's vocabulary.
     model: network, bank, loss.
     layout: lengths and packing of the batches.
   """
@@ -51,8 +52,11 @@ class Assembly:
   model: Model
   layout: BatchLayout
 
-  def make_stream(self) -> ExampleStream:
+  def make_stream(self):
     """Returns the training examples, starting at the first batch.
+
+    It is a `row_stream.RowStream` for rows in memory, and a
+    `pipeline.ExampleStream` for tasks of seqio.
 
     Prints a warning for each slot that has many cut inputs or targets.
 
@@ -66,7 +70,10 @@ class Assembly:
       if jax.process_index() == 0:
         print(f"warning: {warning}", file=sys.stderr)
     rates = [slot.rate for slot in self.experiment.slots]
-    return ExampleStream(self.tasks, names, self.experiment.mix, rates)
+    stream = row_stream.RowStream
+    if not isinstance(self.tasks[0], RowTask):
+      from mpt_jax.data.pipeline import ExampleStream as stream
+    return stream(self.tasks, names, self.experiment.mix, rates)
 
   def make_optimizer(self) -> optax.GradientTransformation:
     """Builds the optimizer of the trainable parameters."""
@@ -195,6 +202,7 @@ def assemble(
   row_multiple: int = 1,
   backbone: Backbone | None = None,
   mesh: jax.sharding.Mesh | None = None,
+  tasks: Mapping[str, RowTask] | None = None,
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
@@ -203,19 +211,20 @@ def assemble(
     row_multiple: see `make_model`.
     backbone: the experiment's backbone, if it is loaded already.
     mesh: the devices; None takes all that JAX has.
+    tasks: see `find_tasks.find_tasks`.
 
   Raises:
     ValueError: the settings do not fit each other or the backbone.
   """
   backbone = backbone or _load_backbone(experiment)
   check_vocabulary(backbone)
-  tasks = slot_tasks(experiment.slots, backbone.vocabulary_path)
+  found = find_tasks(experiment.slots, backbone.vocabulary_path, tasks)
   mesh = mesh or partitioning.make_mesh()
   model, layout = make_model(experiment, backbone.config, mesh, row_multiple)
   return Assembly(
     experiment=experiment,
     backbone=backbone,
-    tasks=tasks,
+    tasks=found,
     model=model,
     layout=layout,
   )
@@ -320,12 +329,17 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
   return prompt
 
 
-def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
+def set_up(
+  experiment: Experiment,
+  num_model_partitions: int = 1,
+  tasks: Mapping[str, RowTask] | None = None,
+) -> Setup:
   """Loads the backbone, the tasks and the starting prompts.
 
   Args:
     experiment: the settings.
     num_model_partitions: see `partitioning.make_mesh`.
+    tasks: see `find_tasks.find_tasks`.
 
   Raises:
     ValueError: the settings do not fit each other, the backbone or the sources
@@ -333,7 +347,7 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
   """
   mesh = partitioning.make_mesh(num_model_partitions)
   row_multiple = mesh.shape["data"] * experiment.num_microbatches
-  parts = assemble(experiment, row_multiple, mesh=mesh)
+  parts = assemble(experiment, row_multiple, mesh=mesh, tasks=tasks)
   model, backbone = parts.model, parts.backbone
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)

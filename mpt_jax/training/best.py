@@ -1,4 +1,7 @@
-"""The choice of the best step: the prompts of each group at their best."""
+"""The choice of the best step: the prompts of each group at their best.
+
+And the metrics of an evaluation as scalars, for the log.
+"""
 
 import jax
 import numpy as np
@@ -55,3 +58,16 @@ def update_best(best, trainable, metrics, model, names, step):
         rows = np.unique(model.prompt_config.rows(name)[members])
         best["prompt"][name][rows] = np.asarray(value)[rows]
   return best
+
+
+def eval_scalars(slots, metrics):
+  """Returns {name: value}: each metric's mean over slots, and each slot's."""
+  scalars = {}
+  for name in sorted({k for m in metrics for k in m}):
+    values = [m[name] for m in metrics if name in m]
+    if name != "num_examples":
+      scalars[name] = float(np.mean(values))
+    for slot, m in zip(slots, metrics, strict=True):
+      if name in m:
+        scalars[f"{name}/{slot.name}"] = m[name]
+  return scalars

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import tensorflow_quietly
+from mpt_jax.io import stderr
 from mpt_jax.io.files import literal
 from mpt_jax.prompts import run_settings
 from mpt_jax.training import checkpoint_files
@@ -109,7 +109,7 @@ def _one_error(folder):
     OSError: the step cannot be written.
   """
   before = set(threading.enumerate())
-  with tensorflow_quietly.silenced():
+  with stderr.silenced():
     try:
       yield
     except Exception as error:

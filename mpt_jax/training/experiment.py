@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 
 from mpt_jax.data.batches import BatchConfig
-from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.data.mixing import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.io import checks, digests
 from mpt_jax.model.config import DTYPES, T5Config
@@ -170,6 +170,7 @@ _NO_SETTINGS = {
     "launcher",
     "backbone_fingerprint",
     run_settings.VOCABULARY_SHA256,
+    run_settings.ROWS_SHA256,
     run_settings.CHECKPOINT_DIGESTS,
     digests.FIELD,
   ),

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Callable, Mapping
 
 from etils import epath
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+from mpt_jax.data.in_memory.row_task import RowTask
 from mpt_jax.io import checks, digests, paths, signals
 from mpt_jax.model.faults import Fault
 from mpt_jax.prompts import run_settings
@@ -55,6 +56,8 @@ def train(
   profile_steps: tuple[int, int] | None = None,
   description: str = "train",
   config_text: str | None = None,
+  tasks: Mapping[str, RowTask] | None = None,
+  prepare: Callable[[epath.Path], None] | None = None,
 ) -> Result:
   """Runs an experiment from its start, or from the run's last checkpoint.
 
@@ -80,6 +83,10 @@ def train(
       the folder, for TensorBoard's profile tab; None writes none.
     description: text beside the progress bar.
     config_text: the launcher's configuration, which is saved as config.gin.
+    tasks: {name: task} over rows in memory; None looks the slots' tasks up in
+      seqio's registry.
+    prepare: called with the folder before the first step, to write more files
+      there, while the run holds the folder's lock.
 
   Returns:
     The trained prompts and their metrics.
@@ -115,7 +122,9 @@ def train(
   model_dir = epath.Path(paths.absolute(model_dir))
   with agreement.stopping():
     with _nothing_to_save(description), agreement.together():
-      setup, settings = _load(experiment, model_dir, num_model_partitions)
+      setup, settings = _load(
+        experiment, model_dir, num_model_partitions, tasks
+      )
       run = Run(setup, model_dir)
     if not agreement.is_alone():
       compared = {"Experiment": settings, **options}
@@ -125,6 +134,8 @@ def train(
       # Another run may have written there in the meantime.
       run_folder.check_model_dir(model_dir, settings)
       run_folder.write_settings(model_dir, settings, config_text)
+      if prepare is not None:
+        prepare(model_dir)
       checkpoints = Checkpoints(model_dir, keep_checkpoints)
       run.restore(checkpoints)
       with MetricsLog(
@@ -169,7 +180,7 @@ def _nothing_to_save(description):
     raise
 
 
-def _load(experiment, model_dir, num_model_partitions):
+def _load(experiment, model_dir, num_model_partitions, tasks):
   """Loads an experiment for a folder that is new or belongs to it.
 
   Returns:
@@ -184,11 +195,15 @@ def _load(experiment, model_dir, num_model_partitions):
   # t5x writes other checkpoints, which this loop cannot resume.
   settings = {**experiment.to_json(), "launcher": "mpt_jax"}
   run_folder.check_model_dir(model_dir, settings)
-  setup = set_up(experiment, num_model_partitions)
+  setup = set_up(experiment, num_model_partitions, tasks)
   settings["backbone_fingerprint"] = setup.backbone.fingerprint
   settings[run_settings.VOCABULARY_SHA256] = digests.file_sha256(
     setup.backbone.vocabulary_path
   )
+  if tasks is not None:
+    settings[run_settings.ROWS_SHA256] = {
+      name: task.digest() for name, task in tasks.items()
+    }
   run_folder.check_model_dir(model_dir, settings)
   return setup, settings
 

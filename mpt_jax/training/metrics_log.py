@@ -15,7 +15,7 @@ from etils import epath
 from rich.text import Text
 
 from mpt_jax.data import batches
-from mpt_jax.io import digests, errors, files, tensorflow_quietly
+from mpt_jax.io import digests, errors, files, stderr
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.progress import Progress
 from mpt_jax.model.faults import describe_all, read_faults
@@ -59,15 +59,17 @@ class MetricsLog:
 
         self._writer = metric_writers.SummaryWriter(str(model_dir))
     self._console = rich.console.Console(stderr=True)
+    # Without a total the bar moves, until the first step is compiled and done.
     self._bar = Progress(
       description,
-      num_steps,
+      None,
       first_step,
       console=self._console,
       show=self._is_primary,
     )
     self._description = description
-    self._num_steps = num_steps
+    self._num_steps, self._step = num_steps, first_step
+    self._scores = ()
     self._start = time.monotonic()
 
   def _keep_until(self, step, evaluates):
@@ -109,7 +111,16 @@ class MetricsLog:
           self._writer.close()
 
   def advance(self, step):
-    self._bar.update(step)
+    self._step = step
+    self._bar.update(step, self._num_steps)
+
+  def score(self, value, best):
+    """Takes the mean score of an evaluation, and that of the best prompts.
+
+    They stand first beside the bar, so that they stay in a narrow terminal.
+    """
+    self._scores = (f"score {value:.4g}", f"best {best:.4g}")
+    self._bar.update(self._step, values=self._scores)
 
   def note(self, text):
     """Prints a line above the progress bar, after the run's description."""
@@ -185,7 +196,7 @@ class MetricsLog:
         )
     values = [f"{k} {scalars[k]:.4g}" for k in shown if k in scalars]
     if self._console.is_terminal and kind == "train":
-      self._bar.update(step, values=values)
+      self._bar.update(step, values=(*self._scores, *values))
     else:
       self._bar.print(
         f"{self._description} {kind} step {step}/{self._num_steps}"
@@ -224,8 +235,10 @@ def _writing_events(folder):
   """
   import tensorflow as tf
 
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+
   try:
-    with tensorflow_quietly.silenced():
+    with stderr.silenced():
       yield
   except tf.errors.OpError as error:
     # "FILE; No space left on device, and more lines"
@@ -385,16 +398,3 @@ def check_finite(trainable, slots, prompts, step):
       f" {', '.join(sorted(bad))}; the run stopped at its last checkpoint. Try"
       " a lower learning_rate"
     )
-
-
-def eval_scalars(slots, metrics):
-  """Returns {name: value}: each metric's mean over slots, and each slot's."""
-  scalars = {}
-  for name in sorted({k for m in metrics for k in m}):
-    values = [m[name] for m in metrics if name in m]
-    if name != "num_examples":
-      scalars[name] = float(np.mean(values))
-    for slot, m in zip(slots, metrics, strict=True):
-      if name in m:
-        scalars[f"{name}/{slot.name}"] = m[name]
-  return scalars

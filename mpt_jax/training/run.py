@@ -3,6 +3,7 @@
 import signal
 
 import jax
+import numpy as np
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.io import digests, signals
@@ -10,8 +11,8 @@ from mpt_jax.model import partitioning
 from mpt_jax.model.faults import Fault, read_faults
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup
-from mpt_jax.training.best import init_best, update_best
-from mpt_jax.training.metrics_log import Window, check_finite, eval_scalars
+from mpt_jax.training.best import eval_scalars, init_best, update_best
+from mpt_jax.training.metrics_log import Window, check_finite
 
 # Values that stand beside the progress bar.
 SHOWN = ("loss", "kl", "hidden", "tokens_per_second", "padding_fraction")
@@ -125,6 +126,25 @@ class Run:
     self.evaluation_is_due = checkpoints.pending.get("evaluation_is_due", False)
 
   @property
+  def is_finished(self) -> bool:
+    """Whether the last step is done, or no group improves any more.
+
+    It depends on what a checkpoint has alone, so a run that resumes ends where
+    one without interruptions ends.
+    """
+    if self.step == self._experiment.total_steps:
+      return True
+    config = self._experiment.eval
+    if config is None or config.patience is None or self.evaluation_is_due:
+      return False
+    waited = self.step - int(self.best["step"].max())
+    return (
+      self.step > 0
+      and self.step % config.period == 0
+      and waited >= config.patience * config.period
+    )
+
+  @property
   def faults(self) -> list[Fault]:
     """The slots that are frozen, and why."""
     if self.state.faults is None:
@@ -156,7 +176,7 @@ class Run:
       log.note(f"resumed at step {self.step}")
     self._window.restart_clock()
     self._begin()
-    while self.step < self._experiment.total_steps and not self._stops:
+    while not self.is_finished and not self._stops:
       self._take_step()
       is_last = self.step == self._experiment.total_steps
       saves = is_last or self.step % checkpoint_period == 0
@@ -171,8 +191,10 @@ class Run:
       ):
         self.evaluation_is_due = True
         self._evaluate_step()
-      if saves or agreed.is_due() or self._stops:
+      if saves or agreed.is_due() or self._stops or self.is_finished:
         self._save()
+    if self.is_finished and self.step < self._experiment.total_steps:
+      log.note(f"step {self.step}: no better score for a while, so it ends")
     if self.faults:
       log.faults(self.faults, len(self._experiment.slots))
     if self._stops or agreed.signum is not None:
@@ -185,12 +207,11 @@ class Run:
 
   def _begin(self):
     """Does what is left of the step that the run resumes at."""
-    is_finished = self.step == self._experiment.total_steps
     if self.evaluation_is_due:
       self._evaluate_step()
-      if is_finished and not self.evaluation_is_due:
+      if self.is_finished and not self.evaluation_is_due:
         self._save()
-    elif is_finished:
+    elif self.is_finished:
       self.metrics = self._measure() or []
       if not self._stops:
         self._write_prompts(self.metrics)
@@ -237,6 +258,8 @@ class Run:
       self.names,
       self.step,
     )
+    scores = [m[name] for m, name in zip(metrics, self.names, strict=True)]
+    self._log.score(np.mean(scores), np.mean(self.best["metric"]))
     scalars = eval_scalars(self._experiment.slots, metrics)
     self._log.write(self.step, "eval", scalars, dict.fromkeys(self.names))
     self._log.not_finite(self.step, self._experiment.slots, metrics, self.names)

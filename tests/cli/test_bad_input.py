@@ -21,7 +21,8 @@ from train_fixtures import (
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data.batches import BatchConfig
-from mpt_jax.data.pipeline import ExampleStream, MixConfig
+from mpt_jax.data.mixing import MixConfig
+from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.io.errors import run_and_report
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot

@@ -12,6 +12,7 @@ import pytest
 from commands import fails, run
 from train_fixtures import LABELS, write_rows
 
+import mpt_jax
 from mpt_jax.cli import main
 from mpt_jax.inference import prediction_files
 
@@ -43,8 +44,8 @@ def test_help_is_fast_and_light():
 @pytest.mark.parametrize(
   "argv, message",
   [
-    ([], "COMMAND"),
-    (["predcit"], "invalid choice: 'predcit'"),
+    (["--traceback"], "COMMAND"),
+    (["predcit"], "no command 'predcit'. Did you mean predict?"),
     (["inspect", "--config", "t5_base", "--what"], "--what"),
     (["inspect"], "give either a path, or --config"),
     (["inspect", "--config", "t5_huge"], "'t5_huge' is not one of"),
@@ -241,3 +242,11 @@ def test_paths_of_all_commands_may_begin_with_the_home_folder(monkeypatch):
   made = parse(["export", "~/p", "--to", "npz", "--out", "~/o"])
   assert (made.prompts, made.out) == ("/home/ann/p", "/home/ann/o")
   assert parse(["quickstart", "--out", "~/q"]).out == "/home/ann/q"
+
+
+def test_the_overview_and_the_version(capsys):
+  assert main.main([]) == 0
+  assert "Train a prompt on your own rows" in capsys.readouterr().out
+  with pytest.raises(SystemExit, match="0"):
+    main.main(["--version"])
+  assert capsys.readouterr().out.strip() == f"mpt_jax {mpt_jax.__version__}"

@@ -5,7 +5,8 @@ import seqio
 import tensorflow as tf
 from train_fixtures import register_tiny_task
 
-from mpt_jax.data.pipeline import ExampleStream, MixConfig
+from mpt_jax.data.mixing import MixConfig
+from mpt_jax.data.pipeline import ExampleStream
 
 NUM = 12
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpt_jax.data.batches import BatchConfig, batch_config
-from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.data.mixing import MixConfig
 from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.io import checks
 from mpt_jax.model.config import T5Config

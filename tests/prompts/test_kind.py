@@ -15,7 +15,7 @@ from train_fixtures import (
 )
 
 from mpt_jax.cli import main as cli
-from mpt_jax.data.pipeline import MixConfig
+from mpt_jax.data.mixing import MixConfig
 from mpt_jax.export import prompt_files
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.prompts import kinds

@@ -5,6 +5,7 @@ import pytest
 import seqio
 
 from mpt_jax.data import shots, text_tasks
+from mpt_jax.data.in_memory import examples
 from mpt_jax.tasks import forms
 
 
@@ -120,8 +121,8 @@ def test_texts_of_an_answer_postprocessor():
 
 def test_features_reach_the_dataset_and_its_few_shot_draw():
   made = [
-    text_tasks.Example("a", "b", answers=["b", "ü"], group="g"),
-    text_tasks.Example("c", "d", answers=[], group="h"),
+    examples.Example("a", "b", answers=["b", "ü"], group="g"),
+    examples.Example("c", "d", answers=[], group="h"),
   ]
   task = text_tasks.register_text_task(
     "forms_features",

@@ -7,7 +7,8 @@ import numpy as np
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.training.best import init_best, update_best
+from mpt_jax.prompts.slots import Slot
+from mpt_jax.training.best import eval_scalars, init_best, update_best
 
 
 def test_each_group_keeps_its_best_step_by_its_own_metric():
@@ -49,3 +50,22 @@ def test_each_group_keeps_its_best_step_by_its_own_metric():
   shared = best["prompt"]["shared_prompt"]
   assert shared[:, 0, 0].tolist() == [3.0, 2.0]
   assert best["prompt"]["task_columns"][:, 0, 0].tolist() == [3.0, 3.0, 2.0]
+
+
+def test_means_over_slots_leave_out_slots_without_the_metric():
+  found = eval_scalars(
+    [Slot(task="a"), Slot(task="b")],
+    [
+      {"accuracy": 0.5, "num_examples": 4},
+      {"accuracy": 1.0, "f1": 0.2, "num_examples": 2},
+    ],
+  )
+  assert found == {
+    "accuracy": 0.75,
+    "accuracy/a": 0.5,
+    "accuracy/b": 1.0,
+    "f1": 0.2,
+    "f1/b": 0.2,
+    "num_examples/a": 4,
+    "num_examples/b": 2,
+  }

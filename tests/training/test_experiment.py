@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpt_jax.data.batches import BatchConfig
-from mpt_jax.data.pipeline import MIXING, MixConfig
+from mpt_jax.data.mixing import MIXING, MixConfig
 from mpt_jax.inference.evaluator import METHODS, EvalConfig
 from mpt_jax.launchers import gin_config
 from mpt_jax.model.config import T5Config

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import types
 
 import numpy as np
@@ -138,25 +139,6 @@ def test_prompts_that_are_not_finite_are_not_saved():
       metrics_log.check_finite(prompt(**bad), slots, config, 5)
 
 
-def test_means_over_slots_leave_out_slots_without_the_metric():
-  found = metrics_log.eval_scalars(
-    SLOTS,
-    [
-      {"accuracy": 0.5, "num_examples": 4},
-      {"accuracy": 1.0, "f1": 0.2, "num_examples": 2},
-    ],
-  )
-  assert found == {
-    "accuracy": 0.75,
-    "accuracy/a": 0.5,
-    "accuracy/b": 1.0,
-    "f1": 0.2,
-    "f1/b": 0.2,
-    "num_examples/a": 4,
-    "num_examples/b": 2,
-  }
-
-
 # ------------------------------------------------------------- the file's lines
 
 
@@ -230,3 +212,17 @@ def test_what_is_said_about_slots(tmp_path, capsys):
   assert "step 7" not in said
   assert "adapt: 1 of 5 slots diverged" in said and "s3 step 2 kl" in said
   assert "adapt train step 8/9 loss 0.1235" in said
+
+
+def test_the_scores_stand_first_beside_the_bar(tmp_path, monkeypatch, capsys):
+  # At 60 columns there is room for the scores and no other value.
+  monkeypatch.setenv("COLUMNS", "60")
+  monkeypatch.setenv("FORCE_COLOR", "1")
+  with MetricsLog(tmp_path, 800, description="fit", tensorboard=False) as log:
+    log.score(0.7251, 0.75)
+    log.write(10, "train", {"loss": 1.5, "kl": 0.5}, ("loss", "kl"))
+    log.advance(10)
+  shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+  last = [line for line in re.split(r"[\r\n]", shown) if line.strip()][-1]
+  assert last.startswith("fit ") and " 10/800 " in last
+  assert "score 0.7251  best 0.75" in last and len(last.rstrip()) <= 60

@@ -149,7 +149,8 @@ import json, pathlib, sys
 import train_fixtures
 from mpt_jax.data.batches import BatchConfig, make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.data.pipeline import ExampleStream, MixConfig
+from mpt_jax.data.mixing import MixConfig
+from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.model import partitioning
 from mpt_jax.model.cpu import strategy

@@ -1,0 +1,1 @@
+"""Tasks over rows in memory, without TensorFlow and seqio."""

@@ -1,0 +1,1 @@
+"""`mpt fit`: from rows to a trained prompt, its scores and a report."""
