@@ -13,6 +13,13 @@ LIBRARY = setuptools.find_packages(
   include=["mpt_jax", "mpt_jax.*"], exclude=["mpt_jax.tasks*"]
 )
 
+# What `mpt serve` needs.
+SERVE = [
+  "prometheus_client>=0.26",
+  "starlette>=1.10",
+  "uvicorn>=0.54",
+]
+
 setuptools.setup(
   name="mpt_jax",
   version="0.1.0",
@@ -77,7 +84,12 @@ setuptools.setup(
     "tensorstore>=0.1.86",
   ],
   extras_require={
+    "serve": SERVE,
     "test": [
+      *SERVE,
+      # The tests talk to the server with clients that others wrote.
+      "httpx>=0.28",
+      "openai>=3.57",
       "build>=1.6",
       "hypothesis>=6.170",
       "import-linter>=2.17",

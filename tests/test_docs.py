@@ -52,6 +52,12 @@ NOT_RUN = {
   "benchmarks/pretrain.py": "it takes hours; test_pretrain.py trains a tiny T5",
   "benchmarks/gate.py": "it takes hours; test_gate.py runs it with a tiny T5",
   "gin/pretrain.gin": "it takes hours; test_gin_tables.py trains a tiny T5",
+  "mpt serve": "it runs until a signal; tests/serve/http runs it",
+  "curl ": "it needs a server; tests/serve/http asks the same",
+  "benchmarks/serve.py": "it needs a server; tests/serve/http has one",
+  "docker ": "there may be no docker, and it fetches an image",
+  "gcloud ": "it needs an account",
+  "kubectl ": "it needs a cluster",
   "--multiprocess": "it needs several machines; test_processes.py has two",
   "--coordinator_address": "the same",
 }

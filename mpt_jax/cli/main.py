@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 
-from mpt_jax.cli import exchange, runs, tasks
+from mpt_jax.cli import exchange, runs, serving, tasks
 from mpt_jax.cli.arguments import (
   Parser,
   add_backbone,
@@ -50,6 +50,7 @@ def make_parser() -> Parser:
   runs.add_sweep(command)
   _add_eval(command)
   _add_predict(command)
+  serving.add_serve(command)
   exchange.add_commands(command)
   _add_inspect(command)
   _add_verify(command)
