@@ -160,14 +160,17 @@ def timed_protocol(seconds: float) -> type:
 
     def _start(self, name):
       if name not in self._timers:
-        self._timers[name] = self.loop.call_later(seconds, self._expire)
+        self._timers[name] = self.loop.call_later(seconds, self._expire, name)
 
     def _stop(self, name):
       timer = self._timers.pop(name, None)
       if timer is not None:
         timer.cancel()
 
-    def _expire(self):
-      self.transport.abort()
+    def _expire(self, name):
+      # If the server itself was busy, what the client sent may be waiting.
+      self._timers[name] = self.loop.call_later(
+        min(1.0, seconds), self.transport.abort
+      )
 
   return Timed

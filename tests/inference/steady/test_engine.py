@@ -6,8 +6,10 @@ import pytest
 from jax.sharding import AxisType
 
 from mpt_jax.data.batches import EOS_ID
+from mpt_jax.inference.batching import Memory
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.engine import Engine, Example, NotFiniteError
+from mpt_jax.inference.steady import ragged
 from mpt_jax.inference.steady.engine import SteadyEngine
 from mpt_jax.inference.steady.shapes import FEW_POSITIONS, Shapes
 from mpt_jax.model import partitioning
@@ -145,8 +147,6 @@ def test_a_prompt_that_overflows_spoils_no_neighbour(engine, parts):
 
 def test_rows_enter_a_table_while_others_go_on(engine):
   """Three rows start at different steps, in rows that others left."""
-  from mpt_jax.inference.steady import ragged
-
   rng = np.random.default_rng(6)
   length = engine.shapes.lengths[0]
   examples = [Example(_ids(rng, 2 + i), i) for i in range(3)]
@@ -183,8 +183,6 @@ def test_a_server_needs_few_shapes(make_config):
 
 
 def _make_shapes(make_config, **changes):
-  from mpt_jax.inference.batching import Memory
-
   values = dict(
     prompt_length=100,
     inputs_length=256,
@@ -193,7 +191,7 @@ def _make_shapes(make_config, **changes):
     num_beams=1,
     devices=1,
     joined=False,
-    memory=Memory(make_config()),
+    memory=Memory(make_config(emb_dim=64)),
   )
   return Shapes(**{**values, **changes})
 
@@ -208,7 +206,11 @@ def test_windows_stay_within_the_row(make_config):
   assert shapes.take_batch([110, 110])[1] == (1, 320)
   # No fewer than 4096 numbers of width 16.
   short = _make_shapes(
-    make_config, prompt_length=1, inputs_length=7, joined=True
+    make_config,
+    prompt_length=1,
+    inputs_length=7,
+    joined=True,
+    memory=Memory(make_config()),
   )
   assert short.take_batch([3])[1] == (1, 256)
 

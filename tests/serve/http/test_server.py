@@ -48,7 +48,7 @@ def place(tmp_path_factory):
 def server(place):
   made = Server(
     *("--prompts", str(place / "run")),
-    *("--state", str(place / "state"), "--client-timeout", "2"),
+    *("--state", str(place / "state"), "--client-timeout", "5"),
     *("--max-queue", "400", "--batch-size", "64"),
   )
   yield made
@@ -113,7 +113,7 @@ def test_openais_client(server):
 
 def _socket(server):
   host, port = server.url.removeprefix("http://").split(":")
-  return socket.create_connection((host, int(port)), timeout=30)
+  return socket.create_connection((host, int(port)), timeout=60)
 
 
 def test_slow_clients_are_dropped_and_delay_nobody(server):
@@ -128,13 +128,13 @@ def test_slow_clients_are_dropped_and_delay_nobody(server):
   begun = time.monotonic()
   answer = _post(server, "/v1/predict", {"task": "a", "text": "red"})
   assert answer.status_code == 200
-  # --client-timeout is two seconds; the machine may be slow.
-  head.settimeout(30)
+  # --client-timeout is five seconds; the machine may be slow.
+  head.settimeout(60)
   assert head.recv(1000) == b""
-  body.settimeout(30)
+  body.settimeout(60)
   assert b" 408 " in body.recv(1000)
   assert silent.recv(1000) == b""
-  assert time.monotonic() - begun < 30
+  assert time.monotonic() - begun < 60
 
 
 def test_a_client_that_reads_a_byte_a_second_gets_its_bytes(server):
@@ -149,7 +149,7 @@ def test_a_client_that_reads_a_byte_a_second_gets_its_bytes(server):
   for _ in range(2):
     begun = time.monotonic()
     answer = _post(server, "/v1/predict", {"task": "a", "text": "red"})
-    assert answer.status_code == 200 and time.monotonic() - begun < 30
+    assert answer.status_code == 200 and time.monotonic() - begun < 60
     assert len(slow.recv(1)) == 1
 
 
