@@ -287,7 +287,7 @@ class SteadyEngine(Engine):
 
   def table_programs(self) -> ragged.Programs:
     """Returns the compiled functions of tables of decoding."""
-    return _table_programs(
+    return make_table_programs(
       self.config,
       self._prompt_length,
       self.plan,
@@ -354,7 +354,10 @@ def _take(states, places, present):
 
 
 @functools.lru_cache(maxsize=16)
-def _table_programs(config, prompt_length, plan, mesh, targets_length, top_k):
+def make_table_programs(
+  config, prompt_length, plan, mesh, targets_length, top_k
+):
+  """Returns the programs of tables, cached within the process."""
   prompts = None
   if prompt_length:
     prompts = PromptConfig(num_slots=1, prompt_length=prompt_length, rank=0)
