@@ -13,6 +13,13 @@ LIBRARY = setuptools.find_packages(
   include=["mpt_jax", "mpt_jax.*"], exclude=["mpt_jax.tasks*"]
 )
 
+# What `mpt serve` needs.
+SERVE = [
+  "prometheus_client>=0.26",
+  "starlette>=1.10",
+  "uvicorn>=0.54",
+]
+
 setuptools.setup(
   name="mpt_jax",
   version="0.1.0",
@@ -80,7 +87,12 @@ setuptools.setup(
     # The TPU's runtime and compiler, libtpu, in the version that fits jax. A
     # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
     "tpu": ["jax[tpu]>=0.10"],
+    "serve": SERVE,
     "test": [
+      *SERVE,
+      # The tests talk to the server with clients that others wrote.
+      "httpx>=0.28",
+      "openai>=3.57",
       "build>=1.6",
       "hypothesis>=6.170",
       "import-linter>=2.17",

@@ -11,7 +11,7 @@ import sys
 
 import mpt_jax
 from mpt_jax.cli import compile as compiling
-from mpt_jax.cli import exchange, fit, runs, tasks
+from mpt_jax.cli import exchange, fit, runs, serving, tasks
 from mpt_jax.cli.arguments import (
   Parser,
   add_backbone,
@@ -62,6 +62,7 @@ def make_parser() -> Parser:
   compiling.add_compile(command)
   _add_eval(command)
   _add_predict(command)
+  serving.add_serve(command)
   exchange.add_commands(command)
   _add_inspect(command)
   _add_verify(command)

@@ -13,15 +13,11 @@ import numpy as np
 
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.data.labels import check_labels
 from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import (
-  METHODS,
-  Engine,
-  Example,
-  NotFiniteError,
-)
+from mpt_jax.inference.engine import METHODS, Example, NotFiniteError
 from mpt_jax.inference.loading import load
+from mpt_jax.inference.steady.engine import SteadyEngine
+from mpt_jax.inference.texts import TaskTexts
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
 from mpt_jax.text.vocabularies import Tokenizer
@@ -156,9 +152,11 @@ class Predictor:
     )
     self._dtype = loaded.backbone.config.dtype
     self._tokenizer = Tokenizer(loaded.backbone.vocabulary_path)
-    self._labels = [slot.get("label_names") for slot in self.bank.slots]
-    self._candidates = [self._check_slot(i) for i in range(len(self._labels))]
-    self.engine = Engine(
+    self._texts = [
+      TaskTexts.read(name, slot, self._tokenizer, config.method != "decode")
+      for name, slot in zip(self.bank.names, self.bank.slots, strict=True)
+    ]
+    self.engine = SteadyEngine(
       loaded.backbone.config,
       loaded.backbone.params,
       self.bank.composed,
@@ -180,29 +178,6 @@ class Predictor:
       **dataclasses.asdict(self.config),
     }
 
-  def _check_slot(self, slot):
-    """Checks a slot's template and labels; returns the labels' token ids.
-
-    Raises:
-      ValueError: the template is malformed, or labels cannot be told apart.
-    """
-    name = f"prompt {self.bank.names[slot]!r}"
-    labels = self._labels[slot] or ()
-    is_list = isinstance(labels, list | tuple)
-    if not is_list or not all(isinstance(label, str) for label in labels):
-      raise ValueError(f"{name}: label_names must be texts, got {labels!r:.80}")
-    try:
-      templates.fields(self.bank.slots[slot].get("template") or "")
-    except ValueError as error:
-      raise ValueError(f"{name}: {error}") from error
-    candidates = [self._with_eos(label) for label in labels]
-    if self.config.method != "decode":
-      check_labels(name, labels, candidates)
-    return candidates
-
-  def _with_eos(self, text):
-    return np.array([*self._tokenizer.encode(text), EOS_ID], np.int32)
-
   def prepare(self, row: dict) -> Prepared:
     """Finds a row's prompt, fills the template and tokenises.
 
@@ -219,12 +194,13 @@ class Predictor:
         f" {type(row).__name__}"
       )
     slot = self._slot(row.get("task"))
-    if self.config.method == "rank" and not self._labels[slot]:
+    texts = self._texts[slot]
+    if self.config.method == "rank" and not texts.labels:
       raise ValueError(
         f"the prompt {self.bank.names[slot]!r} has no label names to rank; use"
         " method 'decode'"
       )
-    return Prepared(row, slot, self._with_eos(self._input_text(row, slot)))
+    return Prepared(row, slot, texts.input_ids(row, self.config.raw))
 
   def _slot(self, name):
     fields = templates.fields(self.bank.slots[0].get("template") or "")
@@ -252,25 +228,6 @@ class Predictor:
       f" {self.bank.names[best]!r} ({name} {value:.3f})"
     )
     return best
-
-  def _input_text(self, row, slot):
-    template = self.bank.slots[slot].get("template")
-    if self.config.raw or not template:
-      if row.get("text") is None:
-        raise ValueError(_lacks(["text"], row))
-      return templates.as_text(row["text"], "text")
-    fields = templates.fields(template)
-    values = dict(row)
-    if len(set(fields)) == 1 and "text" in row:
-      values.setdefault(fields[0], row["text"])
-    for name in fields:
-      with contextlib.suppress(KeyError):
-        values[name] = templates.look_up(values, name)
-    missing = [f for f in dict.fromkeys(fields) if values.get(f) is None]
-    if missing:
-      of = f" for the template {template!r} of {self.bank.names[slot]!r}"
-      raise ValueError(_lacks(missing, row, of))
-    return templates.fill(template, values)
 
   def notes(self) -> list[str]:
     """Says in a line each what was cut or replaced so far."""
@@ -342,15 +299,9 @@ class Predictor:
     with _numbered(ranked, first_row):
       made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
-      labels = self._labels[prepared[i].slot]
-      made = {"prediction", "scores", "probabilities"}
-      self._replaced |= made & prepared[i].row.keys()
-      results[i] = {
-        **prepared[i].row,
-        "prediction": labels[int(scores.argmax())],
-        "scores": dict(zip(labels, map(float, scores), strict=True)),
-        "probabilities": _probabilities(labels, scores),
-      }
+      answer = self._texts[prepared[i].slot].ranked(scores)
+      self._replaced |= answer.keys() & prepared[i].row.keys()
+      results[i] = {**prepared[i].row, **answer}
     with _numbered(free, first_row):
       tokens = self.engine.generate(
         [examples[i] for i in free], [first_row + i for i in free], advance
@@ -358,20 +309,16 @@ class Predictor:
     self.num_tokens += int(np.count_nonzero(tokens))
     self.num_unfinished += int(np.sum(~np.any(tokens == EOS_ID, axis=1)))
     for i, row in zip(free, tokens, strict=True):
-      text = self._tokenizer.decode(row)
+      answer = self._texts[prepared[i].slot].generated(row)
       self._replaced |= {"prediction"} & prepared[i].row.keys()
-      results[i] = {**prepared[i].row, "prediction": text}
+      results[i] = {**prepared[i].row, **answer}
     return results
 
   def _ranked(self, slot):
     """Returns the candidates of a slot, or none if it generates."""
-    return () if self.config.method == "decode" else self._candidates[slot]
-
-
-def _probabilities(labels, scores) -> dict[str, float]:
-  """Returns the probability of each label, given that the answer is one."""
-  shifted = np.exp(np.asarray(scores, np.float64) - np.max(scores))
-  return dict(zip(labels, (shifted / shifted.sum()).tolist(), strict=True))
+    if self.config.method == "decode":
+      return ()
+    return self._texts[slot].candidates
 
 
 @contextlib.contextmanager
@@ -382,14 +329,3 @@ def _numbered(rows, first_row):
   except NotFiniteError as error:
     number = first_row + rows[error.index] + 1
     raise NotFiniteError(error.index, f"row {number}") from None
-
-
-def _lacks(missing, row, of="") -> str:
-  """Returns the error for a row in which these fields are missing or null."""
-  null = [name for name, value in row.items() if value is None]
-  return (
-    f"no field {', '.join(map(repr, missing))}{of}; the row has"
-    f" {', '.join(row) or 'none'}"
-    + (f", of which {', '.join(null)} null" if null else "")
-    + templates.hint(missing[0])
-  )

@@ -152,7 +152,10 @@ class T5(nn.Module):
     return self.decoder.init_cache(encoded, encoder_segment_ids, max_length)
 
   def decode_step(self, tokens, cache, index):
-    """Decodes tokens [B] at position `index` -> logits [B, V], new cache."""
+    """Decodes tokens [B] at position `index` -> logits [B, V], new cache.
+
+    `index` is [] for rows at one position, or [B] for rows at their own.
+    """
     x = self.token_embedder(tokens[:, None])
     x, cache = self.decoder.step(x, cache, index)
     return self.logits(x)[:, 0], cache

@@ -83,7 +83,8 @@ class DecoderLayer(_Block):
       attend: the self-attention, from `Dense.decoder_attention`.
       attend_across: the attention to the encoder, from `Dense.cross_attention`.
       deterministic: apply no dropout.
-      cache: (keys, values [B, H, T, K], index []); position `index` is written.
+      cache: (keys, values [B, H, T, K], index [] or [B]); position `index` is
+        written.
 
     Returns:
       x [B, T, D] and the (updated) keys and values of the self-attention.
@@ -92,8 +93,8 @@ class DecoderLayer(_Block):
     keys, values = self.self_attention.keys_values(y)
     if cache is not None:
       cached_keys, cached_values, index = cache
-      keys = lax.dynamic_update_slice_in_dim(cached_keys, keys, index, 2)
-      values = lax.dynamic_update_slice_in_dim(cached_values, values, index, 2)
+      keys = _write(cached_keys, keys, index)
+      values = _write(cached_values, values, index)
     y = attend(self.self_attention, y, keys, values)
     x = x + self.dropout(y, deterministic=deterministic)
     y = self.pre_cross_attention_layer_norm(x)
@@ -202,12 +203,20 @@ class Decoder(nn.Module):
     }
 
   def step(self, x, cache, index):
-    """Maps [B, 1, D] at position `index` to (final hidden state, new cache)."""
+    """Maps [B, 1, D] at position `index` to (final hidden state, new cache).
+
+    `index` is [] for rows at one position, or [B] for rows at their own.
+    """
     length = cache["self"][0][0].shape[2]
     bias = self.relpos_bias(length, length)  # [1, H, T, T]
-    bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
-    past = jnp.arange(length)[None, None, None, :] <= index
-    bias = bias + jnp.where(past, 0.0, MASKED)  # [1, H, 1, T]
+    if jnp.ndim(index):
+      bias = jnp.swapaxes(bias[0][:, index], 0, 1)[:, :, None]  # [B, H, 1, T]
+      past = jnp.arange(length)[None] <= index[:, None]
+      past = past[:, None, None]
+    else:
+      bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
+      past = jnp.arange(length)[None, None, None, :] <= index
+    bias = bias + jnp.where(past, 0.0, MASKED)  # [B or 1, H, 1, T]
 
     def attend(attention, x, keys, values):
       return attention(x, keys, values, bias)
@@ -223,3 +232,10 @@ class Decoder(nn.Module):
     each = list(zip(cache["self"], cache["cross"], strict=True))
     x, updated = self.plan.loop(self, call, x, each)
     return self.decoder_norm(x), {**cache, "self": updated}
+
+
+def _write(cached, new, index):
+  """Writes new [B, H, 1, K] at `index` [] or [B] of cached [B, H, T, K]."""
+  if not jnp.ndim(index):
+    return lax.dynamic_update_slice_in_dim(cached, new, index, 2)
+  return cached.at[jnp.arange(len(cached)), :, index].set(new[:, :, 0])

@@ -17,8 +17,8 @@ from mpt_jax.data import batches, packing
 from mpt_jax.inference import decoding
 from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
-from mpt_jax.inference.batching import MAX_ROW_LENGTHS
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
+from mpt_jax.inference.steady import engine as steady
 from mpt_jax.model.network import T5
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
@@ -245,13 +245,16 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
 @pytest.mark.parametrize("task", ["predict_a", "predict_c"])
 def test_few_shapes_are_compiled(prompts, backbone, task):
   engines.make_programs.cache_clear()
+  steady.make_table_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
   rows = [{"text": "tree " * n, "task": task} for n in range(1, 200, 3)]
   fresh.predict(rows)
-  programs = fresh.engine.programs()
-  program = programs.score if task == "predict_a" else programs.generate
+  program = fresh.engine.table_programs().run
+  if task == "predict_a":
+    program = fresh.engine.programs().score
   count = program._cache_size()
-  assert 1 <= count <= MAX_ROW_LENGTHS
+  # One for each of four row lengths.
+  assert 1 <= count <= 4
   # Other lengths, none longer than those, compile nothing, even in another
   # predictor.
   other = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
@@ -261,14 +264,15 @@ def test_few_shapes_are_compiled(prompts, backbone, task):
 
 def test_few_shapes_for_calls_of_any_size(prompts, backbone):
   engines.make_programs.cache_clear()
+  steady.make_table_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=8, targets_length=2)
   rng = np.random.default_rng(0)
   for count in rng.integers(1, 20, 60):
     rows = [{"text": "tree " * n} for n in rng.integers(1, 60, count)]
     fresh.predict([{**row, "task": "predict_c"} for row in rows])
-  # Eight devices share the rows, so there are always eight.
-  programs = fresh.engine.programs()
-  assert programs.generate._cache_size() <= MAX_ROW_LENGTHS
+  # Four row lengths, and two numbers of rows of the encoder.
+  assert 1 <= fresh.engine.programs().encode._cache_size() <= 8
+  assert 1 <= fresh.engine.table_programs().run._cache_size() <= 4
 
 
 @pytest.fixture(scope="session")

@@ -152,9 +152,9 @@ def _forward(queries, keys, values, bias, segments):
     highest = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - highest)  # [H, C, C]
     sums = jnp.sum(weights, axis=-1, keepdims=True)
-    y = jnp.einsum(
-      "hql,hlk->hqk", weights.astype(out.dtype), square.cut(values, 1)
-    )
+    # The weights of a neighbour's positions are 0, but 0 · ∞ would be NaN.
+    own = jnp.where(square.inside[:, None], square.cut(values, 1), 0)
+    y = jnp.einsum("hql,hlk->hqk", weights.astype(out.dtype), own)
     y = y / sums.astype(y.dtype)
     log_sum = highest + jnp.log(sums)  # [H, C, 1]
     return square.put(out, y, 1), square.put(log_sums, log_sum, 1)

@@ -1,0 +1,1 @@
+"""An engine whose answers do not depend on what shares a batch."""

@@ -1,0 +1,1 @@
+"""`mpt serve`: many tasks on one T5, over HTTP."""
