@@ -55,10 +55,8 @@ class Assembly:
   def make_stream(self):
     """Returns the training examples, starting at the first batch.
 
-    It is a `row_stream.RowStream` for rows in memory, and a
-    `pipeline.ExampleStream` for tasks of seqio.
-
-    Prints a warning for each slot that has many cut inputs or targets.
+    It is a `row_stream.RowStream` for rows in memory, and else a
+    `pipeline.ExampleStream`. Warns of slots with many cut inputs or targets.
 
     Raises:
       ValueError: see `first_look.look` and `ExampleStream`.

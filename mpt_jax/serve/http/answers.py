@@ -1,7 +1,5 @@
 """One text's answer: its request, its result as JSON, its text as a stream."""
 
-import numpy as np
-
 from mpt_jax.data.batches import EOS_ID
 
 # Stands for bytes that are not yet a whole character.
@@ -61,15 +59,8 @@ class Answer:
     return self._texts.generated(self._made)
 
   def result(self) -> dict:
-    """Returns the row as `mpt predict` writes it, and probabilities."""
-    result = {**self._row, **self._answer()}
-    if self.request.ranks:
-      scores = np.asarray(self._made, np.float64)
-      weights = np.exp(scores - scores.max())
-      shares = map(float, weights / weights.sum())
-      labels = self._texts.labels
-      result["probabilities"] = dict(zip(labels, shares, strict=True))
-    return result
+    """Returns the row as `mpt predict` writes it."""
+    return {**self._row, **self._answer()}
 
   def watch(self, loop, queue, index):
     """Puts (index, new text or None, error or None) into a queue.
