@@ -231,7 +231,6 @@ def test_processes_with_different_settings_are_refused(folder):
 
 @pytest.mark.parametrize("misspelt", [0, 1])
 def test_an_error_of_one_process_ends_both(folder, misspelt):
-  start = time.monotonic()
   each = [(), ()]
   each[misspelt] = ("TRAIN_STEP=7",)
   errors = launch_processes(
@@ -240,7 +239,6 @@ def test_an_error_of_one_process_ends_both(folder, misspelt):
   line = "--gin.TRAIN_STEP: no gin file of this command uses a macro"
   assert line in errors[misspelt]
   assert f"process {misspelt} cannot go on: {line}" in errors[1 - misspelt]
-  assert time.monotonic() - start < 250
   assert not (folder / "misspelt").exists()
 
 
