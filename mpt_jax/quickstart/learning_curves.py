@@ -160,7 +160,9 @@ def _draw_curves(axes, thick, slots, ylabel, scale):
 
 
 def _ends(thick, percent) -> str:
-  form = (lambda v: f"{100 * v:.1f} %") if percent else (lambda v: f"{v:.3g}")
+  def form(value):
+    return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+
   return "; ".join(
     f"{label} from {form(curve[0][1])} (step {curve[0][0]}) to"
     f" {form(curve[-1][1])} (step {curve[-1][0]})"
