@@ -16,8 +16,7 @@ from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
-from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import strategy
+from mpt_jax.model import choice, partitioning
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
@@ -171,6 +170,7 @@ def assemble(
   experiment: Experiment,
   row_multiple: int = 1,
   backbone: Backbone | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Assembly:
   """Loads the backbone and the tasks, and builds the model.
 
@@ -181,6 +181,7 @@ def assemble(
     experiment: the settings.
     row_multiple: the number of rows of a batch must be a multiple of this.
     backbone: the experiment's backbone, if it is loaded already.
+    mesh: the devices; None if another launcher divides the arrays.
 
   Raises:
     ValueError: the settings do not fit each other or the backbone.
@@ -219,11 +220,14 @@ def assemble(
     ),
     row_multiple,
   )
-  plan = strategy.training_plan(
+  plan = choice.training_plan(
+    mesh,
+    config,
     layout,
-    row_multiple,
-    experiment.num_microbatches,
-    experiment.dropout_rate,
+    batch_size=experiment.mix.batch_size,
+    row_multiple=row_multiple,
+    num_microbatches=experiment.num_microbatches,
+    trains_everything=experiment.trainable == "everything",
   )
   model = dataclasses.replace(model, plan=plan)
   return Assembly(
@@ -266,7 +270,7 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     encode=vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
-  sound = model.find_sound(model.compose(prompt))
+  sound = model.find_sound(prompt)
   for slot, is_sound in zip(slots, np.asarray(sound), strict=True):
     if not is_sound:
       source = "the embedding of the T5" if slot.source is None else slot.source
@@ -290,7 +294,8 @@ def set_up(experiment: Experiment, num_model_partitions: int = 1) -> Setup:
       of the prompts; the message names the setting.
   """
   mesh = partitioning.make_mesh(num_model_partitions)
-  parts = assemble(experiment, mesh.shape["data"] * experiment.num_microbatches)
+  row_multiple = mesh.shape["data"] * experiment.num_microbatches
+  parts = assemble(experiment, row_multiple, mesh=mesh)
   model, backbone = parts.model, parts.backbone
   variables = jax.eval_shape(model.init_variables, jax.random.key(0))
   shardings = partitioning.param_shardings(mesh, variables)
