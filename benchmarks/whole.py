@@ -166,7 +166,8 @@ def pipeline_row(bench, name):
 
   import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
   from mpt_jax.data.batches import make_batch
-  from mpt_jax.data.pipeline import ExampleStream, MixConfig
+  from mpt_jax.data.mixing import MixConfig
+  from mpt_jax.data.pipeline import ExampleStream
 
   args = bench.args
   stage = bench.stage("distill")

@@ -15,8 +15,7 @@ from mpt_jax.inference import batching, engine
 from mpt_jax.inference.decoding import Generation
 from mpt_jax.inference.division import Division
 from mpt_jax.io import paths
-from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import strategy
+from mpt_jax.model import choice, partitioning
 from mpt_jax.training.assembly import Setup
 
 STAGES = ("train", "eval", "predict")
@@ -184,7 +183,7 @@ def _batch(setup, stage, target_length):
     batch_size=config.num_rows if stage == "eval" else PREDICT_ROWS,
     num_beams=generation.num_beams,
     devices=setup.mesh.shape["data"],
-    joins=strategy.suits_devices(setup.mesh),
+    joins=choice.is_one_cpu(setup.mesh),
   )
   sizes = [length + layout.inputs_length] * division.batch_size
   batch = division.batches(sizes, target_length)[0]

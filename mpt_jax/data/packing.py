@@ -1,6 +1,7 @@
 """Assigns the examples of a batch to rows, and chooses the rows' length."""
 
 import dataclasses
+import math
 
 # The approximate number of positions of a long row. A step computes one row at
 # a time, which bounds its memory. For a batch of 48,000 positions of T5-Base,
@@ -39,6 +40,8 @@ class BatchLayout:
     num_rows: number of rows of every batch; None means as few as needed.
     prompt_length: P, prompt positions before each example; 0 for none.
     num_slots: N, the number of prompts in the bank. Slot ids must be below N.
+    usual_rows: number of rows of every batch that does not need more, if
+      `num_rows` is None. Almost all batches of a run then have one shape.
     long_rows: pack into rows of about `LONG_ROW` positions that are about
       equally full. Row lengths are rounded up in steps of an eighth of a power
       of two, so there is hardly any padding. This suits a plan that attends
@@ -58,6 +61,7 @@ class BatchLayout:
   num_rows: int | None = None
   prompt_length: int = 0
   num_slots: int = 1
+  usual_rows: int | None = None
   long_rows: bool = False
 
   def __post_init__(self):
@@ -131,7 +135,12 @@ def count_rows(rows: Rows, layout: BatchLayout, num_rows: int | None) -> int:
   needed = len(rows.examples)
   num_rows = num_rows or layout.num_rows
   if num_rows is None:
-    return round_up(max(1, needed), layout.row_multiple)
+    usual = layout.usual_rows or 1
+    if 1 < usual < needed:
+      # A larger batch is rare, and its shape should be, too.
+      usual = max(1, usual // 4)
+    multiple = math.lcm(usual, layout.row_multiple)
+    return round_up(max(1, needed), multiple)
   if needed > num_rows:
     raise ValueError(
       f"{sum(map(len, rows.examples))} examples need {needed} rows of"
@@ -139,6 +148,26 @@ def count_rows(rows: Rows, layout: BatchLayout, num_rows: int | None) -> int:
       " or BatchConfig.row_length"
     )
   return num_rows
+
+
+def settle(layout: BatchLayout, num_rows: int) -> BatchLayout:
+  """Returns the layout of a run whose batches have one shape.
+
+  They get a fifth more rows than the first batch has, so hardly any needs more.
+
+  Args:
+    layout: the layout of the first batch. If its rows are plain or their number
+      is fixed, it is returned as it is.
+    num_rows: the rows of the first batch.
+
+  >>> layout = BatchLayout(inputs_length=8, targets_length=2, row_multiple=4)
+  >>> settle(layout, 12).usual_rows
+  16
+  """
+  if not layout.pack or layout.num_rows is not None:
+    return layout
+  usual = round_up(-(-num_rows * 6 // 5), layout.row_multiple)
+  return dataclasses.replace(layout, usual_rows=usual)
 
 
 def _plain_rows(sizes, layout):

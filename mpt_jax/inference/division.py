@@ -3,8 +3,8 @@
 import dataclasses
 
 from mpt_jax.inference import batching
+from mpt_jax.model import choice
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import strategy
 from mpt_jax.model.plan import DENSE
 
 
@@ -62,7 +62,7 @@ class Division:
     worth = batching.COMPILING / self.num_parameters
     if not self.joins:
       return batching.plain_batches(*shapes, worth, self.devices)
-    plan = strategy.inference_plan(self.inputs_length, length, max(sizes))
+    plan = choice.inference_plan(self.inputs_length, length, max(sizes))
     if plan == DENSE:
       return batching.packed_batches(*shapes)
     return batching.joined_batches(*shapes, worth, plan)

@@ -23,9 +23,8 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import batching, decoding
 from mpt_jax.inference.decoding import GREEDY, Generation
 from mpt_jax.inference.division import Division
-from mpt_jax.model import partitioning
+from mpt_jax.model import choice, partitioning
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import strategy
 from mpt_jax.model.network import T5
 from mpt_jax.model.plan import DENSE, Dense
 from mpt_jax.prompts import run_settings
@@ -119,7 +118,7 @@ class Engine:
     self.config, self.mesh = config, mesh
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
-    self._joins = strategy.suits_devices(mesh) if joins is None else joins
+    self._joins = choice.is_one_cpu(mesh) if joins is None else joins
     self._set_params(params)
     self._set_prompts(prompts)
 

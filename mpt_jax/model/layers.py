@@ -103,19 +103,14 @@ class MlpBlock(nn.Module):
 def relative_position_buckets(
   query_length, key_length, *, bidirectional, num_buckets=32, max_distance=128
 ):
-  """Returns T5's buckets of the distance between query and key, on the host.
-
-  Half of the buckets hold one distance each. The others grow logarithmically up
-  to `max_distance`; Raffel et al. (2020), section 2.1, and Mesh TensorFlow's
-  `_relative_position_bucket`.
+  """Returns T5's buckets of all pairs of positions, on the host.
 
   Args:
     query_length: T.
     key_length: L.
-    bidirectional: True splits the buckets between the two directions (encoder);
-      False puts all future keys into bucket 0 (decoder).
-    num_buckets: rows of the bias table.
-    max_distance: all distances from this one on share the last bucket.
+    bidirectional: see `distance_buckets`.
+    num_buckets: see `distance_buckets`.
+    max_distance: see `distance_buckets`.
 
   Returns:
     [T, L] int32 in [0, num_buckets).
@@ -125,7 +120,34 @@ def relative_position_buckets(
   >>> relative_position_buckets(3, 3, bidirectional=False).tolist()
   [[0, 0, 0], [1, 0, 0], [2, 1, 0]]
   """
-  distance = np.arange(key_length)[None, :] - np.arange(query_length)[:, None]
+  distances = np.arange(key_length)[None, :] - np.arange(query_length)[:, None]
+  return distance_buckets(
+    distances,
+    bidirectional=bidirectional,
+    num_buckets=num_buckets,
+    max_distance=max_distance,
+  )
+
+
+def distance_buckets(
+  distance, *, bidirectional, num_buckets=32, max_distance=128
+):
+  """Returns T5's buckets of distances between query and key, on the host.
+
+  Half of the buckets hold one distance each. The others grow logarithmically up
+  to `max_distance`; Raffel et al. (2020), section 2.1, and Mesh TensorFlow's
+  `_relative_position_bucket`.
+
+  Args:
+    distance: NumPy array of int, the key's position minus the query's.
+    bidirectional: True splits the buckets between the two directions (encoder);
+      False puts all future keys into bucket 0 (decoder).
+    num_buckets: rows of the bias table.
+    max_distance: all distances from this one on share the last bucket.
+
+  Returns:
+    int32 in [0, num_buckets), in the shape of `distance`.
+  """
   buckets = np.zeros_like(distance)
   if bidirectional:
     num_buckets //= 2
@@ -164,14 +186,18 @@ class RelativePositionBias(nn.Module):
 
   def __call__(self, query_length, key_length):
     """Returns [1, H, T, L] float32."""
-    buckets = relative_position_buckets(
-      query_length,
-      key_length,
+    queries, keys = np.arange(query_length), np.arange(key_length)
+    return self.by_distance(keys[None, :] - queries[:, None])[None]
+
+  def by_distance(self, distances):
+    """Returns the bias of distances on the host: int [...] -> [H, ...]."""
+    buckets = distance_buckets(
+      distances,
       bidirectional=self.bidirectional,
       num_buckets=self.num_buckets,
       max_distance=self.max_distance,
     )
-    return self.rel_embedding.astype(jnp.float32)[:, buckets][None]
+    return self.rel_embedding.astype(jnp.float32)[:, buckets]
 
 
 class Embed(nn.Module):

@@ -7,6 +7,9 @@ G independent groups of the bank.
 import jax
 import jax.numpy as jnp
 
+# Less than any logarithm of a sum, and finite, so that gradients are.
+LOWEST = -1e30
+
 
 def cross_entropy(logits, targets, label_smoothing=0.0, z_loss=0.0):
   """Returns the negative log-likelihood of each target token.
@@ -27,9 +30,23 @@ def cross_entropy(logits, targets, label_smoothing=0.0, z_loss=0.0):
   logits = logits.astype(jnp.float32)
   log_z = jax.nn.logsumexp(logits, axis=-1)
   target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)
-  loss = log_z - target_logits[..., 0]
+  mean = logits.mean(axis=-1) if label_smoothing else None
+  return from_sums(log_z, target_logits[..., 0], mean, label_smoothing, z_loss)
+
+
+def from_sums(log_z, target_logits, mean, label_smoothing=0.0, z_loss=0.0):
+  """Returns `cross_entropy` from sums over the vocabulary.
+
+  Args:
+    log_z: [B, T] float32, the logarithm of Σ exp(logit).
+    target_logits: [B, T], the logit of each target.
+    mean: [B, T], the mean of the logits, for label smoothing.
+    label_smoothing: see `cross_entropy`.
+    z_loss: see `cross_entropy`.
+  """
+  loss = log_z - target_logits
   if label_smoothing:
-    uniform = log_z - logits.mean(axis=-1)
+    uniform = log_z - mean
     loss = (1.0 - label_smoothing) * loss + label_smoothing * uniform
   if z_loss:
     loss = loss + z_loss * jnp.square(log_z)
@@ -58,11 +75,21 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
   """
   log_p = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
   log_q = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)
-  return _kl(log_p, log_q)
+  return kl_terms(log_p, log_q)
 
 
 @jax.custom_jvp
-def _kl(log_p, log_q):
+def kl_terms(log_p, log_q):
+  """Sums the terms of the KL over some pieces of the vocabulary.
+
+  Args:
+    log_p: [B, T, ...] float32, log-probabilities of the teacher.
+    log_q: the student's.
+
+  Returns:
+    [B, T]. Summed over all pieces it is the KL, and so is its derivative; that
+    of one part alone lacks terms which are zero in the sum over all.
+  """
   x, p = log_p - log_q, jnp.exp(log_p)
   # Far from 0, exp(-x) = q / p may overflow, but nothing cancels.
   near = jnp.abs(x) < 1.0
@@ -71,13 +98,13 @@ def _kl(log_p, log_q):
   return jnp.where(near, p * (small + jnp.expm1(-small)), far).sum(axis=-1)
 
 
-@_kl.defjvp
+@kl_terms.defjvp
 def _kl_jvp(primals, tangents):
   (log_p, log_q), (dlog_p, dlog_q) = primals, tangents
   # Σ p dlog_p = Σ q dlog_q = 0, as both p and q sum to 1.
   p = jnp.exp(log_p)
   tangent = p * (log_p - log_q) * dlog_p + (jnp.exp(log_q) - p) * dlog_q
-  return _kl(log_p, log_q), tangent.sum(axis=-1)
+  return kl_terms(log_p, log_q), tangent.sum(axis=-1)
 
 
 def hidden_mse(teacher_hidden, student_hidden):

@@ -10,13 +10,15 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
+from jax import lax
 
 from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.module import Prompts, place_prompts
+from mpt_jax.prompts.module import Prompts, place_prompts, prompt_rows
+from mpt_jax.prompts.plain import plain_params
 
 
 @flax.struct.dataclass
@@ -24,7 +26,7 @@ class Output:
   """The result of a forward pass.
 
   Attributes:
-    logits: [B, T, V] float32.
+    logits: [B, T, V] float32, or None if they were not asked for.
     encoder_hidden: tuple of [B, L, D]: the embeddings, the output of each
       block but the last, and the normed final states. Without `all_hidden` it
       holds only the final states.
@@ -71,6 +73,7 @@ class T5(nn.Module):
     encoder_slot_ids=None,
     deterministic=True,
     prompts=None,
+    rows=None,
   ):
     """Runs the encoder.
 
@@ -84,15 +87,20 @@ class T5(nn.Module):
       deterministic: apply no dropout.
       prompts: [N, P, D] composed prompts to use instead of the bank in the
         parameters; they also need `prompt_config`.
+      rows: [B, L, D] rows of prompts for this batch to use instead of both;
+        see `prompts.module.prompt_rows`.
 
     Returns:
       A tuple of num_encoder_layers + 1 hidden states [B, L, D].
     """
     x = self.token_embedder(encoder_input_tokens)
     if self.prompt_config is not None:
-      if prompts is None:
-        prompts = self.prompt()
-      x = place_prompts(prompts, x, encoder_prompt_positions, encoder_slot_ids)
+      where = encoder_prompt_positions, encoder_slot_ids
+      if rows is None and prompts is not None:
+        rows = prompt_rows(plain_params(prompts), range(len(prompts)), *where)
+      elif rows is None:
+        rows = self.prompt(*where)
+      x = place_prompts(rows, x, encoder_prompt_positions)
     return self.encoder(x, encoder_segment_ids, deterministic)
 
   def decode(
@@ -103,6 +111,7 @@ class T5(nn.Module):
     decoder_segment_ids,
     decoder_cross_segment_ids=None,
     deterministic=True,
+    with_logits=True,
   ):
     """Runs the decoder on whole targets (teacher forcing).
 
@@ -115,6 +124,7 @@ class T5(nn.Module):
         the decoder's own by default. They differ if several candidate targets
         are scored for one input.
       deterministic: apply no dropout.
+      with_logits: False gives None in place of the logits.
 
     Returns:
       logits [B, T, V] float32 and the tuple of hidden states [B, T, D].
@@ -129,13 +139,36 @@ class T5(nn.Module):
       decoder_cross_segment_ids,
       deterministic,
     )
-    return self.logits(hidden[-1]), hidden
+    return self.logits(hidden[-1]) if with_logits else None, hidden
 
   def logits(self, x):
     """Maps final decoder states [B, T, D] to logits [B, T, V] float32."""
     if self.config.logits_via_embedding:
       return self.token_embedder.attend(x * self.config.emb_dim**-0.5)
     return self.decoder.logits_dense(x).astype(jnp.float32)
+
+  def logits_from(self, x, start, size):
+    """Computes the logits of `size` pieces of the vocabulary.
+
+    Args:
+      x: [B, T, D], final decoder states.
+      start: [] int, the first piece.
+      size: number of pieces.
+
+    Returns:
+      [B, T, size] float32, a part of `logits`.
+    """
+    dtype = jnp.dtype(self.config.dtype)
+    if self.config.logits_via_embedding:
+      table = jnp.asarray(self.token_embedder.embedding)
+      part = lax.dynamic_slice_in_dim(table, start, size, 0).T
+      x = x * self.config.emb_dim**-0.5
+    else:
+      kernel = self.decoder.logits_dense.variables["params"]["kernel"]
+      part = lax.dynamic_slice_in_dim(jnp.asarray(kernel), start, size, 1)
+    return jnp.matmul(
+      x.astype(dtype), part.astype(dtype), preferred_element_type=jnp.float32
+    )
 
   def init_cache(self, encoded, encoder_segment_ids, max_length):
     """Makes the cache for decoding up to `max_length` positions.
@@ -161,7 +194,13 @@ class T5(nn.Module):
     return self.logits(x)[:, 0], cache
 
   def __call__(
-    self, batch, deterministic=True, all_hidden=False, prompts=None
+    self,
+    batch,
+    deterministic=True,
+    all_hidden=False,
+    prompts=None,
+    rows=None,
+    with_logits=True,
   ) -> Output:
     """Runs both stacks on a batch of `mpt_jax.data.batches.make_batch`."""
     encoder_hidden = self.encode(
@@ -171,6 +210,7 @@ class T5(nn.Module):
       batch.get("encoder_slot_ids"),
       deterministic,
       prompts,
+      rows,
     )
     logits, decoder_hidden = self.decode(
       encoder_hidden[-1],
@@ -179,6 +219,7 @@ class T5(nn.Module):
       batch["decoder_segment_ids"],
       batch.get("decoder_cross_segment_ids"),
       deterministic,
+      with_logits,
     )
     if not all_hidden:
       encoder_hidden, decoder_hidden = encoder_hidden[-1:], decoder_hidden[-1:]

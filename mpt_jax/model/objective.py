@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 
 from mpt_jax.io import checks
-from mpt_jax.model import losses
+from mpt_jax.model import losses, terms
 from mpt_jax.model.attention import LARGEST_GRADIENT
 from mpt_jax.model.config import T5Config
+from mpt_jax.model.faults import select_rows
 from mpt_jax.model.network import T5, init_variables
 from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.kinds import compose_bank
+from mpt_jax.prompts.kinds import recognise_kind
+from mpt_jax.prompts.module import prompt_rows
 
 TRAINABLE = ("prompt", "everything")
 STACKS = ("encoder", "decoder")
@@ -164,20 +166,28 @@ class Model:
     frozen = {k: v for k, v in params.items() if k != "prompt"}
     return {"prompt": params["prompt"]}, frozen
 
-  def compose(self, prompt):
-    """Returns the prompts [N, P, D] of the bank's arrays."""
-    return compose_bank(prompt, self.groups)
+  def prompt_rows(self, prompt, batch):
+    """Returns the rows of the bank's prompts in a batch: [B, L, D]."""
+    return prompt_rows(
+      prompt,
+      self.groups,
+      batch["encoder_prompt_positions"],
+      batch["encoder_slot_ids"],
+    )
 
-  def find_sound(self, prompts):
-    """Returns which prompts [N, P, D] are finite in the T5's dtype: [N] bool.
+  def find_sound(self, prompt):
+    """Returns which prompts of a bank are finite in the T5's dtype: [N] bool.
 
     A T5 has finite activations wherever its weights and its input are finite,
     because each layer norms what it reads.
-    """
-    finite = jnp.isfinite(prompts.astype(jnp.dtype(self.config.dtype)))
-    return jnp.all(finite, axis=(1, 2))
 
-  def loss(self, trainable, frozen, batch, key=None, prompts=None):
+    Args:
+      prompt: the arrays of the bank.
+    """
+    dtype = jnp.dtype(self.config.dtype)
+    return recognise_kind(prompt).find_sound(prompt, self.groups, dtype)
+
+  def loss(self, trainable, frozen, batch, key=None):
     """Computes the loss of a batch, the sum of the means of the groups.
 
     A prompt that is not finite counts as 0, so that its values do not reach the
@@ -191,19 +201,25 @@ class Model:
         `decoder_mean_weights` and `encoder_mean_weights` must hold the weights
         of `losses.mean_weights` for the whole batch.
       key: PRNG key for dropout, or None for no dropout.
-      prompts: [N, P, D], composed prompts to use in place of the bank in
-        `trainable`.
 
     Returns:
       (loss [], metrics). For each term, the metrics have a pair of arrays [N]:
       the sum over each slot's positions, and the number of these positions.
       "loss" is the task loss; "kl" and "hidden" exist for distillation only.
     """
-    loss, metrics, _ = self._loss(trainable, frozen, batch, key, prompts)
+    loss, metrics, _ = self._loss(trainable, frozen, batch, key)
     return loss, metrics
 
-  def _loss(self, trainable, frozen, batch, key, prompts):
-    """Returns `loss` and which slots have finite values alone: [N] bool."""
+  def _loss(self, trainable, frozen, batch, key, rows=None):
+    """Returns `loss` and which slots have finite values alone: [N] bool.
+
+    Args:
+      trainable: see `loss`.
+      frozen: see `loss`.
+      batch: see `loss`.
+      key: see `loss`.
+      rows: [B, L, D] of `prompt_rows`, to differentiate with respect to.
+    """
     frozen = dict(frozen)
     teacher = frozen.pop("teacher_prompt", None)
     params = {**frozen, **trainable}
@@ -211,16 +227,16 @@ class Model:
       batch = {**batch, **self.mean_weights(batch)}
     sound = jnp.ones((self.num_slots,), bool)
     if self.prompt_config is not None:
-      if prompts is None:
-        prompts = self.compose(params["prompt"])
-      sound = self.find_sound(prompts)
+      if rows is None:
+        rows = self.prompt_rows(params["prompt"], batch)
+      sound = self.find_sound(params["prompt"])
       # Positions attend to masked ones with weight 0, and 0 · NaN is NaN.
-      prompts = jnp.where(sound[:, None, None], prompts, 0)
+      rows = jnp.where(sound[batch["encoder_slot_ids"]][..., None], rows, 0)
     broken = jnp.where(sound, 0, jnp.nan)
-    terms = self._terms(params, teacher, batch, key, prompts)
+    made = self._terms(params, teacher, batch, key, rows)
 
     metrics, means = {}, {}
-    for name, parts in terms.items():
+    for name, parts in made.items():
       sums, means[name] = [], 0.0
       for stack, values in parts:
         weights = _position_weights(batch, stack)
@@ -249,9 +265,10 @@ class Model:
   def gradients(self, trainable, frozen, batch, key=None, active=None):
     """Differentiates the loss; a slot with a fault adds nothing to shared rows.
 
-    Each slot gets a gradient of its own, also for rows that it shares. Those of
-    slots that are not active, whose loss is not finite or whose gradient is not
-    below `LARGEST_GRADIENT` are then selected away.
+    The loss is differentiated with respect to the rows of prompts in the batch
+    [B, L, D]. Those of slots that are not active, whose loss is not finite or
+    whose gradient is not below `LARGEST_GRADIENT` are selected away. The others
+    are then added up in the arrays of the bank.
 
     Args:
       trainable: see `loss`.
@@ -268,91 +285,87 @@ class Model:
     if self.trainable == "everything":
       return jax.grad(self.loss, has_aux=True)(trainable, frozen, batch, key)
 
-    def loss(own):
-      prompts = compose_bank(own, range(self.num_slots))
-      loss, *others = self._loss(trainable, frozen, batch, key, prompts)
+    def loss(rows):
+      loss, *others = self._loss(trainable, frozen, batch, key, rows)
       return loss, others
 
-    own, add_up = jax.vjp(self._rows_by_slot, trainable["prompt"])
-    own, (metrics, healthy) = jax.grad(loss, has_aux=True)(own)
-    squares = sum(
-      jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
-      for x in jax.tree.leaves(own)
+    # Products with the zeros of other positions must be zeros.
+    prompt = trainable["prompt"]
+    prompt = select_rows(
+      self.prompt_config,
+      self.find_sound(prompt),
+      prompt,
+      jax.tree.map(jnp.zeros_like, prompt),
     )
-    sound = squares < LARGEST_GRADIENT**2  # False for NaN.
-    healthy &= sound & active
+    rows, add_up = jax.vjp(lambda own: self.prompt_rows(own, batch), prompt)
+    rows, (metrics, healthy) = jax.grad(loss, has_aux=True)(rows)
+    slot_ids = batch["encoder_slot_ids"]
 
-    def select(x):
-      return jnp.where(healthy.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+    def add_chosen(chosen):
+      own = jnp.where(chosen[slot_ids][..., None], rows, 0)
+      return add_up(own)[0], _sum_squares(own)
 
-    (gradients,) = add_up(jax.tree.map(select, own))
+    def find_faults(healthy):
+      sound = jax.lax.map(
+        lambda slot: self._is_sound(*add_chosen(healthy & (numbers == slot))),
+        numbers,
+      )
+      return add_chosen(healthy & sound)[0], sound
+
+    numbers = jnp.arange(self.num_slots)
+    healthy &= active
+    gradients, squares = add_chosen(healthy)
+    # Only if something is not sound, each slot's gradient is made alone.
+    gradients, sound = jax.lax.cond(
+      self._is_sound(gradients, squares),
+      lambda _: (gradients, jnp.ones_like(healthy)),
+      find_faults,
+      healthy,
+    )
     faults = (~sound).astype(jnp.float32)
     return {"prompt": gradients}, {**metrics, "gradient_faults": faults}
 
-  def _rows_by_slot(self, prompt):
-    """Returns each slot's row of each array of the bank: [N, ...]."""
-    return {
-      name: jnp.asarray(x)[self.prompt_config.rows(name)]
-      for name, x in prompt.items()
-    }
+  def _is_sound(self, gradients, squares):
+    """Returns whether gradients of the bank's arrays and of rows are sound."""
+    squares += sum(map(_sum_squares, jax.tree.leaves(gradients)))
+    return squares < LARGEST_GRADIENT**2  # False for NaN.
 
-  def _terms(self, params, teacher, batch, key, prompts):
+  def _terms(self, params, teacher, batch, key, rows):
     """Returns each term's [(stack, values [B, T or L])]; see `loss`."""
     distill = self.loss_config.distill
-    all_hidden = distill is not None and distill.hidden_layers != "last"
+    targets = batch["decoder_target_tokens"]
+    num_chunks = self.plan.vocabulary_chunks(self.config, targets.shape)
+    options = dict(
+      all_hidden=distill is not None and distill.hidden_layers != "last",
+      with_logits=num_chunks == 1,
+    )
     output = self.network.apply(
       {"params": params},
       batch,
       deterministic=key is None,
-      all_hidden=all_hidden,
-      prompts=prompts,
+      rows=rows,
       rngs=None if key is None else {"dropout": key},
+      **options,
     )
-    token_loss = losses.cross_entropy(
-      output.logits,
-      batch["decoder_target_tokens"],
-      self.loss_config.label_smoothing,
-      self.loss_config.z_loss,
-    )
-    terms = {"loss": [("decoder", token_loss)]}
-    if distill is None:
-      return terms
-    teacher_output = jax.lax.stop_gradient(
-      T5(self.config, self.teacher_config, self.plan).apply(
-        {"params": {**params, "prompt": teacher}},
-        batch,
-        all_hidden=all_hidden,
+    teacher_output = None
+    if distill is not None:
+      teacher_output = jax.lax.stop_gradient(
+        T5(self.config, self.teacher_config, self.plan).apply(
+          {"params": {**params, "prompt": teacher}}, batch, **options
+        )
       )
+    logits_of = functools.partial(
+      terms.logits_of, self.network, params, num_chunks
     )
-    if distill.kl:
-      kl = distill.temperature**2 * losses.kl_divergence(
-        teacher_output.logits, output.logits, distill.temperature
-      )
-      terms["kl"] = [("decoder", kl)]
-    if distill.hidden:
-      terms["hidden"] = [
-        (stack, self._hidden_error(teacher_output, output, stack))
+    made = terms.of_vocabulary(
+      self.loss_config, logits_of, output, teacher_output, targets
+    )
+    if distill is not None and distill.hidden:
+      made["hidden"] = [
+        (stack, terms.hidden_error(distill, teacher_output, output, stack))
         for stack in distill.hidden_stacks
       ]
-    return terms
-
-  def _hidden_error(self, teacher, student, stack):
-    """Returns the mean squared difference of a stack's states, [B, L]."""
-    teacher_states = getattr(teacher, f"{stack}_hidden")
-    student_states = getattr(student, f"{stack}_hidden")
-    chosen = self.loss_config.distill.hidden_layers
-    if isinstance(chosen, tuple):
-      if max(chosen) >= len(student_states):
-        raise ValueError(
-          f"hidden_layers={chosen}: the {stack} has states 0 to"
-          f" {len(student_states) - 1}"
-        )
-      teacher_states = [teacher_states[i] for i in chosen]
-      student_states = [student_states[i] for i in chosen]
-    return sum(
-      losses.hidden_mse(t, s)
-      for t, s in zip(teacher_states, student_states, strict=True)
-    ) / len(student_states)
+    return made
 
   def mean_weights(self, batch):
     """Returns weights that turn sums over this batch into means per group."""
@@ -365,6 +378,10 @@ class Model:
         _position_weights(batch, stack), ids, num_groups
       )
     return result
+
+
+def _sum_squares(x):
+  return jnp.sum(jnp.square(x))
 
 
 def _position_weights(batch, stack):

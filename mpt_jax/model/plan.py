@@ -10,6 +10,7 @@ K head_dim.
 """
 
 import dataclasses
+from typing import ClassVar
 
 from mpt_jax.model.attention import causal_mask, segment_mask
 
@@ -22,11 +23,27 @@ class Dense:
   a frozen dataclass, because a plan is part of the static arguments of jitted
   functions, and it must use the same parameters: they are always created by
   this plan (`network.init_variables`).
+
+  Attributes:
+    one_shape: whether the batches of a run should have one shape, because
+      compiling takes long (`packing.settle`).
   """
+
+  one_shape: ClassVar[bool] = False
 
   def rows(self, layout):
     """Returns the `BatchLayout` that suits this plan."""
     return layout
+
+  def vocabulary_chunks(self, config, target_shape):
+    """Returns into how many parts the losses divide the vocabulary.
+
+    Args:
+      config: the `T5Config`.
+      target_shape: (B, T) of the whole batch.
+    """
+    del config, target_shape
+    return 1
 
   def prepare(self, frozen):
     """Converts the frozen parameters to the form that the steps use.

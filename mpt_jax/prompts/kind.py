@@ -77,6 +77,35 @@ class Kind(abc.ABC):
       [N, P, D] prompts.
     """
 
+  def rows(self, params, groups, slot_ids, positions):
+    """Makes rows of the prompts, such as those that a batch has.
+
+    The base class takes them from all prompts. A kind whose leaves are much
+    smaller than the prompts makes the rows alone, so that the time and memory
+    of a step do not grow with the number of slots.
+
+    Args:
+      params: the leaves.
+      groups: [N] int, the group of each slot.
+      slot_ids: [...] int in [0, N).
+      positions: [...] int in [0, P), the row of the slot's prompt.
+
+    Returns:
+      [..., D].
+    """
+    return self.compose(params, groups)[slot_ids, positions]
+
+  def find_sound(self, params, groups, dtype):
+    """Returns which prompts are finite in a T5's dtype: [N] bool.
+
+    Args:
+      params: the leaves.
+      groups: [N] int, the group of each slot.
+      dtype: the dtype of the T5's activations.
+    """
+    finite = jnp.isfinite(self.compose(params, groups).astype(dtype))
+    return jnp.all(finite, axis=(1, 2))
+
   @abc.abstractmethod
   def start(self, rows, rank, key):
     """Returns a slot's starting values, which make a prompt near `rows`.

@@ -16,6 +16,14 @@ class Plain(Kind):
   def compose(self, params, groups):
     return jnp.asarray(params["shared_prompt"])[jnp.asarray(groups)]
 
+  def rows(self, params, groups, slot_ids, positions):
+    groups = jnp.asarray(groups)[slot_ids]
+    return jnp.asarray(params["shared_prompt"])[groups, positions]
+
+  def find_sound(self, params, groups, dtype):
+    finite = jnp.isfinite(jnp.asarray(params["shared_prompt"]).astype(dtype))
+    return jnp.all(finite, axis=(1, 2))[jnp.asarray(groups)]
+
   def start(self, rows, rank, key):
     del rank, key
     return {"shared_prompt": rows}

@@ -17,9 +17,8 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.inference.find_tasks import find_tasks
-from mpt_jax.model import partitioning
+from mpt_jax.model import choice, partitioning
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import strategy
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
@@ -208,7 +207,7 @@ def assemble(
     experiment: the settings.
     row_multiple: see `make_model`.
     backbone: the experiment's backbone, if it is loaded already.
-    mesh: the devices; None takes all that JAX has.
+    mesh: the devices; None if another launcher divides the arrays.
     tasks: see `find_tasks.find_tasks`.
 
   Raises:
@@ -217,7 +216,6 @@ def assemble(
   backbone = backbone or _load_backbone(experiment)
   check_vocabulary(backbone)
   found = find_tasks(experiment.slots, backbone.vocabulary_path, tasks)
-  mesh = mesh or partitioning.make_mesh()
   model, layout = make_model(experiment, backbone.config, mesh, row_multiple)
   return Assembly(
     experiment=experiment,
@@ -274,12 +272,14 @@ def make_model(
     ),
     row_multiple,
   )
-  plan = strategy.training_plan(
+  plan = choice.training_plan(
     mesh,
+    config,
     layout,
-    row_multiple,
-    experiment.num_microbatches,
-    experiment.dropout_rate,
+    batch_size=experiment.mix.batch_size,
+    row_multiple=row_multiple,
+    num_microbatches=experiment.num_microbatches,
+    trains_everything=experiment.trainable == "everything",
   )
   return dataclasses.replace(model, plan=plan), plan.rows(layout)
 
@@ -315,7 +315,7 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     encode=vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
-  sound = model.find_sound(model.compose(prompt))
+  sound = model.find_sound(prompt)
   for slot, is_sound in zip(slots, np.asarray(sound), strict=True):
     if not is_sound:
       source = "the embedding of the T5" if slot.source is None else slot.source

@@ -5,6 +5,7 @@ import signal
 import jax
 import numpy as np
 
+from mpt_jax.data import packing
 from mpt_jax.data.batches import make_batch
 from mpt_jax.io import digests, signals
 from mpt_jax.model import partitioning
@@ -87,6 +88,11 @@ class Run:
       self.names = self._evaluator.main_metrics()
     self.best = init_best(setup.model, self.state.params)
     self._first_batch = None
+    if setup.model.plan.one_shape:
+      # The first batch is the same when a run resumes.
+      first, _ = make_batch(self._stream.peek(), setup.layout)
+      num_rows = len(first["encoder_input_tokens"])
+      setup.layout = packing.settle(setup.layout, num_rows)
     if not (run_folder.has_trained(model_dir) and agreement.is_alone()):
       self._first_batch, _ = make_batch(self._stream.peek(), setup.layout)
     self._base_key = jax.random.key(self._experiment.seed)

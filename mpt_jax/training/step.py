@@ -229,7 +229,7 @@ def _accumulated(model, params, frozen, batch, key, active, num_parts):
 
 def _restore_damaged(model, state) -> TrainState:
   """Records prompts that are not finite, and takes them from the backup."""
-  sound = model.find_sound(model.compose(state.params["prompt"]))
+  sound = model.find_sound(state.params["prompt"])
   restored = select_rows(model.prompt_config, sound, state.params, state.backup)
   faults = record(state.faults, state.step + 1, "prompt", ~sound)
   return state.replace(params=restored, faults=faults)
@@ -253,7 +253,7 @@ def _freeze_diverged(model, old, new, metrics):
   for name, (total, _) in metrics.items():
     faults = record(faults, new.step, name, ~jnp.isfinite(total))
   faults = record(faults, new.step, "gradient", gradient_faults > 0)
-  sound = model.find_sound(model.compose(new.params["prompt"]))
+  sound = model.find_sound(new.params["prompt"])
   faults = record(faults, new.step, "update", ~sound)
   active = find_active(faults)
   metrics = {

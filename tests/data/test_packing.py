@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 
 from mpt_jax.data.batches import BatchConfig
-from mpt_jax.data.packing import BatchLayout, Rows, assign_rows, count_rows
+from mpt_jax.data.packing import (
+  BatchLayout,
+  Rows,
+  assign_rows,
+  count_rows,
+  settle,
+)
 
 LAYOUT = BatchLayout(
   inputs_length=8, targets_length=4, prompt_length=2, num_slots=3
@@ -68,3 +74,21 @@ def test_the_number_of_rows():
     ValueError, match="3 examples need 2 rows of 10 positions"
   ):
     count_rows(rows, fixed, 1)
+
+
+def test_batches_of_a_run_have_one_shape():
+  layout = BatchLayout(inputs_length=8, targets_length=2, row_multiple=2)
+  layout = settle(layout, 10)  # 12 rows, a fifth more.
+
+  def count(needed):
+    rows = Rows([[i] for i in range(needed)], 8, 4)
+    return count_rows(rows, layout, None)
+
+  assert [count(n) for n in (1, 10, 12)] == [12, 12, 12]
+  # Larger batches have few shapes: multiples of a quarter of the usual rows
+  # and of row_multiple, 6.
+  assert [count(n) for n in (13, 18, 19)] == [18, 18, 24]
+  # A number of rows that the user set stays, as do plain rows.
+  for changes in (dict(num_rows=4), dict(pack=False)):
+    fixed = dataclasses.replace(layout, usual_rows=None, **changes)
+    assert settle(fixed, 10) == fixed

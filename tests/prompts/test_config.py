@@ -1,6 +1,7 @@
 """The shape of a bank: its groups, its counts and its checks."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,7 +31,8 @@ def test_parameter_counts_are_those_of_the_paper():
   assert PromptConfig(num_slots=6, rank=0).num_parameters(768) == 6 * 76_800
   # The formula is the size of what is really there.
   config = PromptConfig(num_slots=3, prompt_length=5, rank=2, groups=(0, 1, 1))
-  variables = Prompts(config, 8).init(jax.random.key(0))
+  where = jnp.ones((1, 2), int)
+  variables = Prompts(config, 8).init(jax.random.key(0), where, where)
   count = sum(x.size for x in jax.tree.leaves(variables["params"]))
   assert count == config.num_parameters(8)
 

@@ -25,8 +25,8 @@ from mpt_jax.inference import batching
 from mpt_jax.inference.engine import Engine, Example, NotFiniteError
 from mpt_jax.inference.steady import offline, ragged
 from mpt_jax.inference.steady.shapes import Shapes, target_length
-from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import strategy
+from mpt_jax.model import choice, partitioning
+from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.network import T5
 from mpt_jax.model.plan import DENSE
 from mpt_jax.prompts.config import PromptConfig
@@ -65,10 +65,10 @@ class SteadyEngine(Engine):
   def _prepare(self):
     """Derives the shapes from the settings and the prompts."""
     longest = self._prompt_length + self.inputs_length
-    joined = self._joins and longest > strategy.SHORT_ROW
+    joined = self._joins and longest > choice.SHORT_ROW
     self.plan = DENSE
     if joined:
-      self.plan = strategy.BySegments(longest, self._prompt_length + 1)
+      self.plan = BySegments(longest, self._prompt_length + 1)
     leaves = jax.tree.leaves(self._params)
     taken = sum(x.nbytes for x in leaves) // self.mesh.shape["model"]
     self.shapes = Shapes(

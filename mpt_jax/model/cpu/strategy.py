@@ -19,53 +19,6 @@ from jax import lax
 from mpt_jax.model.cpu import segment_attention, target_attention
 from mpt_jax.model.plan import Dense
 
-# Up to this length, attention over packed rows is as fast as attention by
-# segments, and it compiles in a third of the time.
-SHORT_ROW = 128
-
-
-def suits_devices(mesh) -> bool:
-  """Returns whether this is the fastest plan on a mesh: on a single CPU."""
-  return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-
-
-def training_plan(
-  mesh, layout, row_multiple, num_microbatches, dropout_rate
-) -> Dense:
-  """Returns the plan of a run: `BySegments` where it is the fastest one.
-
-  Args:
-    mesh: the devices of the run, which need not be those of this machine.
-    layout: the layout of the batches. If the user set the length or number of
-      rows, the run gets the plain plan.
-    row_multiple: the number of rows of a batch must be a multiple of this.
-    num_microbatches: parts of a batch whose gradients are accumulated.
-    dropout_rate: dropout rate of the T5.
-  """
-  suits = (
-    suits_devices(mesh)
-    and row_multiple == num_microbatches == 1
-    and dropout_rate == 0
-    and layout.pack
-    and layout.row_length is None
-    and layout.num_rows is None
-  )
-  return BySegments.for_batches(layout) if suits else Dense()
-
-
-def inference_plan(inputs_length, prompt_length, longest) -> Dense:
-  """Returns the plan for a call whose rows are joined, see `SHORT_ROW`.
-
-  Args:
-    inputs_length: the longest input of the engine, in tokens.
-    prompt_length: P.
-    longest: positions of the call's longest example, prompt included.
-  """
-  if longest <= SHORT_ROW:
-    return Dense()
-  # Every example has at least its prompt and the end of sequence.
-  return BySegments(prompt_length + inputs_length, prompt_length + 1)
-
 
 @dataclasses.dataclass(frozen=True)
 class BySegments(Dense):

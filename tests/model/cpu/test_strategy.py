@@ -14,12 +14,9 @@ import pytest
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.predictor import Predictor
-from mpt_jax.model import partitioning
 from mpt_jax.model.config import T5Config
-from mpt_jax.model.cpu import strategy
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model
-from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
 
@@ -129,49 +126,21 @@ def test_dropout_is_refused(make_config, make_params, make_examples):
     model.loss(params, frozen, batch, jax.random.key(0))
 
 
-def test_several_devices_get_the_plain_plan():
-  # The tests have eight of them.
-  mesh = partitioning.make_mesh()
-  assert not strategy.suits_devices(mesh)
-  layout = BatchLayout(inputs_length=16, targets_length=4)
-  assert strategy.training_plan(mesh, layout, 1, 1, 0.0) == Dense()
-
-
-def test_short_joined_rows_get_the_plain_plan():
-  # A prompt of 100 and inputs of 28 positions are SHORT_ROW.
-  assert strategy.inference_plan(512, 100, 128) == Dense()
-  # The longest and the shortest example that the engine may get.
-  assert strategy.inference_plan(512, 100, 129) == BySegments(612, 101)
-
-
 ONE_CPU = """
 import json, pathlib, sys
 import train_fixtures
 from mpt_jax.data.batches import BatchConfig, make_batch
-from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.mixing import MixConfig
 from mpt_jax.data.pipeline import ExampleStream
 from mpt_jax.inference.predictor import Predictor
-from mpt_jax.model import partitioning
-from mpt_jax.model.cpu import strategy
+from mpt_jax.model import choice
 from mpt_jax.model.plan import Dense
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training import assembly
 from mpt_jax.training.loop import train
 folder = pathlib.Path(sys.argv[1])
 
-def suits(*args, **batch):
-  layout = BatchLayout(inputs_length=16, targets_length=4, **batch)
-  plan = strategy.training_plan(partitioning.make_mesh(), layout, *args)
-  assert type(plan) in (Dense, strategy.BySegments)
-  return type(plan) is strategy.BySegments
-assert suits(1, 1, 0.0)
-# Micro-batches, dropout, plain rows, or rows that the user chose.
-assert not suits(2, 1, 0.0) and not suits(1, 2, 0.0) and not suits(1, 1, 0.1)
-assert not suits(1, 1, 0.0, pack=False)
-assert not suits(1, 1, 0.0, row_length=19)
-assert not suits(1, 1, 0.0, num_rows=8)
-
+assert choice.is_one_cpu()
 task = train_fixtures.register_tiny_task(folder / "data")
 t5 = train_fixtures.save_tiny_backbone(folder / "t5", num_encoder_layers=2)
 slots = (Slot(task=task, seed=0), Slot(task=task, seed=1))

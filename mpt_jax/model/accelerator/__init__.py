@@ -1,0 +1,1 @@
+"""The plan for accelerators: scanned layers, recomputation, fused attention."""
