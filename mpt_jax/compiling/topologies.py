@@ -30,11 +30,13 @@ class Topology:
     name: as it was asked for.
     devices: JAX's devices, which may exist as descriptions alone.
     chip: their published numbers, or None for a CPU and an unknown chip.
+    kind: one of `TPUS` for a slice, or None.
   """
 
   name: str
   devices: tuple
   chip: Chip | None
+  kind: str | None = None
 
   @property
   def num_hosts(self) -> int:
@@ -45,7 +47,10 @@ class Topology:
     return self.devices[0].platform
 
   def host(self) -> "Topology":
-    """Returns the devices of the first host alone."""
+    """Returns the devices of one host alone."""
+    if self.kind is not None and self.num_hosts > 1:
+      # libtpu compiles for all devices of a slice or for none.
+      return _slice(self.name, self.kind, _HOST, 1)
     first = self.devices[0].process_index
     own = tuple(d for d in self.devices if d.process_index == first)
     return dataclasses.replace(self, devices=own)
@@ -144,7 +149,7 @@ def _slice(name, kind, shape, slices) -> Topology:
       f"--topology {name!r}: libtpu knows no such slice: {error}"
     ) from error
   devices = tuple(found.devices)
-  return Topology(name, devices, find_chip(devices[0].device_kind))
+  return Topology(name, devices, find_chip(devices[0].device_kind), kind)
 
 
 def _quieten():

@@ -24,6 +24,8 @@ from mpt_jax.compiling.topologies import find_topology
   ],
 )
 def test_a_name_that_is_none(name, message):
+  # Their number cannot change any more once they are counted.
+  assert jax.device_count() == 8
   with pytest.raises(ValueError, match=message) as caught:
     find_topology(name)
   assert "\n" not in str(caught.value)
@@ -58,6 +60,8 @@ for name in names.split():
   found = find_topology(name)
   last = found.devices[-1]
   made[name] = [str(found), found.num_hosts, last.coords]
+host = find_topology("v5e-16").host()
+made["host"] = [str(host), host.num_hosts, host.devices[-1].coords]
 print(json.dumps(made))
 """
 
@@ -82,4 +86,6 @@ def test_slices_of_libtpu():
   # Eight chips of v5e and v6e are one machine.
   assert found["v5e:2x4"] == ["8 × TPU v5e", 1, [1, 3, 0]]
   assert found["v6e-8"] == ["8 × TPU v6e", 1, [1, 3, 0]]
+  # A slice of its own, because no program is compiled for a part of one.
+  assert found["host"] == ["4 × TPU v5e", 1, [1, 1, 0]]
   assert found["2*v5e:4x4"] == ["32 × TPU v5e on 8 hosts", 8, [3, 3, 0]]
