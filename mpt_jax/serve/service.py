@@ -14,7 +14,7 @@ from mpt_jax.inference.steady import ragged
 from mpt_jax.prompts.bank import PromptBank, check_backbone
 from mpt_jax.serve.journal import Journal
 from mpt_jax.serve.scheduler import Scheduler
-from mpt_jax.serve.table import Table
+from mpt_jax.serve.table import Composed, Table
 from mpt_jax.serve.tasks import Task, make_task, one_slot, read_bank
 from mpt_jax.serve.waiting import Queue, Request
 
@@ -106,7 +106,7 @@ class Service:
     """
     for bank in banks:
       check_backbone(bank, self.fingerprint, f"the prompts {bank.names[0]!r}")
-      composed = bank.composed
+      composed = Composed(bank)
       for i, name in enumerate(bank.names):
         if name in self._tasks:
           raise ValueError(
@@ -123,7 +123,7 @@ class Service:
       else:
         bank = self._journal.load(name)
         check_backbone(bank, self.fingerprint, f"the prompts of {file}")
-        self._set(name, self._make(name, bank, 0, bank.composed))
+        self._set(name, self._make(name, bank, 0, Composed(bank)))
 
   def _make(self, name, bank, slot, composed):
     return make_task(
@@ -198,7 +198,7 @@ class Service:
     made = []
     try:
       for name, one in zip(names, banks, strict=True):
-        made.append(self._make(name, one, 0, one.composed))
+        made.append(self._make(name, one, 0, Composed(one)))
       if self._journal is not None:
         for name, one in zip(names, banks, strict=True):
           self._journal.put(name, one, self._number)

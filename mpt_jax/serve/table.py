@@ -101,7 +101,7 @@ class Table:
     Args:
       bank: a `PromptBank`.
       slot: the slot's index.
-      composed: [N, P, D], the bank's composed prompts.
+      composed: [N, P, D], the bank's composed prompts, or `Composed`.
 
     Raises:
       ValueError: the prompt has another length or width, or is not finite.
@@ -167,6 +167,34 @@ class Table:
         "shared": len(self._shared),
         "bytes": sum(array.nbytes for array in arrays),
       }
+
+
+class Composed:
+  """The composed prompts of a bank, each made when it is asked for.
+
+  Plain prompts and those of rank one are made in NumPy, which compiles nothing
+  and needs no memory for the others. Each number is one product of three
+  factors, so the bits are those of `PromptBank.composed`.
+
+  Args:
+    bank: a `PromptBank`.
+  """
+
+  def __init__(self, bank):
+    self._bank, self._all = bank, None
+
+  def __getitem__(self, slot: int) -> np.ndarray:
+    """Returns the prompt of a slot, [P, D] float32."""
+    bank = self._bank
+    if bank.config.is_plain:
+      return np.asarray(bank.params["shared_prompt"][bank.groups[slot]])
+    factors = _rank_one(bank, slot)
+    if factors:
+      with np.errstate(over="ignore", invalid="ignore"):
+        return _compose(*factors)
+    if self._all is None:
+      self._all = bank.composed
+    return self._all[slot]
 
 
 def _rank_one(bank, slot):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from serving import make_bank
 
-from mpt_jax.serve.table import FIRST_CAPACITY, Table
+from mpt_jax.serve.table import FIRST_CAPACITY, Composed, Table
 
 
 def _prompts(table, entries):
@@ -17,6 +17,9 @@ def test_prompts_have_the_bits_of_the_bank(backbone, rank):
   table = Table(2, 32)
   entries = [table.add(bank, i, bank.composed) for i in range(5)]
   np.testing.assert_array_equal(_prompts(table, entries), bank.composed)
+  lazy = Composed(bank)
+  for i, prompt in enumerate(bank.composed):
+    np.testing.assert_array_equal(lazy[i], prompt)
   assert all(entry.is_factors == (rank == 1) for entry in entries)
 
 
