@@ -428,9 +428,10 @@ def test_tasks_with_labels_are_ranked_and_others_generate(
   table = np.array(model._labels)
   model._labels = table * np.array([1, 0]).reshape(2, 1, 1)
   examples = [
-    {"inputs": np.array([40 + i, 50, 1]), "targets": [60, 1], "slot_id": i % 2}
-    for i in range(4)
+    {"inputs": np.array([40 + i, 50, 1]), "slot_id": i % 2} for i in range(4)
   ]
+  for example in examples:
+    example["targets"] = np.array([60, 1])
   layout = packing.BatchLayout(
     inputs_length=8,
     targets_length=6,
