@@ -237,7 +237,7 @@ def make_model(
   Args:
     experiment: the settings.
     config: the shape of the backbone.
-    mesh: the devices.
+    mesh: the devices; None if another launcher divides the arrays.
     row_multiple: the number of rows of a batch must be a multiple of this.
 
   Raises:
