@@ -100,13 +100,15 @@ def show_plan(printer: Printer, plan: Plan, tune: bool):
   pairs = [("T5", t5), ("prompt", prompt), ("training", training)]
   if plan.seconds is not None:
     pairs.append(("time", f"about {duration(plan.seconds)}, at most"))
-  printer.fields("the run", pairs)
   if name == "default":
-    printer.line(
-      "  The default T5 is small and knows little: it is here to try things."
-      " --backbone FOLDER takes a real one.",
-      "yellow",
+    pairs.append(
+      (
+        "note",
+        "this T5 is small and knows little, and is here to try things;"
+        " --backbone FOLDER takes a real one",
+      )
     )
+  printer.fields("the run", pairs)
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.inference.steady import engine as steady
 from mpt_jax.model.network import T5
 from mpt_jax.prompts import run_settings
-from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.bank import PromptBank, select
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.text import vocabularies
 
@@ -466,7 +466,17 @@ def test_rows_that_do_not_fit(predictor, row, message):
 
 def test_rows_must_be_dicts(predictor):
   with pytest.raises(TypeError, match="row 1: a row must be an object"):
-    predictor.predict([{"text": "a", "task": "predict_a"}, "b"])
+    predictor.predict([{"text": "a", "task": "predict_a"}, 2])
+
+
+def test_a_text_is_a_row(bank, backbone):
+  predictor = predict.Predictor(select(bank, bank.names[:1]), backbone)
+  (made,) = predictor.predict(["red house"])
+  assert made == predictor.predict([{"text": "red house"}])[0]
+  shares = np.array(list(made["probabilities"].values()))
+  scores = np.array(list(made["scores"].values()))
+  assert shares.sum() == pytest.approx(1)
+  np.testing.assert_allclose(shares, np.exp(scores) / np.exp(scores).sum())
 
 
 def test_other_t5(prompts, bank, tmp_path):

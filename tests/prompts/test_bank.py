@@ -228,6 +228,20 @@ def test_slots_are_found_by_name_or_by_the_only_one_of_a_task():
   assert select(bank, ["qa"]).listing == "1 prompt: qa_k4"
 
 
+def test_the_best_slot_has_the_highest_main_metric():
+  bank = prompt_fixtures.make_bank(None, 1, names=("a", "b", "c"))
+
+  def best(*metrics):
+    slots = tuple({"task": "t", "metrics": own} for own in metrics)
+    made = dataclasses.replace(bank, slots=slots)
+    return made.best_of(made.of_task("t"))
+
+  assert best({"f1": 0.5, "step": 9}, {"f1": 0.7}, {"f1": 0.7, "step": 1}) == 1
+  # Without a metric in common, the first one.
+  assert best({"f1": 0.5}, {"bleu": 30.0}, {"f1": 0.7}) == 0
+  assert best({}, {"f1": 0.7}, {"f1": 0.7}) == 0
+
+
 def test_banks_one_after_the_other():
   first = prompt_fixtures.make_bank(None, 2, (0, 1, 0))
   second = prompt_fixtures.make_bank(None, 2, (0, 0), names=("d", "e"))
