@@ -96,8 +96,6 @@ setuptools.setup(
       "build>=1.6",
       "hypothesis>=6.170",
       "import-linter>=2.17",
-      # For the tests that compile for TPUs; it exists for these machines alone.
-      "jax[tpu]>=0.10; sys_platform=='linux' and platform_machine=='x86_64'",
       # The tests compare with Hugging Face's T5 and with PEFT, which need
       # PyTorch. The exact version keeps a CPU build that is installed already.
       "peft>=0.21",
