@@ -1,8 +1,10 @@
 """Proves that a sentencepiece model gives the ids of a tokenizer.json."""
 
+import contextlib
 import random
 
 from mpt_jax.io.errors import one_line
+from mpt_jax.io.stderr import silenced
 
 SPACE = "▁"
 # Unicode's White_Space without the control character U+0085. T5's own
@@ -104,25 +106,41 @@ def prove(model: bytes, tokenizer: bytes, where):
   import sentencepiece
 
   ours = sentencepiece.SentencePieceProcessor(model_proto=model)
-  try:
+  with _reading(where):
     theirs = tokenizers.Tokenizer.from_str(tokenizer.decode())
     # Lengths are settings of a run here.
     theirs.no_truncation()
     theirs.no_padding()
-  except Exception as error:  # It raises Exception itself.
-    raise ValueError(
-      f"{where} is not a tokenizer.json: {one_line(error, 200)}"
-    ) from error
   added = [t.content for t in theirs.get_added_tokens_decoder().values()]
   for text in sample(ours):
     if any(token.strip() in text for token in added):
       continue
-    expected = theirs.encode(text, add_special_tokens=False).ids
+    with _reading(where):
+      expected = theirs.encode(text, add_special_tokens=False).ids
     if ours.encode(text) != expected:
       raise ValueError(
         f"{where} gives {text!r:.60} other ids than sentencepiece can give it;"
         " put the model's spiece.model into the folder"
       )
+
+
+@contextlib.contextmanager
+def _reading(where):
+  """Turns whatever `tokenizers` raises into one line.
+
+  Its Rust code may panic, which prints many lines, and raises a class that has
+  no public name and is not an `Exception`.
+  """
+  try:
+    with silenced():
+      yield
+  except BaseException as error:
+    is_panic = type(error).__name__ == "PanicException"
+    if not isinstance(error, Exception) and not is_panic:
+      raise
+    raise ValueError(
+      f"{where} is not a tokenizer.json: {one_line(error, 200)}"
+    ) from error
 
 
 def sample(pieces) -> list[str]:

@@ -200,6 +200,19 @@ def test_the_proof_finds_a_model_that_differs(parts):
     tokenizer_proof.prove(other.SerializeToString(), data, "x")
 
 
+def test_a_panic_of_the_proofs_library_is_one_line(parts, capfd):
+  pytest.importorskip("tokenizers", reason="the proof needs it")
+  from mpt_jax.text import tokenizer_proof
+
+  model = unigram.sentencepiece_model(_whole(parts, [], [SPLIT, META]), "x")
+  # The table of characters ends in its middle.
+  damaged = {**parts[1], "precompiled_charsmap": "AAAA"}
+  data = _whole((parts[0], damaged), [], [SPLIT, META])
+  with pytest.raises(ValueError, match="^x is not a tokenizer.json: "):
+    tokenizer_proof.prove(model, data, "x")
+  assert capfd.readouterr().err == ""
+
+
 def test_spiece_beside_tokenizer_json(parts, tmp_path):
   """Both files are read by somebody, so they must say the same."""
   path = write_spiece(tmp_path)
