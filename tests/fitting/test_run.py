@@ -1,6 +1,7 @@
 """`mpt.fit` as a whole, on a tiny T5."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -42,20 +43,16 @@ def folder(tmp_path_factory):
   return folder
 
 
-def quiet(path):
-  return Printer(rich.console.Console(file=open(path, "w"), width=60))
-
-
 def fit(folder, out, rows=None, **settings):
-  log = folder / f"{out}.log"
+  log = io.StringIO()
   made = mpt.fit(
     rows or make_rows(),
     out=folder / out,
     backbone=str(folder / "t5"),
-    printer=quiet(log),
+    printer=Printer(rich.console.Console(file=log, width=60)),
     **{**SMALL, **settings},
   )
-  return made, log.read_text()
+  return made, log.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -231,20 +228,20 @@ def test_several_tasks_share_a_prompt(folder):
     paths.append(folder / f"task_{seed}.jsonl")
     rows = make_rows(seed=seed)
     paths[-1].write_text("".join(json.dumps(row) + "\n" for row in rows))
+  log = io.StringIO()
   made = mpt.fit(
     *paths,
     out=folder / "two",
     backbone=str(folder / "t5"),
     share=True,
     tune=True,
-    printer=quiet(folder / "two.log"),
+    printer=Printer(rich.console.Console(file=log, width=60)),
     **SMALL,
   )
   assert set(made.scores) == set(made.confusion) == {"task_1", "task_2"}
   bank = load_bank(folder / "two")
   assert len(bank.names) == 6 and bank.config.num_groups == 3
-  log = (folder / "two.log").read_text()
-  assert "best learning rate for task_1: task_1_rate_x" in log
+  assert "best learning rate for task_1: task_1_rate_x" in log.getvalue()
   saved = read_sealed(folder / "two" / "scores.json", "scores")
   assert set(saved["tasks"]) == {"task_1", "task_2"}
   # A task stands for its best prompt, and a note says which that is.
