@@ -72,6 +72,7 @@ REFUSED = [
   (EvalConfig, "EvalConfig.num_beams", [0, 1.0]),
   (EvalConfig, "EvalConfig.metric", ["", 3]),
   (EvalConfig, "EvalConfig.num_rows", [0, 16.0]),
+  (EvalConfig, "EvalConfig.patience", [0, -1, 2.5, True, "3"]),
   (LossConfig, "LossConfig.label_smoothing", [-0.1, 1.0, nan, "0"]),
   (LossConfig, "LossConfig.z_loss", [-1e-4, infinite]),
   (DistillConfig, "DistillConfig.weight", [-1, nan, None]),
