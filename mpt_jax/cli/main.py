@@ -10,8 +10,8 @@ import pathlib
 import sys
 
 import mpt_jax
+from mpt_jax.cli import comparing, exchange, fit, runs, serving, tasks
 from mpt_jax.cli import compile as compiling
-from mpt_jax.cli import exchange, fit, runs, serving, tasks
 from mpt_jax.cli.arguments import (
   Parser,
   add_backbone,
@@ -66,6 +66,7 @@ def make_parser() -> Parser:
   exchange.add_commands(command)
   _add_inspect(command)
   _add_verify(command)
+  comparing.add_compare(command)
   tasks.add_tasks(command)
   return parser
 
