@@ -241,6 +241,15 @@ def known_macros(files, paths=()) -> set[str]:
   return {"MODEL_DIR", *bound, *re.findall(r"%(\w+)", text)}
 
 
+def unused_macros() -> set[str]:
+  """Returns the macros of gin's configuration that nothing refers to."""
+  import gin
+
+  text = gin.config_str()
+  bound = re.findall(r"^(\w+) =", text, re.MULTILINE)
+  return {*bound} - {*re.findall(r"%(\w+)", text)}
+
+
 def check_macros(bindings, groups, paths):
   """Refuses a binding of a macro that no gin file uses.
 

@@ -265,7 +265,8 @@ def load_table(files, bindings, paths=()) -> tuple[Table, str]:
 
   Raises:
     FileNotFoundError: a file does not exist.
-    ValueError: a file has an error, or the files describe no table.
+    ValueError: a file has an error, binds a macro of the runs, or the files
+      describe no table.
   """
   # Macros that these files do not know are for the runs.
   arguments, _ = gin_config.load_config(files, bindings, paths, SWEEP, True)
@@ -274,4 +275,25 @@ def load_table(files, bindings, paths=()) -> tuple[Table, str]:
       f"{', '.join(files)} describes no table (no sweep.sweep.table); tables"
       " are in gin/tables/, single experiments are run with mpt train"
     )
+  given = {binding.partition("=")[0].strip() for binding in bindings}
+  _check_unused(gin_config.unused_macros() - given, arguments["table"], paths)
   return arguments["table"], arguments["model_dir"]
+
+
+def _check_unused(names, table, paths):
+  """Refuses macros of runs in a table's files, where the runs do not see them.
+
+  Args:
+    names: macros that the table's files bind and do not use.
+    table: the table.
+    paths: folders in which gin files are looked up.
+  """
+  if not names:
+    return
+  for file in dict.fromkeys(run.gin_file for run in table.runs):
+    for name in sorted(names & gin_config.known_macros([file], paths)):
+      raise ValueError(
+        f"{name} in the table's gin files is a setting of {file}, and the runs"
+        f" do not see it there; --gin.{name}=VALUE sets it for all runs, and"
+        " gin/tables/base.gin has the macros of a table, such as TEACH_STEPS"
+      )

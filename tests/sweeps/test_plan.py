@@ -142,3 +142,13 @@ def test_a_variant_without_its_value_waits(tmp_path):
     "prompt tuning, base",
   ]
   assert "INITIAL_CHECKPOINT_PATH has no value" in table.left_out("small")
+
+
+def test_a_macro_of_a_run_in_a_tables_file_is_refused(tmp_path):
+  file = tmp_path / "mine.gin"
+  lines = ['MODEL_DIR = "runs"', "DTYPE = 'bfloat16'"]
+  file.write_text('include "gin/tables/superglue.gin"\nTEACH_STEPS = 2\n')
+  plans.load_table([str(file)], lines)
+  file.write_text('include "gin/tables/superglue.gin"\nTRAIN_STEPS = 2\n')
+  with pytest.raises(ValueError, match="TRAIN_STEPS in .*setting of gin/mpt"):
+    plans.load_table([str(file)], lines)
