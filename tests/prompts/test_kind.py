@@ -145,8 +145,10 @@ def test_a_kind_trains_is_saved_merged_and_predicts(
   np.testing.assert_array_equal(merged.composed, loaded.composed)
   merged.save(tmp_path / "merged.safetensors")
   rows = [{"text": "red house", "task": name} for name in loaded.names]
+  # A prompt file does not know the run's lengths, which decide the shapes.
+  lengths = dict(inputs_length=16, targets_length=4)
   of_kind, of_merged = (
-    Predictor(path, tiny_backbone).predict(rows)
+    Predictor(path, tiny_backbone, **lengths).predict(rows)
     for path in (tmp_path / "run", tmp_path / "merged.safetensors")
   )
   assert of_kind == of_merged
