@@ -31,9 +31,9 @@ def answer(
   Returns:
     {MAJORITY: answers, TFIDF: answers}.
 
-  >>> made = answer("labels", ["a a", "a b", "c d"], ["x", "x", "y"], ["c c"])
-  >>> made == {"majority": ["x"], "tfidf": ["x"]} or made["tfidf"]
-  ['y']
+  >>> texts = ["red rose", "red wine", "blue sky"]
+  >>> answer("labels", texts, ["x", "x", "y"], ["blue sky"])
+  {'majority': ['x'], 'tfidf': ['y']}
   """
   if kind == "number":
     majority = f"{np.mean([float(target) for target in targets]):.6g}"
