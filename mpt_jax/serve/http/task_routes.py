@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from mpt_jax.export import peft, prompt_files
+from mpt_jax.io.errors import reading
 from mpt_jax.serve.http.fields import read_json
 from mpt_jax.serve.http.guard import read_body
 
@@ -146,19 +147,18 @@ def _read_upload(service, data: bytes):
 
 def _unpack(data, folder):
   """Unpacks an adapter's files, whatever folder of the archive they are in."""
-  try:
+  # A damaged archive raises errors of each of its ways of compressing.
+  with reading("the upload", "a zip archive of an adapter"):
     archive = zipfile.ZipFile(io.BytesIO(data))
     for info in archive.infolist():
       name = pathlib.PurePosixPath(info.filename).name
       if name not in _ADAPTER:
         continue
       if info.file_size > len(data) * 100:
-        raise ValueError(f"{name} of the archive is too large")
+        raise ValueError(f"{name} in the upload is too large")
       if (folder / name).exists():
-        raise ValueError(f"the archive has several files {name}")
+        raise ValueError(f"the upload has several files {name}")
       (folder / name).write_bytes(archive.read(info))
-  except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as e:
-    raise ValueError(f"the upload is a damaged zip archive: {e}") from e
   if not (folder / peft.CONFIG).is_file():
     raise ValueError(f"the archive has no {peft.CONFIG}")
 

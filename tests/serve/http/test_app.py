@@ -177,6 +177,9 @@ def test_tasks_come_and_go(client, backbone):
   assert listed == list(NAMES)
 
 
+ZIP = {"content-type": "application/zip"}
+
+
 def prompt_bytes(bank):
   import tempfile
 
@@ -198,7 +201,7 @@ def test_a_peft_folder_as_zip_and_by_path(client, backbone):
     "POST",
     "/v1/tasks",
     content=packed.getvalue(),
-    headers={"content-type": "application/zip"},
+    headers=ZIP,
   )
   assert made.status_code == 201, made.text
   body = {"path": "adapter", "name": "by path", "label_names": ["yes", "no"]}
@@ -213,6 +216,21 @@ def test_a_peft_folder_as_zip_and_by_path(client, backbone):
     client("DELETE", f"/v1/tasks/{name}")
   out = client.post("/v1/tasks", {"path": "../x"})
   assert (out.status_code, out.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("method", ["DEFLATED", "BZIP2", "LZMA"])
+def test_a_damaged_archive_is_the_clients_mistake(client, method):
+  packed = io.BytesIO()
+  how = getattr(zipfile, f"ZIP_{method}")
+  with zipfile.ZipFile(packed, "w", how) as archive:
+    archive.writestr("adapter_config.json", json.dumps({"x": "a b c" * 50}))
+  whole = packed.getvalue()
+  for position in range(4, len(whole), 3):
+    data = bytearray(whole)
+    data[position] ^= 0xFF
+    made = client("POST", "/v1/tasks", content=bytes(data), headers=ZIP)
+    assert made.status_code == 400, (position, made.text)
+    assert "\n" not in made.json()["error"]["message"]
 
 
 def test_a_full_queue_says_when_to_come_again(backbone, engine):
