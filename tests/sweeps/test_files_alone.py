@@ -21,14 +21,12 @@ include "gin/tables/superglue.gin"
 
 METHODS = ("mpt",)
 SEEDS = (0,)
-PROMPT_LENGTH = 2
 SOURCE_LENGTHS = {"inputs": 16, "targets": 4}
 TARGET_LENGTHS = {"inputs": 16, "targets": 4}
 TEACH_STEPS = 2
 DISTILL_STEPS = 2
 ADAPT_STEPS = 2
 TEACH_BATCH_SIZE = 6
-EXAMPLES_PER_SLOT = 1
 """
 
 
@@ -43,6 +41,7 @@ def test_superglue_trains_two_steps_of_each_stage(tmp_path):
     [
       *(sys.executable, "-m", "mpt_jax", "sweep", "--gin_file=own.gin"),
       *(f"--gin.INITIAL_CHECKPOINT_PATH={t5!r}", "--gin.MODEL_DIR='runs'"),
+      *("--gin.PROMPT_LENGTH=2", "--gin.EXAMPLES_PER_SLOT=1"),
       *("--only", "sources/*", "superglue/adapt"),
     ],
     cwd=tmp_path,
