@@ -120,5 +120,6 @@ def _sweep(arguments):
     report.print_missing(checks.find_data(runs, fetch=False), console)
     return ExitCode.DONE
   lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
-  report.print_table(table, lines, console)
+  if table.contest is None:
+    report.print_table(table, lines, console)
   return ExitCode.DIVERGED if any(faults) else ExitCode.DONE

@@ -30,7 +30,7 @@ from mpt_jax.model.plan import DENSE, Dense
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.config import PromptConfig
 
-METHODS = ("auto", "rank", "decode")
+METHODS = ("auto", "rank", "rank_per_token", "decode")
 
 
 class Example(NamedTuple):

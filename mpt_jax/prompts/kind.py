@@ -14,6 +14,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 # Logical names of a leaf's axes: t5x's gin file has rules for these alone.
 GROUPS, SLOTS = "prompt_groups", "prompt_slots"
@@ -41,6 +42,18 @@ class Leaf:
         f"the axes of a leaf must be {GROUPS} or {SLOTS}, and then any of"
         f" {LENGTH}, {RANK} and {EMBED}, got {self.axes}"
       )
+
+
+def start_names(init: str) -> tuple[str, ...]:
+  """Returns the source tasks that `Slot.init` names; none stands for all.
+
+  >>> start_names("best:glue_mnli,squad"), start_names("mean_matrix")
+  (('glue_mnli', 'squad'), ())
+  """
+  kind, _, names = init.partition(":")
+  if kind not in ("task", "best", "mean") or not names:
+    return ()
+  return (names,) if kind == "task" else tuple(names.split(","))
 
 
 class Kind(abc.ABC):
@@ -125,7 +138,8 @@ class Kind(abc.ABC):
 
     Args:
       source: the `PromptBank`, of any kind.
-      how: `Slot.init`. All kinds know "task:NAME", one prompt of the source.
+      how: `Slot.init`. All kinds know "task:NAME", one prompt of the source,
+        and "mean", the mean of its prompts.
       rank: R.
       key: see `start`.
 
@@ -135,14 +149,15 @@ class Kind(abc.ABC):
     Raises:
       ValueError: `how` is unknown, or the source does not fit.
     """
-    if not how.startswith("task:"):
+    if how.partition(":")[0] not in ("task", "mean"):
       raise ValueError(
         f"init {how!r} does not lead from {source.config.kind} prompts to"
-        f" {self.name} ones; use 'task:NAME' with one of"
+        f" {self.name} ones; use 'mean', or 'task:NAME' with one of"
         f" {', '.join(source.names)}"
       )
-    index = source.index(how.removeprefix("task:"))
-    return self.start(jnp.asarray(source.composed[index]), rank, key)
+    chosen = [source.index(name) for name in start_names(how) or source.names]
+    rows = source.composed[np.asarray(chosen)].mean(axis=0)
+    return self.start(jnp.asarray(rows), rank, key)
 
   def formulas(self, sizes) -> dict[str, str]:
     """Returns the number of parameters as text.
