@@ -22,6 +22,9 @@ def check_plan(table, runs, planned):
       contest cannot use the run. The message names the run.
   """
   if table.contest is not None:
+    for view in table.contest.all_views:
+      for task in view.targets:
+        text_tasks.get_task(task)
     contest.check_contest(table.contest, planned)
   for run in runs:
     if table.contest is None:

@@ -207,6 +207,15 @@ def num_tasks(tasks: Sequence[str], times: int = 1) -> int:
   return len(tasks) * times
 
 
+def start_from(how: str, tasks: Sequence[str]) -> str:
+  """A start that names source tasks; see `slots.Slot.init`.
+
+  >>> start_from("best", ("glue_mnli", "squad"))
+  'best:glue_mnli,squad'
+  """
+  return f"{how}:{','.join(tasks)}"
+
+
 def spot_candidates(tasks: Sequence[str]) -> tuple[str, ...]:
   """The starts of SPoT: the prompt of each source task.
 

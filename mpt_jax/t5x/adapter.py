@@ -32,7 +32,7 @@ from mpt_jax.io import paths
 from mpt_jax.model import losses
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.t5x import tasks
-from mpt_jax.training import assembly, starts
+from mpt_jax.training import assembly
 from mpt_jax.training.experiment import Experiment
 
 
@@ -294,7 +294,7 @@ class PromptInitializer(utils.TrainStateInitializer):
       embedding = backbone["token_embedder"]["embedding"]
     start = dict(backbone or {})
     if parts.model.prompt_config is not None:
-      start["prompt"] = starts.starting_prompts(parts, embedding)
+      start["prompt"] = assembly.starting_prompts(parts, embedding)
 
     def put(new, old):
       return jax.device_put(np.asarray(new, old.dtype), old.sharding)

@@ -17,16 +17,18 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.inference.find_tasks import find_tasks
+from mpt_jax.inference.source_choice import choose_sources
 from mpt_jax.model import choice, partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.initialization import init_bank
 from mpt_jax.prompts.kinds import compose_bank
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.prompts.slots import optimizer_scales, prompt_config
 from mpt_jax.text import vocabulary_files
-from mpt_jax.training import starts, step
+from mpt_jax.training import step
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.optimizers import make_optimizer
 
@@ -298,6 +300,34 @@ def fit_to_devices(layout: BatchLayout, row_multiple: int) -> BatchLayout:
   return dataclasses.replace(layout, row_multiple=multiple)
 
 
+def starting_prompts(parts: Assembly, embedding) -> dict:
+  """Makes the prompts before the first step; see `initialization.init_bank`.
+
+  Args:
+    parts: the assembled experiment.
+    embedding: [V, D] token embedding of the backbone.
+  """
+  slots, model = parts.experiment.slots, parts.model
+  slots = choose_sources(slots, parts.tasks, parts.backbone, parts.layout)
+  prompt = init_bank(
+    slots,
+    model.prompt_config,
+    np.asarray(embedding, np.float32),
+    encode=parts.tasks[0].output_features["inputs"].vocabulary.encode,
+    backbone=parts.backbone.fingerprint,
+  )
+  sound = model.find_sound(prompt)
+  for slot, is_sound in zip(slots, np.asarray(sound), strict=True):
+    if not is_sound:
+      source = "the embedding of the T5" if slot.source is None else slot.source
+      raise ValueError(
+        f"slot {slot.name!r}: the prompt that it starts from is not finite in"
+        f" {model.config.dtype} (init {slot.init!r} from {source}); choose"
+        " another init or source"
+      )
+  return prompt
+
+
 def set_up(
   experiment: Experiment,
   num_model_partitions: int = 1,
@@ -327,7 +357,7 @@ def set_up(
     params = dict(backbone.params)
   if model.prompt_config is not None:
     embedding = partitioning.fetch(params["token_embedder"]["embedding"])
-    params["prompt"] = starts.starting_prompts(parts, embedding)
+    params["prompt"] = starting_prompts(parts, embedding)
   params, teachers = partitioning.put(params, shardings), None
   if experiment.loss.distill is not None:
     prompts = teacher_prompts(experiment, backbone.fingerprint)

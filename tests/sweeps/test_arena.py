@@ -270,7 +270,6 @@ SEARCHED = dict(
   OTHERS=SOURCES[1:],
   METHODS_K16=("mpt", "prompt_tuning", "spot"),
   SCALES=(0.5, 1.0),
-  SPOT_INIT="best:" + ",".join(SOURCES[1:]),
   VALIDATION_EXAMPLES=8,
   CLOSED=TARGETS,
 )

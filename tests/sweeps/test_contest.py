@@ -141,12 +141,13 @@ def test_a_run_that_others_use_needs_no_target():
 def test_each_target_needs_a_run():
   run = planned("adapt", *slots_of("mpt"))
   check_contest(Contest(targets=("mails",)), [run])
-  contest = Contest(
-    targets=("mails",), views=(View(name="digits", targets=("digits",)),)
-  )
-  message = "no run trains on the target 'digits' of the view 'digits'"
+  # A view may have targets of a run that is left out.
+  views = (View(name="digits", targets=("digits",)),)
+  check_contest(Contest(targets=("mails",), views=views), [run])
+  teacher = planned("teach", Slot(task="news"))
+  message = "no run trains a prompt with a label on 'news'"
   with pytest.raises(ValueError, match=message):
-    check_contest(contest, [run])
+    check_contest(Contest(targets=("mails", "news")), [run, teacher])
 
 
 def test_a_contest_that_chooses_reads_validation_alone():

@@ -13,10 +13,11 @@ from mpt_jax.data import text_tasks
 from mpt_jax.data.shots import few_shot
 from mpt_jax.inference.engine import Engine
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
+from mpt_jax.inference.source_choice import choose_sources
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.prompts.slots import Slot
-from mpt_jax.training import assembly, starts
+from mpt_jax.training import assembly
 
 __all__ = ["tiny_backbone"]
 NAMES = ("one", "two", "three", "four")
@@ -58,6 +59,11 @@ def likelihoods(source, task):
   return [values["log_likelihood"] for values in made]
 
 
+def choose(parts):
+  slots = parts.experiment.slots
+  return choose_sources(slots, parts.tasks, parts.backbone, parts.layout)
+
+
 def test_the_likeliest_answers_choose(source, tiny_backbone, tmp_path):
   """Compared with a metric function of the scores of the right answers."""
   path, _, _ = source
@@ -71,7 +77,7 @@ def test_the_likeliest_answers_choose(source, tiny_backbone, tmp_path):
   ]
   experiment = tiny_experiment(tuple(slots), tiny_backbone)
   parts = assembly.assemble(experiment, mesh=partitioning.make_mesh())
-  found = starts.choose_sources(parts)
+  found = choose(parts)
   whole = likelihoods(source, text_tasks.get_task(names[0]))
   few = likelihoods(source, few_shot(names[1], 2, 5))
   assert len(set(np.round(whole, 4))) == 4
@@ -86,7 +92,7 @@ def test_the_likeliest_answers_choose(source, tiny_backbone, tmp_path):
   assert experiment.slots[0].init == "best"
   # The prompt of the chosen source is the start.
   embedding = parts.backbone.params["token_embedder"]["embedding"]
-  made = starts.starting_prompts(parts, embedding)["shared_prompt"]
+  made = assembly.starting_prompts(parts, embedding)["shared_prompt"]
   np.testing.assert_allclose(
     made[0], source[1][int(np.argmax(whole))], rtol=1e-6
   )
@@ -97,4 +103,4 @@ def test_a_choice_needs_a_source(tiny_backbone, tmp_path):
   experiment = tiny_experiment((Slot(task=task, init="best"),), tiny_backbone)
   parts = assembly.assemble(experiment, mesh=partitioning.make_mesh())
   with pytest.raises(ValueError, match="prompts of Slot.source"):
-    starts.choose_sources(parts)
+    choose(parts)
