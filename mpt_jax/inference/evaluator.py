@@ -9,10 +9,10 @@ import numpy as np
 
 from mpt_jax.data import batches, labels
 from mpt_jax.data.in_memory import task_files
-from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import (
+from mpt_jax.inference.engine.decoding import Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import (
   METHODS,
-  Engine,
   Example,
   NotFiniteError,
 )

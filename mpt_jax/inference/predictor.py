@@ -13,10 +13,14 @@ import numpy as np
 
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import METHODS, Example, NotFiniteError
+from mpt_jax.inference.engine.decoding import GREEDY, Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import (
+  METHODS,
+  Example,
+  NotFiniteError,
+)
 from mpt_jax.inference.loading import load
-from mpt_jax.inference.steady.engine import SteadyEngine
 from mpt_jax.inference.texts import TaskTexts
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
@@ -156,7 +160,7 @@ class Predictor:
       TaskTexts.read(name, slot, self._tokenizer, config.method != "decode")
       for name, slot in zip(self.bank.names, self.bank.slots, strict=True)
     ]
-    self.engine = SteadyEngine(
+    self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
       self.bank.composed,

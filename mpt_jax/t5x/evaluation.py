@@ -12,7 +12,7 @@ import jax
 import seqio
 import tensorflow as tf
 
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.kinds import compose_bank

@@ -14,7 +14,7 @@ from mpt_jax.data import first_look
 from mpt_jax.data.in_memory import row_stream
 from mpt_jax.data.in_memory.row_task import RowTask
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.model import choice, partitioning

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from program_runs import needs_t5x
 from train_fixtures import save_tiny_backbone, tiny_experiment, tiny_tasks
 
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.prompts.kinds import compose_bank
 from mpt_jax.prompts.slots import make_slots
