@@ -202,9 +202,7 @@ def test_ranking(teach, stage):
 
 @pytest.mark.parametrize("num_beams", [1, 2])
 def test_generation(teach, num_beams):
-  config = dataclasses.replace(
-    teach.eval, method="decode", num_beams=num_beams
-  )
+  config = dataclasses.replace(teach.eval, method="decode", num_beams=num_beams)
   decode = dataclasses.replace(teach, eval=config)
   setup = outline(decode, backbone_shape(teach), partitioning.make_mesh())
   _, generate = stages.programs(setup, "eval")
