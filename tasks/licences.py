@@ -27,7 +27,8 @@ def licence(task: str) -> str | None:
       f"{one.name} {one.version} ({one.client}): {one.licence}"
       for one in packages
     )
-  # It imports seqio, which takes seconds.
+  # This imports seqio, which takes seconds.
+  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before seqio.
   from mpt_jax.tasks.benchmarks.datasets import DATASETS
 
   if name in DATASETS:

@@ -311,7 +311,7 @@ class Fit:
     for problem, lengths in zip(self.problems, self.plan.lengths, strict=True):
       task = problem.task
       counts = ", ".join(f"{len(r):,} {s}" for s, r in task.rows.items())
-      made[task.name] = (
+      made[f"rows of {task.name}"] = (
         f"{counts} rows ({problem.held_out}); input {task.template}; longest"
         f" {lengths.longest_inputs} tokens, {lengths.cut:.1%} cut"
       )

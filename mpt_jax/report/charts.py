@@ -238,7 +238,10 @@ def lines(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.locator_params(axis="y", nbins=5)
-    if ticks is None:
+    steps = {x for curve in curves for x in curve.xs}
+    if ticks is None and len(steps) == 1:
+      axes.set_xticks(list(steps))
+    elif ticks is None:
       axes.locator_params(axis="x", nbins=5, integer=True)
     else:
       axes.set_xticks(list(ticks), list(ticks.values()))

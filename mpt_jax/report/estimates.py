@@ -18,18 +18,22 @@ from mpt_jax.report.material import (
 )
 
 QUANTILES = (0.025, 0.975)
-STUDENT = "95 % intervals: Student's t over the draws."
+# Student's interval of two values is useless: 12.7 standard errors wide.
+FEWEST = 3
+STUDENT = (
+  f"95 % intervals: Student's t over the draws, if there are {FEWEST} or more."
+)
 
 
 def student(values) -> tuple[float, float] | None:
-  """Student's 95 % confidence interval of a mean; None for one value.
+  """Student's 95 % confidence interval of a mean; None for too few values.
 
-  >>> low, high = student([1.0, 3.0])
+  >>> low, high = student([1.0, 2.0, 3.0])
   >>> round(low, 3), round(high, 3)
-  (-10.706, 14.706)
+  (-0.484, 4.484)
   """
   values = np.asarray(values, np.float64)
-  if values.size < 2:
+  if values.size < FEWEST:
     return None
   return student_of(values.mean(), values.std(ddof=1), values.size)
 
@@ -38,7 +42,7 @@ def student_of(mean, std, count) -> tuple[float, float] | None:
   """Like `student`, from the mean, the sample deviation and the count."""
   from scipy import stats
 
-  if count < 2 or std is None:
+  if count < FEWEST or std is None:
     return None
   margin = stats.t.ppf(QUANTILES[1], count - 1) * std / math.sqrt(count)
   return float(mean - margin), float(mean + margin)
@@ -50,10 +54,11 @@ def sorted_shots(found: Iterable) -> tuple:
 
 
 def main_method(methods, means: Mapping[str, float]) -> str:
-  """MPT, or else the method with the highest mean."""
+  """MPT, or else the method with the highest mean that is no baseline."""
   if names.MAIN in methods:
     return names.MAIN
-  return max(methods, key=lambda method: means.get(method, -math.inf))
+  others = [m for m in methods if m not in names.BASELINES]
+  return max(others or methods, key=lambda method: means.get(method, -math.inf))
 
 
 def titles(methods, given: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +128,8 @@ def from_scores(
     names=titles(methods, given_names or {}),
     parameters=parameters or {},
     differences=paired(cells, methods, targets, shots, main),
-    notes=(*([STUDENT] if several else []), *notes),
+    how=STUDENT if several else "",
+    notes=tuple(notes),
     **others,
   )
 

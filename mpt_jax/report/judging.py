@@ -16,7 +16,7 @@ from mpt_jax.judgement.outcomes import Outcomes
 from mpt_jax.report import estimates, names
 from mpt_jax.report.material import MEAN, Cell, Difference, Results, Verdicts
 
-NOTE = (
+HOW = (
   "95 % intervals: hierarchical bootstrap over draws and test examples; the"
   " targets stay the same."
 )
@@ -82,7 +82,7 @@ def from_outcomes(
     parameters=parameters or {},
     differences=differences,
     verdicts=tuple(found),
-    notes=(NOTE,),
+    how=HOW,
   )
 
 

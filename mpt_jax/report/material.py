@@ -94,6 +94,7 @@ class Results:
     differences: {(variant of the main method, shots): Difference}.
     published: {(method, target or MEAN): the published score}.
     verdicts: sentences about pairs of methods.
+    how: how the intervals were computed, "" if there are none.
     notes: what else a reader has to know.
     average: heading of the mean over targets.
   """
@@ -117,6 +118,7 @@ class Results:
     default_factory=dict
   )
   verdicts: tuple[Verdicts, ...] = ()
+  how: str = ""
   notes: tuple[str, ...] = ()
   average: str = "mean"
 

@@ -21,6 +21,7 @@ _LAST = ("finetune", "tfidf_lr", "tfidf", "native_prefix", "no_prompt")
 _PLAIN = "majority"
 # Baselines that do not learn; charts need not reach down to them.
 PLAIN = ("no_prompt", _PLAIN)
+BASELINES = (*_LAST, _PLAIN)
 # How the name of a variant goes on after the name of its method.
 _JOINTS = ("_", "-", ",", ":", " ")
 # Numbers of the palette in style.css; the others are taken in turn.
@@ -89,15 +90,21 @@ def ordered(methods: Iterable[str]) -> list[str]:
   return sorted(found, key=lambda method: (place(method), found.index(method)))
 
 
-def colors(methods: Iterable[str]) -> dict[str, int]:
+def colors(methods: Iterable[str], main: str = MAIN) -> dict[str, int]:
   """Numbers of the palette: known methods have theirs, the rest take turns.
 
-  >>> colors(["spot", "dept", "ulpt"])
-  {'spot': 2, 'dept': 4, 'ulpt': 5}
+  Args:
+    methods: the methods of a page, in their order.
+    main: the method that has the first colour.
+
+  >>> colors(["spot", "dept", "ulpt"], main="ulpt")
+  {'spot': 2, 'dept': 4, 'ulpt': 0}
   """
   made, free = {}, len(set(_COLORS.values()))
   for method in methods:
-    if method in _COLORS:
+    if method == main:
+      made[method] = _COLORS[MAIN]
+    elif method in _COLORS:
       made[method] = _COLORS[method]
     else:
       made[method] = free

@@ -206,11 +206,14 @@ def _merge(parts: Sequence[Material]) -> Material:
 
 def _tasks(material: Material, folder) -> list[str]:
   """The names of the tasks, for their licences."""
-  found = [t for results in material.results for t in results.targets]
+  found = []
+  if (folder / OUTCOMES).exists():
+    found += [t for results in material.results for t in results.targets]
   for path in [folder, *find_runs(folder)]:
-    found += [
-      str(s.get("task")) for s in run_settings.read(path).get("slots", ())
-    ]
+    settings = run_settings.read(path)
+    # Rows in memory are the user's own.
+    if run_settings.ROWS_SHA256 not in settings:
+      found += [str(slot.get("task")) for slot in settings.get("slots", ())]
   return list(dict.fromkeys(found))
 
 

@@ -98,10 +98,7 @@ def task_results(own: Mapping, verdict: str | None = None) -> Results:
     for name, value in own["metrics"].items()
     if name != own["metric"] and value is not None
   )
-  notes = [
-    f"95 % interval over the {own['examples']:,} rows: {own['method']}.",
-    *([f"Other metrics of the prompt: {others}."] if others else []),
-  ]
+  notes = [f"Other metrics of the prompt: {others}."] if others else []
   if own["split"] == "validation":
     notes.append(
       "These rows chose the best step too, so the score is a little too good."
@@ -117,6 +114,7 @@ def task_results(own: Mapping, verdict: str | None = None) -> Results:
     digits=digits,
     examples={task: own["examples"]},
     names=_NAMES,
+    how=f"95 % interval over the {own['examples']:,} rows: {own['method']}.",
     verdicts=(Verdicts(title="", sentences=(verdict,)),) if verdict else (),
     notes=tuple(notes),
   )

@@ -102,7 +102,8 @@ def table_results(fields: dict) -> tuple[Results | None, int]:
     parameters=parameters,
     differences=estimates.paired(cells, methods, headings, shots, main),
     published=published,
-    notes=(estimates.STUDENT, f"Split: {fields['split']}.", *remarks),
+    how=estimates.STUDENT,
+    notes=(f"Split: {fields['split']}.", *remarks),
     average=average,
   )
   return made, missing

@@ -24,7 +24,9 @@ METRICS, RESULTS = "metrics.jsonl", "results.json"
 IN_PERCENT = ("bleu", "bleu_e2e", "bleu_webnlg")
 CORRELATIONS = ("pearson", "spearman", "matthews")
 # Settings that say which files a run had, and not what it did.
-_NO_SETTINGS = ("slots", "backbone_fingerprint", "launcher", "network")
+_NO_SETTINGS = (
+  *("slots", "backbone_fingerprint", "launcher", "network", "total_steps"),
+)
 
 
 def in_points(metric: str, value: float) -> float:
@@ -93,7 +95,8 @@ def curves(lines, kind: str, metric: str, slots: Mapping):
       elif key.startswith(f"{metric}/"):
         slot = key.removeprefix(f"{metric}/")
         found.setdefault(slot, []).append((line["step"], value))
-  return Curve(name="mean", method="", points=tuple(mean)), tuple(
+  name = next(iter(slots)) if len(slots) == 1 else "mean"
+  return Curve(name=name, method="", points=tuple(mean)), tuple(
     Curve(
       name=slot,
       method=method_of(slots.get(slot, {}).get("label", "")),

@@ -12,6 +12,8 @@ from mpt_jax.report.svg import Figure
 SHARE = 0.95
 # Most curves of slots that have their own names on a chart.
 MOST_NAMED = 8
+# Most curves whose ends are told below a chart.
+MOST_TOLD = 3
 
 
 def learning_curves(trainings: Sequence[Training]) -> page.Section | None:
@@ -23,12 +25,15 @@ def learning_curves(trainings: Sequence[Training]) -> page.Section | None:
   ]
   if not groups:
     return None
+  before = [
+    "The loss is on training batches; the score is on the examples that a run"
+    " is evaluated on while it trains."
+  ]
+  if any(one.losses and not _names_all(one.losses) for one in trainings):
+    before.append("Thin lines are single prompts.")
   body = page.fill(
     "figures.html",
-    before=[
-      "The loss is on training batches; the score is on the examples that a"
-      " run is evaluated on while it trains. Thin lines are single prompts."
-    ],
+    before=[" ".join(before)],
     groups=groups,
     after=(),
   )
@@ -96,12 +101,16 @@ def by_method(curves: Sequence[Curve]) -> dict[str, Curve]:
   }
 
 
+def _names_all(curves: Sequence[Curve]) -> bool:
+  return 1 < len(curves) <= MOST_NAMED and not by_method(curves)
+
+
 def _named(mean: Curve, curves: Sequence[Curve]) -> list[Curve]:
   """The curves that have a name: of methods, of slots, or the mean."""
   methods = by_method(curves)
   if methods:
     return [c for c in methods.values() if c.points][: names.NUM_COLORS]
-  if 1 < len(curves) <= MOST_NAMED:
+  if _names_all(curves):
     return list(curves)
   return [mean] if mean.points else []
 
@@ -128,8 +137,8 @@ def _figures(training: Training) -> list[Figure]:
     # Methods have their own colours, and slots take turns.
     keys = [curve.method or curve.name for curve in named]
     colors = names.colors(keys)
-    if keys == ["mean"]:
-      colors = {"mean": 0}
+    if named == [mean]:
+      colors = {mean.name: 0}
     scale = _scale(training, name)
     lines = []
     if list(named) != list(slots):
@@ -147,16 +156,19 @@ def _figures(training: Training) -> list[Figure]:
 
 
 def _figure(lines, title) -> Figure:
-  told = "; ".join(
-    f"{line.name} from {line.ys[0]:.3g} (step {line.xs[0]}) to"
-    f" {line.ys[-1]:.3g} (step {line.xs[-1]})"
-    for line in lines
-    if line.name
-  )
+  told = "; ".join(_ends(line) for line in lines if line.name)
   svg = charts.lines(
     lines, f"Line chart: {title} by step: {told}.", "step", title
   )
-  return Figure(svg, f"{title}: {told}.")
+  is_short = sum(bool(line.name) for line in lines) <= MOST_TOLD
+  return Figure(svg, title, f"{told}." if is_short else "")
+
+
+def _ends(line) -> str:
+  ends = [
+    f"{y:.3g} (step {x:,})" for x, y in zip(line.xs, line.ys, strict=True)
+  ]
+  return f"{line.name} " + " to ".join(dict.fromkeys((ends[0], ends[-1])))
 
 
 # ----------------------------------------------------------------- the gain
@@ -223,4 +235,4 @@ def gains(trainings: Sequence[Training]) -> page.Section | None:
       f"{tables.MISSING}: the last score is not above the first one."
     )
   body = page.fill("table.html", before=(), tables=[table], after=after)
-  return page.Section("Speed", body)
+  return page.Section("Speed of learning", body)

@@ -45,12 +45,13 @@ def picture(results: Results, shots: int | None) -> page.Section | None:
     shots: the number of shots of the targets' panels.
 
   Returns:
-    The section, None if there is one number alone.
+    The section, None for one method with one draw of each task.
   """
-  if len(results.cells) < 2:
+  draws = any(len(cell.draws) > 1 for cell in results.cells.values())
+  if len(results.methods) < 2 and not draws:
     return None
   methods = shown_methods(results)
-  colors = names.colors(results.methods)
+  colors = names.colors(results.methods, results.main)
   groups = []
   means = [
     _panel(results, methods, colors, MEAN, k)
@@ -59,17 +60,14 @@ def picture(results: Results, shots: int | None) -> page.Section | None:
   ]
   if means:
     count = len(results.targets)
-    groups.append({"title": f"Mean over {count} targets", "figures": means})
+    groups.append({"title": f"Mean over {count} tasks", "figures": means})
   panels = [
     _panel(results, methods, colors, target, shots)
     for target in results.targets
     if any((m, target, shots) in results.cells for m in methods)
   ]
-  title = at_shots(results, shots) if means else ""
-  groups.append(
-    {"title": f"Each target, {title}" if title else "", "figures": panels}
-  )
-  draws = any(len(cell.draws) > 1 for cell in results.cells.values())
+  title = ", ".join(filter(None, ("Each task", at_shots(results, shots))))
+  groups.append({"title": title if means else "", "figures": panels})
   before = []
   if draws:
     before.append(
@@ -78,7 +76,10 @@ def picture(results: Results, shots: int | None) -> page.Section | None:
       " value beyond the axis."
     )
   body = page.fill(
-    "figures.html", before=before, groups=groups, after=results.notes
+    "figures.html",
+    before=before,
+    groups=groups,
+    after=filter(None, [results.how]),
   )
   return page.Section("Result", body)
 

@@ -7,7 +7,7 @@ from mpt_jax.report.material import Prompts
 from mpt_jax.report.sections import tables
 
 # Larger banks have no table.
-MOST_PROMPTS = 24
+MOST_PROMPTS = 12
 
 
 def similarity(prompts, centred: bool = True) -> np.ndarray:

@@ -8,6 +8,7 @@ from mpt_jax.report.sections import tables
 
 # Most settings that stand beside the runs of a comparison.
 MOST_SETTINGS = 8
+_FIRST = ("version", "command", "date", "processor", "devices", "python")
 
 
 def plain(value) -> str:
@@ -29,15 +30,20 @@ def plain(value) -> str:
   return "none" if value is None else str(value)
 
 
+def _capital(name: str) -> str:
+  return name[:1].upper() + name[1:].replace("_", " ")
+
+
 def what_was_run(material: Material) -> page.Section | None:
   """Version, command, date, processor, data and settings."""
   if not (material.facts or material.data or material.config):
     return None
+  facts = dict(material.facts)
+  order = [*(k for k in _FIRST if k in facts), *facts]
   body = page.fill(
     "facts.html",
     facts=[
-      (str(name).replace("_", " ").capitalize(), plain(value))
-      for name, value in material.facts
+      (_capital(str(name)), plain(facts[name])) for name in dict.fromkeys(order)
     ],
     data=material.data,
     config=material.config,
@@ -73,6 +79,7 @@ def side_by_side(
     "One row for each run",
     ("run", "kind", *(title for title, _ in columns)),
     rows,
+    "wide",
   )
   after = []
   if len(settings) > MOST_SETTINGS:

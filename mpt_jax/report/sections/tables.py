@@ -152,7 +152,7 @@ def _cell(results, method, target, shots, cell: Cell | None, best) -> Text:
 
 
 def _notes(results) -> list[str]:
-  notes = list(results.notes)
+  notes = [text for text in (results.how, *results.notes) if text]
   if len(results.methods) > 1:
     notes.append("Bold: the highest mean of a column, whatever its interval.")
   marks = {EQUAL: 0, CONSTANT: 0}

@@ -27,7 +27,7 @@ def over_shots(results: Results) -> page.Section | None:
 
 def _shots_figure(results, methods, target) -> Figure:
   places = {k: i for i, k in enumerate(results.shots)}
-  colors = names.colors(results.methods)
+  colors = names.colors(results.methods, results.main)
   curves, told = [], []
   for method in methods:
     cells = [
@@ -51,7 +51,7 @@ def _shots_figure(results, methods, target) -> Figure:
     )
     values = ", ".join(results.form(cell.mean) for _, cell in cells)
     told.append(f"{results.name(method)} {values}")
-  where = target or "mean over targets"
+  where = target or "mean over tasks"
   label = f"Line chart over {', '.join(map(shots_name, places))}, {where}:"
   svg = charts.lines(
     curves,
@@ -87,7 +87,7 @@ def over_parameters(results: Results) -> page.Section | None:
 
 
 def _parameters_figure(results, methods, target, shots) -> Figure:
-  colors = names.colors(results.methods)
+  colors = names.colors(results.methods, results.main)
   found, told = [], []
   for method in methods:
     cell = results.cells[method, target, shots]
@@ -105,7 +105,7 @@ def _parameters_figure(results, methods, target, shots) -> Figure:
     told.append(
       f"{results.name(method)} {count:,.0f}: {results.form(cell.mean)}"
     )
-  where = target or "mean over targets"
+  where = target or "mean over tasks"
   if results.shots != (None,):
     where += f", {shots_name(shots)}"
   svg = charts.points(

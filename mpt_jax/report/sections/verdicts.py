@@ -33,7 +33,7 @@ def verdict_list(results: Results) -> page.Section | None:
 
 
 def _figure(results, verdicts: Verdicts) -> Figure:
-  colors = names.colors(results.methods)
+  colors = names.colors(results.methods, results.main)
   rows = [
     charts.Row(
       name=results.name(one.baseline),
