@@ -244,7 +244,7 @@ def names_of(all_paths: Sequence) -> list[str]:
   >>> names_of(["a/runs/x", "b/runs/x", "runs/y"])
   ['a/runs/x', 'b/runs/x', 'y']
   """
-  parts = [os.path.normpath(os.fspath(p)).split(os.sep) for p in all_paths]
+  parts = [paths.absolute(path).split("/") for path in all_paths]
   made = []
   for own in parts:
     size = 1

@@ -59,7 +59,9 @@ def read_fit(folder, name: str) -> Material:
         for task, own in tasks.items()
       ),
       answers=tuple(
-        _answers(own) for own in tasks.values() if own.get("mistakes")
+        _answers(own)
+        for own in tasks.values()
+        if own["mistakes"] or own.get("right")
       ),
       confusions=tuple(
         _confusion(own) for own in tasks.values() if own.get("confusion")
@@ -132,7 +134,8 @@ def _answers(own) -> Answers:
       for one in found
     )
 
-  sure = "probability" in own["mistakes"][0]
+  found = (*own.get("right", ()), *own["mistakes"])
+  sure = all("probability" in one for one in found)
   return Answers(
     target=own["task"],
     method=f"this prompt, {own['split']} rows",
