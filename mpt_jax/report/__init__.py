@@ -1,1 +1,1 @@
-"""Makes one self-contained HTML page of the files that runs have written."""
+"""Makes one HTML page of the files that runs have written."""
