@@ -38,6 +38,7 @@ CONTINUES = {
   "docs/ahead_of_time.md": "docs/real_t5.md",
   "docs/getting_started.md": "README.md",
   "docs/weights_and_prompts.md": "docs/getting_started.md",
+  "docs/reports.md": "docs/getting_started.md",
 }
 FILES = ("CONTRIBUTING.md", "benchmarks/README.md")
 
@@ -438,6 +439,7 @@ EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
   "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
+  "docs/reports.md": ("report: compared.html", "report: runs/mine/report.html"),
   "docs/datasets.md": ("super_glue_record", "own/adapt", "mails, headlines"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
   "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),

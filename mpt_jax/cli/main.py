@@ -10,7 +10,15 @@ import pathlib
 import sys
 
 import mpt_jax
-from mpt_jax.cli import comparing, exchange, fit, runs, serving, tasks
+from mpt_jax.cli import (
+  comparing,
+  exchange,
+  fit,
+  reporting,
+  runs,
+  serving,
+  tasks,
+)
 from mpt_jax.cli import compile as compiling
 from mpt_jax.cli.arguments import (
   Parser,
@@ -67,6 +75,7 @@ def make_parser() -> Parser:
   _add_inspect(command)
   _add_verify(command)
   comparing.add_compare(command)
+  reporting.add_report(command)
   tasks.add_tasks(command)
   return parser
 

@@ -121,4 +121,8 @@ def _sweep(arguments):
     return ExitCode.DONE
   lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
   report.print_table(table, lines, console)
+  from mpt_jax.report import writing
+  from mpt_jax.tasks.licences import licence
+
+  writing.write_report([model_dir], licences=licence)
   return ExitCode.DIVERGED if any(faults) else ExitCode.DONE

@@ -148,8 +148,13 @@ def as_json(table, lines) -> dict:
     "rows": [
       {
         "method": line.method,
+        "shots": line.row.shots,
         "trained_per_task": line.parameters,
         "here": {k: c._asdict() for k, c in line.cells.items()},
+        "draws": {
+          heading: {str(seed): score for seed, score in draws.items()}
+          for heading, draws in line.draws.items()
+        },
         "chosen": line.labels,
         "diverged": line.diverged,
         "metrics": line.metrics,
@@ -160,6 +165,7 @@ def as_json(table, lines) -> dict:
       for line in lines
     ],
     "notes": _notes(table, lines),
+    "remarks": list(table.notes),
   }
 
 
