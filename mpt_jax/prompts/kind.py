@@ -13,7 +13,9 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 # Logical names of a leaf's axes: t5x's gin file has rules for these alone.
 GROUPS, SLOTS = "prompt_groups", "prompt_slots"
@@ -58,10 +60,12 @@ class Kind(abc.ABC):
     peft_type: PEFT's method for such prompts, or None if it has none. In that
       case they can be exported as merged prompts only.
     peft_names: PEFT's name of each tensor of `peft_type`, and ours.
+    default_rank: R if neither the user nor a source gives one.
   """
 
   name: ClassVar[str]
   leaves: ClassVar[dict[str, Leaf]]
+  default_rank: ClassVar[int] = 1
   peft_type: ClassVar[str | None] = None
   peft_names: ClassVar[dict[str, str]] = {}
 
@@ -95,16 +99,50 @@ class Kind(abc.ABC):
     """
     return self.compose(params, groups)[slot_ids, positions]
 
+  def bound(self, params, groups):
+    """Returns an upper bound on the absolute values of each prompt: [N].
+
+    None, the base class's answer, means that no bound is cheaper to compute
+    than the prompts. A prompt with a number that is not finite must have a
+    bound that is not finite either.
+
+    Args:
+      params: the leaves, as JAX's arrays.
+      groups: [N] int, the group of each slot.
+    """
+    del params, groups
+    return None
+
   def find_sound(self, params, groups, dtype):
     """Returns which prompts are finite in a T5's dtype: [N] bool.
+
+    Prompts are made only if there is no bound on them, or if it is large.
 
     Args:
       params: the leaves.
       groups: [N] int, the group of each slot.
       dtype: the dtype of the T5's activations.
     """
-    finite = jnp.isfinite(self.compose(params, groups).astype(dtype))
-    return jnp.all(finite, axis=(1, 2))
+    params = jax.tree.map(jnp.asarray, dict(params))
+    groups = jnp.asarray(groups)
+    bound = self.bound(params, groups)
+    if bound is None:
+      finite = jnp.isfinite(self.compose(params, groups).astype(dtype))
+      return jnp.all(finite, axis=(1, 2))
+    length = self.read_sizes(params)[LENGTH]
+
+    def check_one(slot):
+      slots = jnp.full((length,), slot)
+      rows = self.rows(params, groups, slots, jnp.arange(length))
+      return jnp.all(jnp.isfinite(rows.astype(dtype)))
+
+    # Below this, nothing can overflow. A bound that is NaN is not below.
+    small = bound < float(jnp.finfo(dtype).max) / 4
+    return lax.cond(
+      jnp.all(small),
+      lambda: jnp.ones(groups.shape, bool),
+      lambda: lax.map(check_one, jnp.arange(len(groups))),
+    )
 
   @abc.abstractmethod
   def start(self, rows, rank, key):
@@ -122,6 +160,9 @@ class Kind(abc.ABC):
 
   def start_from(self, source, how, rank, key):
     """Returns a slot's starting values from a trained bank.
+
+    A prompt of this kind and rank is copied. Any other is composed, and the
+    slot starts near it.
 
     Args:
       source: the `PromptBank`, of any kind.
@@ -142,7 +183,29 @@ class Kind(abc.ABC):
         f" {', '.join(source.names)}"
       )
     index = source.index(how.removeprefix("task:"))
+    config = source.config
+    if (config.kind, config.rank) == (self.name, rank):
+      return {
+        name: jnp.asarray(array[config.rows(name)[index]])
+        for name, array in source.params.items()
+      }
     return self.start(jnp.asarray(source.composed[index]), rank, key)
+
+  def read_sizes(self, params) -> dict[str, int]:
+    """Returns the size of each axis that the leaves have.
+
+    Raises:
+      ValueError: an array has another number of axes than its leaf.
+    """
+    sizes = {}
+    for name, leaf in self.leaves.items():
+      if params[name].ndim != len(leaf.axes):
+        raise ValueError(
+          f"{name} must have the axes {', '.join(leaf.axes)}, got the shape"
+          f" {params[name].shape}"
+        )
+      sizes |= zip(leaf.axes, params[name].shape, strict=True)
+    return sizes
 
   def formulas(self, sizes) -> dict[str, str]:
     """Returns the number of parameters as text.

@@ -50,17 +50,10 @@ def read_sizes(params) -> dict[str, int]:
   """Returns the size of each axis that a bank's arrays have.
 
   Raises:
-    ValueError: no kind of prompt has such arrays.
+    ValueError: no kind of prompt has such arrays, or one has another number of
+      axes.
   """
-  sizes = {}
-  for name, leaf in recognise_kind(params).leaves.items():
-    if params[name].ndim != len(leaf.axes):
-      raise ValueError(
-        f"{name} must have the axes {', '.join(leaf.axes)}, got the shape"
-        f" {params[name].shape}"
-      )
-    sizes |= zip(leaf.axes, params[name].shape, strict=True)
-  return sizes
+  return recognise_kind(params).read_sizes(params)
 
 
 def compose_bank(prompt_params, groups):

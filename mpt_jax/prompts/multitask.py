@@ -7,7 +7,6 @@ G groups of slots that share one P*.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from mpt_jax.prompts.kind import (
   EMBED,
@@ -18,6 +17,7 @@ from mpt_jax.prompts.kind import (
   Kind,
   Leaf,
 )
+from mpt_jax.prompts.products import product_bound, product_rows
 
 TARGET_INITS = ("mean_matrix", "mean_factors", "shared_only", "task:<name>")
 
@@ -55,52 +55,13 @@ class Multitask(Kind):
     """P*[position] ∘ Σ_r u[slot, position, r] v[slot, r], row by row."""
     params = jax.tree.map(jnp.asarray, dict(params))
     groups = jnp.asarray(groups)[slot_ids]
+    factors = params["task_columns"], params["task_rows"]
     shared = params["shared_prompt"][groups, positions]
-    columns = params["task_columns"][slot_ids, positions]  # [..., R]
+    return shared * product_rows(*factors, slot_ids, positions)
 
-    def add(total, own):
-      columns, rows = own  # [..., 1], [N, D]
-      return total + columns * rows[slot_ids], None
-
-    columns = jnp.moveaxis(columns, -1, 0)[..., None]
-    rows = jnp.moveaxis(params["task_rows"], 1, 0)
-    matrix = columns[0] * rows[0][slot_ids]
-    if len(columns) > 1:
-      # Recomputed in the backward pass, which would keep [R, ..., D].
-      add = jax.checkpoint(add, prevent_cse=False)
-      matrix, _ = lax.scan(add, matrix, (columns[1:], rows[1:]))
-    return shared * matrix
-
-  def find_sound(self, params, groups, dtype):
-    """See `Kind.find_sound`; prompts are made only if their bound is large."""
-    params = jax.tree.map(jnp.asarray, dict(params))
-    groups = jnp.asarray(groups)
-
-    def largest(x, axes):
-      return jnp.max(jnp.abs(x), axis=axes)
-
-    shared = largest(params["shared_prompt"], (1, 2))[groups]
-    columns = largest(params["task_columns"], 1)  # [N, R]
-    bound = shared * jnp.sum(columns * largest(params["task_rows"], 2), axis=1)
-
-    def check(params):
-      def check_one(own):
-        group, columns, rows = own
-        prompt = compose_task_prompts(
-          params["shared_prompt"][group],
-          columns[None],
-          rows[None],
-          jnp.zeros((1,), int),
-        )
-        return jnp.all(jnp.isfinite(prompt.astype(dtype)))
-
-      own = groups, params["task_columns"], params["task_rows"]
-      return lax.map(check_one, own)
-
-    # Below this, nothing can overflow. A bound that is NaN is not below.
-    small = bound < float(jnp.finfo(dtype).max) / 4
-    everything = jnp.ones(groups.shape, bool)
-    return lax.cond(jnp.all(small), lambda _: everything, check, params)
+  def bound(self, params, groups):
+    shared = jnp.max(jnp.abs(params["shared_prompt"]), axis=(1, 2))[groups]
+    return shared * product_bound(params["task_columns"], params["task_rows"])
 
   def start(self, rows, rank, key):
     del key
