@@ -8,9 +8,11 @@ import rich.table
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
+from mpt_jax.io import checks
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import check_backbone, load_bank
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kinds import KINDS
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
@@ -69,20 +71,37 @@ def _times(formula, count):
 
 
 def describe_preset(
-  name: str, prompt_length: int, rank: int, num_slots: int, console
+  name: str,
+  kind: str,
+  prompt_length: int | None,
+  rank: int | None,
+  num_slots: int,
+  console,
 ):
   """Prints the counts of a bank over a published size of T5.
 
+  Args:
+    name: the size.
+    kind: the kind of prompt.
+    prompt_length: l; None takes the kind's default.
+    rank: R, likewise.
+    num_slots: prompts of the bank.
+    console: a `rich.console.Console`.
+
   Raises:
-    ValueError: the preset is unknown, or a number is out of range.
+    ValueError: the preset or the kind is unknown, or a number is out of range.
   """
   config = T5Config.preset(name)
+  chosen = KINDS[checks.choice("--kind", kind, choices=tuple(KINDS))]
+  length = prompt_length or chosen.default_length
+  rank = chosen.default_rank if rank is None else rank
   prompts = PromptConfig(
-    num_slots=num_slots, prompt_length=prompt_length, rank=rank
+    num_slots=num_slots, prompt_length=length, rank=rank, kind=kind
   )
   _print_pairs(
     console,
-    f"{num_slots} prompts of length {prompt_length} and rank {rank}, {name}",
+    f"{num_slots} {prompts.kind} prompts of length {length} and rank {rank},"
+    f" {name}",
     counts(prompts, config, config.emb_dim),
   )
 

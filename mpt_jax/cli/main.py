@@ -317,17 +317,22 @@ def _add_inspect(command):
     metavar="PRESET",
     help="count the parameters for a size such as t5_base",
   )
-  for name, low, default in (
-    ("prompt-length", 1, 100),
-    ("rank", 0, 1),
-    ("num-slots", 1, 1),
+  sub.add_argument(
+    "--kind",
+    default="multitask",
+    help="with --config: the kind of prompt (default: %(default)s)",
+  )
+  for name, low, default, shown in (
+    ("prompt-length", 1, None, "the kind's"),
+    ("rank", 0, None, "the kind's"),
+    ("num-slots", 1, 1, "1"),
   ):
     sub.add_argument(
       f"--{name}",
       type=number(low),
       default=default,
       metavar="N",
-      help="with --config (default: %(default)s)",
+      help=f"with --config (default: {shown})",
     )
 
 
@@ -346,6 +351,7 @@ def _inspect(arguments):
   else:
     describe.describe_preset(
       arguments.config,
+      arguments.kind,
       arguments.prompt_length,
       arguments.rank,
       arguments.num_slots,

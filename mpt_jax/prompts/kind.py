@@ -61,11 +61,13 @@ class Kind(abc.ABC):
       case they can be exported as merged prompts only.
     peft_names: PEFT's name of each tensor of `peft_type`, and ours.
     default_rank: R if neither the user nor a source gives one.
+    default_length: P, likewise.
   """
 
   name: ClassVar[str]
   leaves: ClassVar[dict[str, Leaf]]
   default_rank: ClassVar[int] = 1
+  default_length: ClassVar[int] = 100
   peft_type: ClassVar[str | None] = None
   peft_names: ClassVar[dict[str, str]] = {}
 
@@ -215,10 +217,20 @@ class Kind(abc.ABC):
 
     Returns:
       {GROUPS or SLOTS: text}: the parameters in one row of all leaves of that
-      kind, such as "100·8 + 8·768".
+      kind, such as "100·64 + 2·768".
     """
     terms = {}
     for leaf in self.leaves.values():
-      product = "·".join(str(sizes[axis]) for axis in leaf.axes[1:])
-      terms.setdefault(leaf.axes[0], []).append(product)
-    return {first: " + ".join(found) for first, found in terms.items()}
+      found = terms.setdefault(leaf.axes[0], {})
+      factors = [sizes[axis] for axis in leaf.axes[1:]]
+      found.setdefault(tuple(sorted(factors)), []).append(factors)
+    return {
+      first: " + ".join(_product(equal) for equal in found.values())
+      for first, found in terms.items()
+    }
+
+
+def _product(equal) -> str:
+  """Writes lists of the same factors as one product, such as "2·768"."""
+  count = [len(equal)] if len(equal) > 1 else []
+  return "·".join(map(str, [*count, *equal[0]]))

@@ -6,6 +6,9 @@ share arrays.
 
 from mpt_jax.prompts.kind import Kind
 from mpt_jax.prompts.multitask import Multitask
+from mpt_jax.prompts.other_kinds.dpt import DecomposedPrompt
+from mpt_jax.prompts.other_kinds.residual import ResidualPrompt
+from mpt_jax.prompts.other_kinds.ulpt import UltraLowDimensionalPrompt
 from mpt_jax.prompts.plain import Plain
 
 KINDS: dict[str, Kind] = {}
@@ -26,8 +29,14 @@ def register_kind(kind: Kind):
   KINDS[kind.name] = kind
 
 
-register_kind(Plain())
-register_kind(Multitask())
+for _kind in (
+  Plain(),
+  Multitask(),
+  DecomposedPrompt(),
+  UltraLowDimensionalPrompt(),
+  ResidualPrompt(),
+):
+  register_kind(_kind)
 
 
 def recognise_kind(names) -> Kind:

@@ -10,6 +10,7 @@ class Plain(Kind):
 
   name = "plain"
   leaves = {"shared_prompt": Leaf((GROUPS, LENGTH, EMBED), "learning_rate")}
+  default_rank = 0
   peft_type = "PROMPT_TUNING"
   peft_names = {"prompt_embeddings": "shared_prompt"}
 

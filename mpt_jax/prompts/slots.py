@@ -185,7 +185,7 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
     if config.is_plain:
       raise ValueError("rank=0 has no task factors, so slots cannot share a P*")
     raise ValueError(
-      f"prompt_kind={kind!r} has no arrays that slots can share; use"
+      f"Experiment.prompt_kind={kind!r} has no arrays that slots can share; use"
       " share='none'"
     )
   return config

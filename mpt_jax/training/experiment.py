@@ -34,9 +34,10 @@ class Experiment:
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
     prompt_length: P; 0 trains everything without prompts. None takes that of
-      the slots' sources and of the teachers, or 100.
-    rank: R of the task factors; 0 for plain soft prompts. None takes that of
-      the slots' sources, or 1.
+      the slots' sources and of the teachers, or `kind.Kind.default_length`.
+    rank: R of the task factors, or what the kind of prompt calls its rank; 0
+      for plain soft prompts. None takes that of the slots' sources of this
+      kind, or `kind.Kind.default_rank`.
     prompt_kind: parametrisation of the prompts if rank is above 0. None takes
       that of the slots' sources, or "multitask"; else a key of
       `kinds.KINDS`.
@@ -81,11 +82,13 @@ class Experiment:
     check(checks.whole, "total_steps", "num_microbatches", low=1)
     check(checks.path, "backbone", "vocabulary_path", "teachers", optional=True)
     check(checks.instance, "batch", cls=BatchConfig)
+    # The kind gives the defaults of the lengths and the rank.
+    kinds = tuple(KINDS)
+    check(checks.choice, "prompt_kind", choices=kinds, optional=True)
     self._inherit()
     check(checks.whole, "prompt_length", "rank", low=0)
     check(checks.choice, "dtype", choices=DTYPES, optional=True)
     check(checks.choice, "trainable", choices=TRAINABLE)
-    check(checks.choice, "prompt_kind", choices=tuple(KINDS))
     check(checks.number, "dropout_rate", low=0, below=1)
     check(checks.seed, "seed")
     check(checks.instance, "network", cls=T5Config, optional=True)
@@ -104,7 +107,7 @@ class Experiment:
     if not missing + cut:
       return
     sources = [slot.source for slot in self.slots if slot.source is not None]
-    found = inherited.Inherited(sources, self.teachers)
+    found = inherited.Inherited(sources, self.teachers, self.prompt_kind)
     for name in missing:
       object.__setattr__(self, name, getattr(found, name))
     values = {name: getattr(found, name) for name in cut}
