@@ -13,6 +13,7 @@ from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import check_backbone, load_bank
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import KINDS
+from mpt_jax.training.inherited import INPUTS_LENGTH
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
@@ -21,7 +22,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
   For MPT one target has (l·d) + (l + d), and a group of τ targets that share
   P* has (l·d) + (l + d)·τ (Wang et al., 2023, section 3); factors of rank R
   count R times. Files hold prompts in this form. For comparison, the merged
-  form is counted too: a plain prompt of l·d for each task.
+  form is counted too, if there is one: a plain prompt of l·d for each task.
 
   Args:
     prompts: the shape of the bank.
@@ -45,7 +46,8 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
     ("bytes in float32", f"{4 * total:,}"),
   ]
   each = length * emb_dim
-  if not prompts.is_plain:
+  can_merge = not (prompts.is_plain or prompts.find_kind().has_offsets)
+  if can_merge:
     times = f"{each * tasks / total:.2f} times the bytes above"
     rows += [
       ("merged, each", f"{4 * each:,} bytes = 4·{length}·{emb_dim}"),
@@ -58,7 +60,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
       ("one task's share", f"{100 * per_task / size:.4f} % of the backbone"),
       ("share in all", f"{100 * total / size:.4f} % of the backbone"),
     ]
-    if not prompts.is_plain:
+    if can_merge:
       share = 100 * each * tasks / size
       rows.append(("share if merged", f"{share:.4f} % of the backbone"))
   return rows
@@ -76,6 +78,7 @@ def describe_preset(
   prompt_length: int | None,
   rank: int | None,
   num_slots: int,
+  inputs_length: int | None,
   console,
 ):
   """Prints the counts of a bank over a published size of T5.
@@ -86,6 +89,8 @@ def describe_preset(
     prompt_length: l; None takes the kind's default.
     rank: R, likewise.
     num_slots: prompts of the bank.
+    inputs_length: tokens of the longest input, for kinds that add to them;
+      None takes an experiment's default.
     console: a `rich.console.Console`.
 
   Raises:
@@ -96,7 +101,11 @@ def describe_preset(
   length = prompt_length or chosen.default_length
   rank = chosen.default_rank if rank is None else rank
   prompts = PromptConfig(
-    num_slots=num_slots, prompt_length=length, rank=rank, kind=kind
+    num_slots=num_slots,
+    prompt_length=length,
+    rank=rank,
+    kind=kind,
+    inputs_length=inputs_length or INPUTS_LENGTH,
   )
   _print_pairs(
     console,

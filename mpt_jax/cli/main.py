@@ -326,6 +326,7 @@ def _add_inspect(command):
     ("prompt-length", 1, None, "the kind's"),
     ("rank", 0, None, "the kind's"),
     ("num-slots", 1, 1, "1"),
+    ("inputs-length", 1, None, "that of an experiment"),
   ):
     sub.add_argument(
       f"--{name}",
@@ -355,6 +356,7 @@ def _inspect(arguments):
       arguments.prompt_length,
       arguments.rank,
       arguments.num_slots,
+      arguments.inputs_length,
       console,
     )
 

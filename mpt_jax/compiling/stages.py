@@ -203,10 +203,11 @@ def _batch(setup, stage, target_length):
 
 def _prompts(setup) -> dict:
   """Returns the shape of the prompts of a call, or nothing."""
-  length = setup.experiment.prompt_length
-  if not length:
+  config = setup.model.prompt_config
+  if config is None:
     return {}
-  count = batching.next_count(len(setup.experiment.slots))
+  count = batching.next_count(config.num_slots)
+  length = config.prompt_length + (config.inputs_length or 0)
   shape = count, length, setup.model.config.emb_dim
   sharding = partitioning.replicated(setup.mesh)
   return {

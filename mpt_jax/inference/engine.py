@@ -6,7 +6,7 @@ takes token ids and returns scores or token ids. The evaluator handles tasks and
 metrics, the predictor handles templates and texts.
 
 Axis letters: B batch, L length, T target_length, P prompt_length, D emb_dim,
-N prompts.
+N prompts, S tokens whose embeddings are added to.
 """
 
 import copy
@@ -80,7 +80,8 @@ class Engine:
   Args:
     config: the shape of the T5.
     params: its parameters, with t5x's names.
-    prompts: [N, P, D] composed prompts, or None for the T5 alone.
+    prompts: [N, P + S, D] of `kinds.expand_bank`, or None for the T5 alone.
+    prompt_length: P; None if S is 0.
     mesh: the devices.
     inputs_length: longest input in tokens; longer ones are cut.
     targets_length: longest output of `generate` in tokens.
@@ -95,7 +96,7 @@ class Engine:
   Example::
 
     engine = Engine(
-      backbone.config, backbone.params, bank.composed,
+      backbone.config, backbone.params, bank.expanded,
       mesh=partitioning.make_mesh(), inputs_length=256,
     )
     engine.rank([Example([71, 19, 1], 0, ([5, 1], [6, 1]))])
@@ -108,6 +109,7 @@ class Engine:
     params,
     prompts=None,
     *,
+    prompt_length: int | None = None,
     mesh: Mesh,
     inputs_length: int,
     targets_length: int = run_settings.TARGETS_LENGTH,
@@ -119,6 +121,7 @@ class Engine:
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
     self._joins = choice.is_one_cpu(mesh) if joins is None else joins
+    self._given_length = prompt_length
     self._set_params(params)
     self._set_prompts(prompts)
 
@@ -130,7 +133,7 @@ class Engine:
     return other
 
   def with_prompts(self, prompts) -> "Engine":
-    """Returns a copy with other prompts, [N, P, D] or None."""
+    """Returns a copy with other prompts of the same length, or None."""
     other = copy.copy(self)
     other._set_prompts(prompts)
     return other
@@ -143,7 +146,8 @@ class Engine:
     if prompts is None:
       return
     prompts = partitioning.fetch(prompts)
-    self.num_prompts, self._prompt_length = prompts.shape[:2]
+    self.num_prompts = len(prompts)
+    self._prompt_length = self._given_length or prompts.shape[1]
     # Round up N: it is part of a compiled shape, and there should be few.
     spare = batching.next_count(len(prompts)) - len(prompts)
     self._prompts = partitioning.put(

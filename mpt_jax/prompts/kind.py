@@ -5,8 +5,12 @@ the optimizer, checkpoints, prompt files and commands read all that from here;
 none of them knows a kind or an array by its name. A new kind is a file with one
 subclass of `Kind`, given to `kinds.register_kind`.
 
-Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, G groups of
-slots that share arrays.
+A kind may have offsets beside its prompts: rows that are added to the
+embeddings of the input's tokens, by their position in the input. Its arrays
+then have the axis INPUTS.
+
+Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, S inputs_length,
+G groups of slots that share arrays.
 """
 
 import abc
@@ -20,6 +24,7 @@ from jax import lax
 # Logical names of a leaf's axes: t5x's gin file has rules for these alone.
 GROUPS, SLOTS = "prompt_groups", "prompt_slots"
 LENGTH, RANK, EMBED = "prompt_length", "prompt_rank", "embed"
+INPUTS = "prompt_inputs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Leaf:
   Attributes:
     axes: names of its axes. The first is GROUPS for an array with a row per
       group, which the group's slots share, or SLOTS for an array with a row per
-      slot. The others are LENGTH, RANK and EMBED in any number and order.
+      slot. The others are LENGTH, RANK, EMBED and INPUTS in any number and
+      order.
     rate: the field of `OptimizerConfig` that holds the array's learning rate.
   """
 
@@ -38,10 +44,11 @@ class Leaf:
 
   def __post_init__(self):
     first, *others = self.axes
-    if first not in (GROUPS, SLOTS) or set(others) - {LENGTH, RANK, EMBED}:
+    known = {LENGTH, RANK, EMBED, INPUTS}
+    if first not in (GROUPS, SLOTS) or set(others) - known:
       raise ValueError(
         f"the axes of a leaf must be {GROUPS} or {SLOTS}, and then any of"
-        f" {LENGTH}, {RANK} and {EMBED}, got {self.axes}"
+        f" {LENGTH}, {RANK}, {EMBED} and {INPUTS}, got {self.axes}"
       )
 
 
@@ -70,6 +77,11 @@ class Kind(abc.ABC):
   default_length: ClassVar[int] = 100
   peft_type: ClassVar[str | None] = None
   peft_names: ClassVar[dict[str, str]] = {}
+
+  @property
+  def has_offsets(self) -> bool:
+    """Whether the kind adds to the embeddings of the input's tokens."""
+    return any(INPUTS in leaf.axes for leaf in self.leaves.values())
 
   @abc.abstractmethod
   def compose(self, params, groups):
@@ -101,12 +113,23 @@ class Kind(abc.ABC):
     """
     return self.compose(params, groups)[slot_ids, positions]
 
+  def offsets(self, params, groups):
+    """Makes what is added to the first S tokens of an input: [N, S, D].
+
+    Only kinds with `has_offsets` have this method.
+    """
+    raise NotImplementedError
+
+  def offset_rows(self, params, groups, slot_ids, tokens):
+    """Makes rows of the offsets [..., D], see `rows`; tokens are in [0, S)."""
+    return self.offsets(params, groups)[slot_ids, tokens]
+
   def bound(self, params, groups):
     """Returns an upper bound on the absolute values of each prompt: [N].
 
-    None, the base class's answer, means that no bound is cheaper to compute
-    than the prompts. A prompt with a number that is not finite must have a
-    bound that is not finite either.
+    The bound holds for the offsets too. None, the base class's answer, means
+    that no bound is cheaper to compute than the prompts. If a number of a slot
+    is not finite, its bound must not be finite either.
 
     Args:
       params: the leaves, as JAX's arrays.
@@ -116,9 +139,9 @@ class Kind(abc.ABC):
     return None
 
   def find_sound(self, params, groups, dtype):
-    """Returns which prompts are finite in a T5's dtype: [N] bool.
+    """Returns which prompts and offsets are finite in a T5's dtype: [N] bool.
 
-    Prompts are made only if there is no bound on them, or if it is large.
+    They are made only if there is no bound on them, or if it is large.
 
     Args:
       params: the leaves.
@@ -128,15 +151,25 @@ class Kind(abc.ABC):
     params = jax.tree.map(jnp.asarray, dict(params))
     groups = jnp.asarray(groups)
     bound = self.bound(params, groups)
+
+    def is_finite(rows):
+      return jnp.all(jnp.isfinite(rows.astype(dtype)), axis=(-1, -2))
+
     if bound is None:
-      finite = jnp.isfinite(self.compose(params, groups).astype(dtype))
-      return jnp.all(finite, axis=(1, 2))
-    length = self.read_sizes(params)[LENGTH]
+      finite = is_finite(self.compose(params, groups))
+      if self.has_offsets:
+        finite &= is_finite(self.offsets(params, groups))
+      return finite
+    sizes = self.read_sizes(params)
 
     def check_one(slot):
-      slots = jnp.full((length,), slot)
-      rows = self.rows(params, groups, slots, jnp.arange(length))
-      return jnp.all(jnp.isfinite(rows.astype(dtype)))
+      finite = True
+      for axis, make in ((LENGTH, self.rows), (INPUTS, self.offset_rows)):
+        if axis in sizes:
+          numbers = jnp.arange(sizes[axis])
+          slots = jnp.full_like(numbers, slot)
+          finite &= is_finite(make(params, groups, slots, numbers))
+      return finite
 
     # Below this, nothing can overflow. A bound that is NaN is not below.
     small = bound < float(jnp.finfo(dtype).max) / 4
@@ -147,12 +180,12 @@ class Kind(abc.ABC):
     )
 
   @abc.abstractmethod
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     """Returns a slot's starting values, which make a prompt near `rows`.
 
     Args:
       rows: [P, D], the prompt to start from.
-      rank: R.
+      sizes: the size of each axis, such as `sizes[RANK]`.
       key: PRNG key of the slot, for random starting values.
 
     Returns:
@@ -160,16 +193,16 @@ class Kind(abc.ABC):
       axis.
     """
 
-  def start_from(self, source, how, rank, key):
+  def start_from(self, source, how, sizes, key):
     """Returns a slot's starting values from a trained bank.
 
-    A prompt of this kind and rank is copied. Any other is composed, and the
-    slot starts near it.
+    A prompt of this kind and these sizes is copied. Any other is composed, and
+    the slot starts near it.
 
     Args:
       source: the `PromptBank`, of any kind.
       how: `Slot.init`. All kinds know "task:NAME", one prompt of the source.
-      rank: R.
+      sizes: see `start`.
       key: see `start`.
 
     Returns:
@@ -185,13 +218,18 @@ class Kind(abc.ABC):
         f" {', '.join(source.names)}"
       )
     index = source.index(how.removeprefix("task:"))
-    config = source.config
-    if (config.kind, config.rank) == (self.name, rank):
-      return {
-        name: jnp.asarray(array[config.rows(name)[index]])
+    if set(source.params) == set(self.leaves):
+      copied = {
+        name: jnp.asarray(array[source.config.rows(name)[index]])
         for name, array in source.params.items()
       }
-    return self.start(jnp.asarray(source.composed[index]), rank, key)
+      shapes = {
+        name: tuple(sizes[axis] for axis in leaf.axes[1:])
+        for name, leaf in self.leaves.items()
+      }
+      if all(copied[name].shape == shapes[name] for name in shapes):
+        return copied
+    return self.start(jnp.asarray(source.composed[index]), sizes, key)
 
   def read_sizes(self, params) -> dict[str, int]:
     """Returns the size of each axis that the leaves have.

@@ -1,11 +1,14 @@
 """The kinds of prompt that are known, and what a bank's arrays say of theirs.
 
-Axis letters: P prompt_length, D emb_dim, N num_slots, G groups of slots that
-share arrays.
+Axis letters: P prompt_length, D emb_dim, N num_slots, S inputs_length, G groups
+of slots that share arrays.
 """
+
+import jax.numpy as jnp
 
 from mpt_jax.prompts.kind import Kind
 from mpt_jax.prompts.multitask import Multitask
+from mpt_jax.prompts.other_kinds.dept import ShortPromptWithOffsets
 from mpt_jax.prompts.other_kinds.dpt import DecomposedPrompt
 from mpt_jax.prompts.other_kinds.residual import ResidualPrompt
 from mpt_jax.prompts.other_kinds.ulpt import UltraLowDimensionalPrompt
@@ -35,6 +38,7 @@ for _kind in (
   DecomposedPrompt(),
   UltraLowDimensionalPrompt(),
   ResidualPrompt(),
+  ShortPromptWithOffsets(),
 ):
   register_kind(_kind)
 
@@ -78,6 +82,36 @@ def compose_bank(prompt_params, groups):
     [N, P, D] prompts.
 
   Raises:
+    ValueError: no kind of prompt has arrays with these names, or the kind's
+      prompts are not all that it adds to an input.
+  """
+  kind = recognise_kind(prompt_params)
+  if kind.has_offsets:
+    raise ValueError(
+      f"{kind.name} prompts also add to the embeddings of the input's tokens,"
+      " which a plain prompt cannot. So they cannot be merged, served, exported"
+      " for other programs, teach, or start prompts of another kind or size"
+    )
+  return kind.compose(prompt_params, groups)
+
+
+def expand_bank(prompt_params, groups):
+  """Returns all that a bank puts into inputs, for `network.T5.encode`.
+
+  Args:
+    prompt_params: the bank's arrays by name.
+    groups: [N] the group of each slot.
+
+  Returns:
+    [N, P + S, D]: each slot's prompt, and then what is added to the embeddings
+    of the first S tokens. S is 0 for most kinds.
+
+  Raises:
     ValueError: no kind of prompt has arrays with these names.
   """
-  return recognise_kind(prompt_params).compose(prompt_params, groups)
+  kind = recognise_kind(prompt_params)
+  prompts = kind.compose(prompt_params, groups)
+  if not kind.has_offsets:
+    return prompts
+  offsets = kind.offsets(prompt_params, groups)
+  return jnp.concatenate([prompts, offsets], axis=1)

@@ -63,21 +63,22 @@ class Multitask(Kind):
     shared = jnp.max(jnp.abs(params["shared_prompt"]), axis=(1, 2))[groups]
     return shared * product_bound(params["task_columns"], params["task_rows"])
 
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     del key
-    return _slot(rows, init_factors(rows.shape[0], rank, rows.shape[1]))
+    factors = init_factors(rows.shape[0], sizes[RANK], rows.shape[1])
+    return _slot(rows, factors)
 
-  def start_from(self, source, how, rank, key):
+  def start_from(self, source, how, sizes, key):
     """P* and factors of the source; see `init_target_factors` for `how`."""
     if source.config.kind != self.name:
-      return super().start_from(source, how, rank, key)
+      return super().start_from(source, how, sizes, key)
     if source.config.num_groups > 1:
       raise ValueError(
         f"the source has {source.config.num_groups} shared prompts; a target"
         " starts from one"
       )
     factors = init_target_factors(
-      source.params, how, rank, source.emb_dim, source.names
+      source.params, how, sizes[RANK], source.emb_dim, source.names
     )
     return _slot(jnp.asarray(source.params["shared_prompt"][0]), factors)
 

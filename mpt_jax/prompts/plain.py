@@ -25,8 +25,8 @@ class Plain(Kind):
     finite = jnp.isfinite(jnp.asarray(params["shared_prompt"]).astype(dtype))
     return jnp.all(finite, axis=(1, 2))[jnp.asarray(groups)]
 
-  def start(self, rows, rank, key):
-    del rank, key
+  def start(self, rows, sizes, key):
+    del sizes, key
     return {"shared_prompt": rows}
 
 

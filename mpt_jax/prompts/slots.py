@@ -157,7 +157,9 @@ def _group_name(share, shots, seed) -> str | None:
   return "all" if share == "all" else f"k{shots}_s{seed}"
 
 
-def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
+def prompt_config(
+  slots, prompt_length, rank, kind=Multitask.name, inputs_length=None
+):
   """Returns the `PromptConfig` of the bank of these slots.
 
   Raises:
@@ -180,6 +182,7 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
     rank=rank,
     groups=tuple(groups),
     kind=kind,
+    inputs_length=inputs_length,
   )
   if len(numbers) < len(slots) and not config.can_share:
     if config.is_plain:

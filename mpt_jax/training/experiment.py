@@ -13,8 +13,9 @@ from mpt_jax.io import checks, digests
 from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
 from mpt_jax.prompts import run_settings
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import KINDS
-from mpt_jax.prompts.slots import Slot
+from mpt_jax.prompts.slots import Slot, prompt_config
 from mpt_jax.training import inherited
 from mpt_jax.training.optimizers import OptimizerConfig
 
@@ -147,6 +148,19 @@ class Experiment:
       )
     # A row must hold an example and its prompt.
     self.batch.layout(prompt_length=self.prompt_length)
+
+  @property
+  def bank_config(self) -> PromptConfig | None:
+    """The shape of the bank that the slots make, or None without prompts.
+
+    Raises:
+      ValueError: see `slots.prompt_config`.
+    """
+    if not self.prompt_length:
+      return None
+    sizes = self.prompt_length, self.rank
+    inputs_length = self.batch.inputs_length
+    return prompt_config(self.slots, *sizes, self.prompt_kind, inputs_length)
 
   def to_json(self) -> dict:
     """Returns the settings as JSON values, for the run's experiment.json."""

@@ -9,7 +9,7 @@ number of positions that is not very small, see `shapes.FEWEST_ROWS`. `mpt
 predict` and `mpt serve` use this engine.
 
 Axis letters: B rows, L length, T target_length, P prompt_length, D emb_dim,
-R prompts of a batch, F positions.
+R prompts of a batch, F positions, S tokens whose embeddings are added to.
 """
 
 import functools
@@ -51,7 +51,8 @@ class Encoded(NamedTuple):
 class SteadyEngine(Engine):
   """An `Engine` whose answers do not depend on what shares a batch.
 
-  The prompt of an `Example` is its index, or the prompt itself, [P, D] float32.
+  The prompt of an `Example` is its index, or the prompt itself, [P + S, D]
+  float32.
 
   Attributes:
     shapes: the `Shapes` that examples get.
@@ -86,7 +87,8 @@ class SteadyEngine(Engine):
     super()._set_prompts(None)
     if prompts is not None:
       self._prompts = partitioning.fetch(prompts)
-      self.num_prompts, self._prompt_length = self._prompts.shape[:2]
+      self.num_prompts, length = self._prompts.shape[:2]
+      self._prompt_length = self._given_length or length
     if hasattr(self, "shapes"):
       self._prepare()
 
@@ -143,8 +145,7 @@ class SteadyEngine(Engine):
       most = rows
       if self.shapes.joined:
         most = length // (self._prompt_length + 1)
-      shape = most, self._prompt_length, self.config.emb_dim
-      table = np.zeros(shape, np.float32)
+      table = np.zeros((most, *self._prompts.shape[1:]), np.float32)
       for i, prompt in enumerate(prompts):
         table[i] = prompt
       inputs["prompts"] = partitioning.put(

@@ -38,7 +38,7 @@ class DecomposedPrompt(Kind):
     del groups
     return product_bound(*self._factors(params))
 
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     """The product of rank R that is nearest to `rows` (Eckart and Young).
 
     Both factors of each singular value have the same root mean square, because
@@ -49,7 +49,7 @@ class DecomposedPrompt(Kind):
       ValueError: no product of [P, D] has such a rank.
     """
     del key
-    length, emb_dim = rows.shape
+    rank, (length, emb_dim) = sizes[RANK], rows.shape
     if rank > min(rows.shape):
       raise ValueError(
         f"Experiment.rank={rank} is more than a prompt of {length} rows and"

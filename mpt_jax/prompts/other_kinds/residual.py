@@ -48,14 +48,14 @@ class ResidualPrompt(Kind):
     x = x * jax.lax.rsqrt(variance + _EPSILON)
     return rows + x * scale[:, None] + shift[:, None]
 
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     """`rows` themselves, and a network whose output is 0.
 
     The matrices are uniform in ±1/√(their inputs), as PyTorch's. The scale of
     the norm is 0, so that the prompt is the one that `Slot.init` names; at
     PyTorch's 1, every number would start one standard deviation off.
     """
-    emb_dim = rows.shape[1]
+    rank, emb_dim = sizes[RANK], sizes[EMBED]
     down, up = jax.random.split(key)
     nothing = jnp.zeros((emb_dim,))
     return {

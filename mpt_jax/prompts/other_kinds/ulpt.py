@@ -43,7 +43,7 @@ class UltraLowDimensionalPrompt(Kind):
     wide = jnp.max(codes, axis=1) @ np.abs(basis).max(axis=1)
     return wide * jnp.max(scale, axis=1) + jnp.max(shift, axis=1)
 
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     """The mean of `rows`, and the codes that come nearest to what it lacks.
 
     s is 1, b the mean, and Z the least-squares solution. This start is ours: it
@@ -51,7 +51,7 @@ class UltraLowDimensionalPrompt(Kind):
     """
     del key
     shift = jnp.mean(rows, axis=0)
-    basis = random_basis(rank, rows.shape[1])
+    basis = random_basis(sizes[RANK], rows.shape[1])
     return {
       "prompt_codes": (rows - shift[None]) @ np.linalg.pinv(basis),
       "prompt_scale": jnp.ones_like(shift),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mpt_jax.prompts.kind import RANK
 from mpt_jax.prompts.other_kinds.dpt import DecomposedPrompt
 
 
@@ -18,7 +19,7 @@ def test_the_prompt_by_hand():
 
 def test_a_slot_starts_at_the_nearest_product():
   rows = np.random.default_rng(0).normal(size=(6, 10)).astype("f4")
-  made = DecomposedPrompt().start(rows, 2, None)
+  made = DecomposedPrompt().start(rows, {RANK: 2}, None)
   # Eckart and Young: what is left out are the last singular values.
   left_out = np.linalg.svd(rows, compute_uv=False)[2:]
   error = np.sum((rows - made["prompt_left"] @ made["prompt_right"]) ** 2)
@@ -33,4 +34,4 @@ def test_a_slot_starts_at_the_nearest_product():
 
 def test_a_rank_that_no_prompt_has_is_refused():
   with pytest.raises(ValueError, match="rank=7 .* 6 rows .* at most 6"):
-    DecomposedPrompt().start(np.ones((6, 10), "f4"), 7, None)
+    DecomposedPrompt().start(np.ones((6, 10), "f4"), {RANK: 7}, None)

@@ -1,4 +1,4 @@
-"""What all kinds of prompt have in common, and their way through the library."""
+"""What other kinds of prompt have in common, and how they are used."""
 
 import json
 import shutil
@@ -13,6 +13,7 @@ from train_fixtures import tiny_backbone, tiny_experiment, tiny_tasks
 from mpt_jax.cli import main as cli
 from mpt_jax.data.mixing import MixConfig
 from mpt_jax.export import prompt_files
+from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.prompts.bank import (
   PromptBank,
@@ -23,14 +24,16 @@ from mpt_jax.prompts.bank import (
 )
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.kinds import KINDS
+from mpt_jax.prompts.kinds import KINDS, expand_bank
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training import loop
 from mpt_jax.training.optimizers import OptimizerConfig
 
 __all__ = ["tiny_backbone", "tiny_tasks"]
 
-OTHERS = ("dpt", "ulpt", "residual")
+OTHERS = ("dpt", "ulpt", "residual", "dept")
+# Tokens whose embeddings DePT adds to.
+INPUTS_LENGTH = 4
 GROUPS = (0, 1, 2)
 # With the paper's settings for T5-Base: the formula, and the count in print.
 COUNTS = {
@@ -38,13 +41,25 @@ COUNTS = {
   "dpt": (100 * 10 + 10 * 768, 8_680),
   "ulpt": (100 * 64 + 2 * 768, 7_936),
   "residual": (100 * 768 + 2 * 768 * 400 + 400 + 3 * 768, 693_904),
+  "dept": (40 * 768 + (256 + 768) * 45, 76_800),
 }
 
 
 def _config(kind, length=5, rank=2):
   return PromptConfig(
-    num_slots=3, prompt_length=length, rank=rank, groups=GROUPS, kind=kind
+    num_slots=3,
+    prompt_length=length,
+    rank=rank,
+    groups=GROUPS,
+    kind=kind,
+    inputs_length=INPUTS_LENGTH,
   )
+
+
+def _maker(kind, name):
+  """A method of the kind, and that of its rows: (all, some)."""
+  some = {"compose": "rows", "offsets": "offset_rows"}[name]
+  return getattr(KINDS[kind], name), getattr(KINDS[kind], some)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -66,18 +81,21 @@ def test_counts_in_other_papers():
   assert count("ulpt", 2, 768) == 1_736
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_rows_and_gradients_are_those_of_all_prompts(kind):
+@pytest.mark.parametrize(
+  "kind, name", [*((kind, "compose") for kind in OTHERS), ("dept", "offsets")]
+)
+def test_rows_and_gradients_are_those_of_all_prompts(kind, name):
   params = random_params(_config(kind), 6)
-  slots, positions = np.array([[0, 2], [2, 1]]), np.array([[4, 0], [0, 3]])
+  make_all, make_rows = _maker(kind, name)
+  slots, positions = np.array([[0, 2], [2, 1]]), np.array([[3, 0], [0, 2]])
   weights = np.random.default_rng(2).normal(size=(2, 2, 6)).astype("f4")
 
   def by_rows(params):
-    rows = KINDS[kind].rows(params, GROUPS, slots, positions)
+    rows = make_rows(params, GROUPS, slots, positions)
     return jnp.sum(rows * weights), rows
 
   def by_bank(params):
-    rows = KINDS[kind].compose(params, GROUPS)[slots, positions]
+    rows = make_all(params, GROUPS)[slots, positions]
     return jnp.sum(rows * weights), rows
 
   made = jax.jit(jax.value_and_grad(by_rows, has_aux=True))(params)
@@ -103,14 +121,14 @@ def test_sound_prompts_are_those_of_finite_numbers(kind, dtype):
     flat = params[name][slot].reshape(-1)
     flat[rng.integers(flat.size)] = rng.choice([3e4, 1e20, 3e38, np.nan])
     sound = KINDS[kind].find_sound(params, GROUPS, dtype)
-    prompts = KINDS[kind].compose(params, GROUPS).astype(dtype)
+    prompts = expand_bank(params, GROUPS).astype(dtype)
     finite = np.isfinite(prompts.astype("float32")).all(axis=(1, 2))
     np.testing.assert_array_equal(sound, finite)
     found += finite.tolist()
   assert 0 < sum(found) < len(found)
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", OTHERS[:3])
 def test_a_slot_starts_from_a_trained_one(kind, tmp_path):
   slots = tuple({"task": name} for name in "abc")
   source = tmp_path / "source.safetensors"
@@ -148,7 +166,12 @@ def trained(request, tiny_backbone, tiny_tasks, tmp_path_factory):
   )
   folder = tmp_path_factory.mktemp(request.param) / "run"
   run = dict(checkpoint_period=4, log_period=1, tensorboard=False)
-  return experiment, folder, run, loop.train(experiment, model_dir=folder, **run)
+  return (
+    experiment,
+    folder,
+    run,
+    loop.train(experiment, model_dir=folder, **run),
+  )
 
 
 def _losses(folder):
@@ -194,17 +217,29 @@ def test_files_merge_predict_and_count(
   prompt_files.export_prompts(bank, "npz", npz)
   assert prompt_files.import_prompts([npz], "npz").fields == bank.fields
   parts = [select(bank, [name]) for name in reversed(bank.names)]
-  np.testing.assert_array_equal(
-    concatenate(parts).composed, bank.composed[::-1]
-  )
-  merged = merge(bank)
-  assert merged.config.is_plain
-  prompt_files.export_prompts(merged, "peft", tmp_path / "peft")
+  other = concatenate(parts)
+  np.testing.assert_array_equal(other.expanded, bank.expanded[::-1])
+  if not bank.config.find_kind().has_offsets:
+    other = merge(other)
+    assert other.config.is_plain
+    prompt_files.export_prompts(other, "peft", tmp_path / "peft")
   rows = [{"text": "red house", "task": name} for name in bank.names]
   lengths = dict(inputs_length=16, targets_length=4)
   made = [
     Predictor(prompts, tiny_backbone, **lengths).predict(rows)
-    for prompts in (folder, merged)
+    for prompts in (folder, other)
   ]
   assert made[0] == made[1]
   assert {row["prediction"] for row in made[0]} <= {"yes", "no"}
+
+
+def test_evaluation_is_that_of_training(trained, tiny_backbone):
+  result = trained[3]
+  rows = evaluate(
+    result.last,
+    config=EvalConfig(split="validation"),
+    backbone=tiny_backbone,
+    inputs_length=16,
+  )
+  found = [row["value"] for row in rows if row["metric"] == "accuracy"]
+  assert found == [metrics["accuracy"] for metrics in result.metrics]

@@ -6,6 +6,7 @@ import torch
 from prompt_fixtures import random_params
 
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kind import EMBED, RANK
 from mpt_jax.prompts.other_kinds.residual import ResidualPrompt
 
 
@@ -42,7 +43,7 @@ def test_a_row_of_equal_numbers_is_finite():
 def test_a_slot_starts_exactly_where_it_should_and_can_move():
   rows = np.random.default_rng(0).normal(size=(3, 6)).astype("f4")
   kind = ResidualPrompt()
-  made = kind.start(rows, 4, jax.random.key(1))
+  made = kind.start(rows, {RANK: 4, EMBED: 6}, jax.random.key(1))
   bank = {name: array[None] for name, array in made.items()}
   np.testing.assert_array_equal(kind.compose(bank, (0,))[0], rows)
   assert np.abs(made["mlp_down"]).max() <= 6**-0.5

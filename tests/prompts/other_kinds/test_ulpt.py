@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpt_jax.prompts.kind import RANK
 from mpt_jax.prompts.other_kinds import ulpt
 
 
@@ -36,7 +37,7 @@ def test_a_slot_starts_at_the_nearest_codes():
   kind = ulpt.UltraLowDimensionalPrompt()
 
   def start(rank):
-    made = kind.start(rows, rank, None)
+    made = kind.start(rows, {RANK: rank}, None)
     bank = {name: array[None] for name, array in made.items()}
     return made, np.asarray(kind.compose(bank, (0,)))[0]
 
