@@ -19,7 +19,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+# So many times the rows that are asked for are made at once, of whole prompts.
+_AT_ONCE = 4
 
 # Logical names of a leaf's axes: t5x's gin file has rules for these alone.
 GROUPS, SLOTS = "prompt_groups", "prompt_slots"
@@ -98,9 +102,9 @@ class Kind(abc.ABC):
   def rows(self, params, groups, slot_ids, positions):
     """Makes rows of the prompts, such as those that a batch has.
 
-    The base class takes them from all prompts. A kind whose leaves are much
-    smaller than the prompts makes the rows alone, so that the time and memory
-    of a step do not grow with the number of slots.
+    The base class takes them from the prompts. It makes those of a large bank
+    in parts, one after the other, so that the memory of a step does not grow
+    with the number of slots.
 
     Args:
       params: the leaves.
@@ -111,7 +115,7 @@ class Kind(abc.ABC):
     Returns:
       [..., D].
     """
-    return self.compose(params, groups)[slot_ids, positions]
+    return self._take(self.compose, LENGTH, params, groups, slot_ids, positions)
 
   def offsets(self, params, groups):
     """Makes what is added to the first S tokens of an input: [N, S, D].
@@ -122,7 +126,36 @@ class Kind(abc.ABC):
 
   def offset_rows(self, params, groups, slot_ids, tokens):
     """Makes rows of the offsets [..., D], see `rows`; tokens are in [0, S)."""
-    return self.offsets(params, groups)[slot_ids, tokens]
+    return self._take(self.offsets, INPUTS, params, groups, slot_ids, tokens)
+
+  def _take(self, make, axis, params, groups, slot_ids, numbers):
+    """Takes rows of [N, size of `axis`, D], which `make` makes of a bank."""
+    params = jax.tree.map(jnp.asarray, dict(params))
+    sizes, num_slots = self.read_sizes(params), len(groups)
+    at_once = max(1, _AT_ONCE * slot_ids.size // sizes[axis])
+    if at_once >= num_slots:
+      return make(params, groups)[slot_ids, numbers]
+
+    def take(total, slots):
+      part = make(*self._select(params, groups, slots))
+      places = slot_ids - slots[0]
+      rows = part[jnp.clip(places, 0, at_once - 1), numbers]
+      is_here = (places >= 0) & (places < at_once)
+      return jnp.where(is_here[..., None], rows, total), None
+
+    # The last part may have slots after the last, which get the values of that.
+    slots = jnp.arange(-(-num_slots // at_once) * at_once)
+    nothing = jnp.zeros((*slot_ids.shape, sizes[EMBED]))
+    # Recomputed in the backward pass, which would keep all parts.
+    take = jax.checkpoint(take, prevent_cse=False)
+    return lax.scan(take, nothing, slots.reshape(-1, at_once))[0]
+
+  def _select(self, params, groups, slots):
+    """Returns (leaves, groups) of a bank of some slots, in groups of one."""
+    slots = jnp.minimum(slots, len(groups) - 1)
+    rows = {SLOTS: slots, GROUPS: jnp.asarray(groups)[slots]}
+    own = {k: params[k][rows[leaf.axes[0]]] for k, leaf in self.leaves.items()}
+    return own, np.arange(len(slots))
 
   def bound(self, params, groups):
     """Returns an upper bound on the absolute values of each prompt: [N].
@@ -152,24 +185,18 @@ class Kind(abc.ABC):
     groups = jnp.asarray(groups)
     bound = self.bound(params, groups)
 
-    def is_finite(rows):
-      return jnp.all(jnp.isfinite(rows.astype(dtype)), axis=(-1, -2))
+    def check(params, groups):
+      finite = True
+      for make in (self.compose, *([self.offsets] * self.has_offsets)):
+        made = make(params, groups).astype(dtype)
+        finite &= jnp.all(jnp.isfinite(made), axis=(1, 2))
+      return finite
 
     if bound is None:
-      finite = is_finite(self.compose(params, groups))
-      if self.has_offsets:
-        finite &= is_finite(self.offsets(params, groups))
-      return finite
-    sizes = self.read_sizes(params)
+      return check(params, groups)
 
     def check_one(slot):
-      finite = True
-      for axis, make in ((LENGTH, self.rows), (INPUTS, self.offset_rows)):
-        if axis in sizes:
-          numbers = jnp.arange(sizes[axis])
-          slots = jnp.full_like(numbers, slot)
-          finite &= is_finite(make(params, groups, slots, numbers))
-      return finite
+      return check(*self._select(params, groups, slot[None]))[0]
 
     # Below this, nothing can overflow. A bound that is NaN is not below.
     small = bound < float(jnp.finfo(dtype).max) / 4
@@ -266,6 +293,24 @@ class Kind(abc.ABC):
       first: " + ".join(_product(equal) for equal in found.values())
       for first, found in terms.items()
     }
+
+
+def product_bound(left, right):
+  """Bounds the absolute values of each product left[n] @ right[n].
+
+  Args:
+    left: [N, P, R].
+    right: [N, R, D].
+
+  Returns:
+    [N], which is not finite if a number is not.
+
+  >>> left, right = jnp.array([[[1.0, -2.0]]]), jnp.array([[[3.0], [-4.0]]])
+  >>> product_bound(left, right).tolist()
+  [11.0]
+  """
+  left, right = jnp.max(jnp.abs(left), axis=1), jnp.max(jnp.abs(right), axis=2)
+  return jnp.sum(left * right, axis=1)
 
 
 def _product(equal) -> str:

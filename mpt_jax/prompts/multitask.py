@@ -16,8 +16,8 @@ from mpt_jax.prompts.kind import (
   SLOTS,
   Kind,
   Leaf,
+  product_bound,
 )
-from mpt_jax.prompts.products import product_bound, product_rows
 
 TARGET_INITS = ("mean_matrix", "mean_factors", "shared_only", "task:<name>")
 
@@ -52,12 +52,14 @@ class Multitask(Kind):
     )
 
   def rows(self, params, groups, slot_ids, positions):
-    """P*[position] ∘ Σ_r u[slot, position, r] v[slot, r], row by row."""
+    """Makes the rows alone if the rank is 1, P*[position] ∘ u[position] v."""
     params = jax.tree.map(jnp.asarray, dict(params))
+    if params["task_columns"].shape[-1] > 1:
+      return super().rows(params, groups, slot_ids, positions)
     groups = jnp.asarray(groups)[slot_ids]
-    factors = params["task_columns"], params["task_rows"]
-    shared = params["shared_prompt"][groups, positions]
-    return shared * product_rows(*factors, slot_ids, positions)
+    column = params["task_columns"][slot_ids, positions]  # [..., 1]
+    row = params["task_rows"][slot_ids, 0]
+    return params["shared_prompt"][groups, positions] * (column * row)
 
   def bound(self, params, groups):
     shared = jnp.max(jnp.abs(params["shared_prompt"]), axis=(1, 2))[groups]
@@ -125,6 +127,7 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, slot_ids):
     "bpr,brd->bpd",
     jnp.asarray(task_columns)[slot_ids],
     jnp.asarray(task_rows)[slot_ids],
+    precision="highest",
   )
   return jnp.broadcast_to(shared_prompt, matrices.shape) * matrices
 

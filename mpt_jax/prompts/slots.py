@@ -11,6 +11,7 @@ import functools
 
 from mpt_jax.io import checks
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kind import SLOTS
 from mpt_jax.prompts.multitask import Multitask
 
 SHARES = ("none", "all", "tasks")
@@ -163,8 +164,9 @@ def prompt_config(
   """Returns the `PromptConfig` of the bank of these slots.
 
   Raises:
-    ValueError: two slots have one name, the kind is unknown, or slots share P*
-      although the kind has no arrays for groups or none for tasks.
+    ValueError: two slots have one name, the kind is unknown, slots share P*
+      although the kind has no arrays for groups or none for tasks, or no array
+      would train.
   """
   names = [slot.name for slot in slots]
   if len(set(names)) != len(names):
@@ -190,6 +192,12 @@ def prompt_config(
     raise ValueError(
       f"Experiment.prompt_kind={kind!r} has no arrays that slots can share; use"
       " share='none'"
+    )
+  firsts = {leaf.axes[0] for leaf in config.leaves.values()}
+  if firsts == {SLOTS} and not any(slot.train_factors for slot in slots):
+    raise ValueError(
+      "make_slots.train_factors must be True for some slot, got False: it keeps"
+      f" all arrays of Experiment.prompt_kind={kind!r} at their start"
     )
   return config
 

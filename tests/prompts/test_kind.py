@@ -268,3 +268,7 @@ def test_settings_that_do_not_fit(tiny_backbone, tmp_path):
   slots = make_slots(("a", "b"), share="all")
   with pytest.raises(ValueError, match="'low_rank' has no arrays .* share"):
     prompt_config(slots, 3, 2, "low_rank")
+  slots = make_slots(("a", "b"), train_factors=False)
+  with pytest.raises(ValueError, match="train_factors must be True .*'low_ra"):
+    prompt_config(slots, 3, 2, "low_rank")
+  assert prompt_config(slots, 3, 2).num_slots == 2

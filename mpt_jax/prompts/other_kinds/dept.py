@@ -8,8 +8,16 @@ import math
 import jax
 import jax.numpy as jnp
 
-from mpt_jax.prompts.kind import EMBED, INPUTS, LENGTH, RANK, SLOTS, Kind, Leaf
-from mpt_jax.prompts.products import product_bound, product_rows
+from mpt_jax.prompts.kind import (
+  EMBED,
+  INPUTS,
+  LENGTH,
+  RANK,
+  SLOTS,
+  Kind,
+  Leaf,
+  product_bound,
+)
 
 # α. It is `lora_alpha` in the adapters that the authors published.
 _ALPHA = 8
@@ -45,10 +53,6 @@ class ShortPromptWithOffsets(Kind):
     del groups
     left, right = _factors(params)
     return jnp.matmul(left, right, precision="highest")
-
-  def offset_rows(self, params, groups, slot_ids, tokens):
-    del groups
-    return product_rows(*_factors(params), slot_ids, tokens)
 
   def bound(self, params, groups):
     del groups

@@ -5,8 +5,15 @@ Axis letters: P prompt_length, D emb_dim, N num_slots, R rank.
 
 import jax.numpy as jnp
 
-from mpt_jax.prompts.kind import EMBED, LENGTH, RANK, SLOTS, Kind, Leaf
-from mpt_jax.prompts.products import product_bound, product_rows
+from mpt_jax.prompts.kind import (
+  EMBED,
+  LENGTH,
+  RANK,
+  SLOTS,
+  Kind,
+  Leaf,
+  product_bound,
+)
 
 
 class DecomposedPrompt(Kind):
@@ -29,14 +36,9 @@ class DecomposedPrompt(Kind):
       params["prompt_left"], params["prompt_right"], precision="highest"
     )
 
-  def rows(self, params, groups, slot_ids, positions):
-    del groups
-    left, right = map(jnp.asarray, self._factors(params))
-    return product_rows(left, right, slot_ids, positions)
-
   def bound(self, params, groups):
     del groups
-    return product_bound(*self._factors(params))
+    return product_bound(params["prompt_left"], params["prompt_right"])
 
   def start(self, rows, sizes, key):
     """The product of rank R that is nearest to `rows` (Eckart and Young).
@@ -63,6 +65,3 @@ class DecomposedPrompt(Kind):
       "prompt_left": left[:, :rank] * root[None] * balance,
       "prompt_right": root[:, None] * right[:rank] / balance,
     }
-
-  def _factors(self, params):
-    return params["prompt_left"], params["prompt_right"]

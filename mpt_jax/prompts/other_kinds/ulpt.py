@@ -28,13 +28,10 @@ class UltraLowDimensionalPrompt(Kind):
 
   def compose(self, params, groups):
     del groups
-    scale, shift = params["prompt_scale"], params["prompt_shift"]
-    return _widen(params["prompt_codes"], scale[:, None], shift[:, None])
-
-  def rows(self, params, groups, slot_ids, positions):
-    del groups
     codes, scale, shift = (jnp.asarray(params[name]) for name in self.leaves)
-    return _widen(codes[slot_ids, positions], scale[slot_ids], shift[slot_ids])
+    basis = random_basis(codes.shape[-1], scale.shape[-1])
+    wide = jnp.matmul(codes, basis, precision="highest")
+    return wide * scale[:, None] + shift[:, None]
 
   def bound(self, params, groups):
     del groups
@@ -66,8 +63,3 @@ def random_basis(rank: int, emb_dim: int) -> np.ndarray:
   """
   drawn = np.random.RandomState(0).normal(size=(rank, emb_dim))
   return (drawn / np.sqrt(rank)).astype(np.float32)
-
-
-def _widen(codes, scale, shift):
-  basis = random_basis(codes.shape[-1], scale.shape[-1])
-  return jnp.matmul(codes, basis, precision="highest") * scale + shift

@@ -33,7 +33,7 @@ __all__ = ["tiny_backbone", "tiny_tasks"]
 
 OTHERS = ("dpt", "ulpt", "residual", "dept")
 # Tokens whose embeddings DePT adds to.
-INPUTS_LENGTH = 4
+INPUTS_LENGTH = 5
 GROUPS = (0, 1, 2)
 # With the paper's settings for T5-Base: the formula, and the count in print.
 COUNTS = {
@@ -45,12 +45,12 @@ COUNTS = {
 }
 
 
-def _config(kind, length=5, rank=2):
+def _config(kind, length=5, rank=2, groups=GROUPS):
   return PromptConfig(
-    num_slots=3,
+    num_slots=len(groups),
     prompt_length=length,
     rank=rank,
-    groups=GROUPS,
+    groups=groups,
     kind=kind,
     inputs_length=INPUTS_LENGTH,
   )
@@ -81,21 +81,30 @@ def test_counts_in_other_papers():
   assert count("ulpt", 2, 768) == 1_736
 
 
+# Of a bank of 7 prompts of 5 rows, 2 rows take parts of a slot each, 4 rows
+# parts of three slots, and 9 rows the whole bank.
+@pytest.mark.parametrize("count", [2, 4, 9])
 @pytest.mark.parametrize(
-  "kind, name", [*((kind, "compose") for kind in OTHERS), ("dept", "offsets")]
+  "kind, name",
+  [
+    *((kind, "compose") for kind in (*OTHERS, "multitask")),
+    ("dept", "offsets"),
+  ],
 )
-def test_rows_and_gradients_are_those_of_all_prompts(kind, name):
-  params = random_params(_config(kind), 6)
+def test_rows_and_gradients_are_those_of_all_prompts(kind, name, count):
+  groups = (0, 1, 1, 0, 2, 2, 2) if kind == "multitask" else tuple(range(7))
+  params = random_params(_config(kind, groups=groups), 6)
   make_all, make_rows = _maker(kind, name)
-  slots, positions = np.array([[0, 2], [2, 1]]), np.array([[3, 0], [0, 2]])
-  weights = np.random.default_rng(2).normal(size=(2, 2, 6)).astype("f4")
+  rng = np.random.default_rng(count)
+  slots, positions = rng.permutation(28)[:count] % 7, rng.integers(0, 4, count)
+  weights = rng.normal(size=(count, 6)).astype("f4")
 
   def by_rows(params):
-    rows = make_rows(params, GROUPS, slots, positions)
+    rows = make_rows(params, groups, slots, positions)
     return jnp.sum(rows * weights), rows
 
   def by_bank(params):
-    rows = make_all(params, GROUPS)[slots, positions]
+    rows = make_all(params, groups)[slots, positions]
     return jnp.sum(rows * weights), rows
 
   made = jax.jit(jax.value_and_grad(by_rows, has_aux=True))(params)
