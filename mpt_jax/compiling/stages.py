@@ -205,10 +205,12 @@ def _encoder_arrays(setup, found, shape) -> dict:
   """Returns the shapes of what the encoder gets."""
   placed = rows.place([], shape, found)
   arrays = on_data(setup.mesh, placed.arrays)
-  if not found.prompt_length:
+  config = setup.model.prompt_config
+  if config is None:
     return arrays
   count = found.most_prompts(shape)
-  prompts = count, found.prompt_length, setup.model.config.emb_dim
+  length = config.prompt_length + (config.inputs_length or 0)
+  prompts = count, length, setup.model.config.emb_dim
   sharding = partitioning.replicated(setup.mesh)
   prompts = jax.ShapeDtypeStruct(prompts, jnp.float32, sharding=sharding)
   return {**arrays, "prompts": prompts}

@@ -151,7 +151,7 @@ class Predictor:
     self._replaced, self._chosen = set(), {}
     self.config = dataclasses.replace(
       config,
-      inputs_length=config.inputs_length or loaded.inputs_length,
+      inputs_length=loaded.choose_inputs_length(config.inputs_length),
       targets_length=config.targets_length or loaded.targets_length,
     )
     self._dtype = loaded.backbone.config.dtype
@@ -163,7 +163,8 @@ class Predictor:
     self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
-      self.bank.composed,
+      self.bank.expanded,
+      prompt_length=self.bank.config.prompt_length,
       mesh=mesh,
       inputs_length=self.config.inputs_length,
       targets_length=self.config.targets_length,
@@ -173,7 +174,7 @@ class Predictor:
 
   def fingerprint(self) -> dict:
     """Returns JSON values that identify the prompts, T5 and settings."""
-    digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(self.bank.expanded).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
       "prompts": digest.hexdigest(),

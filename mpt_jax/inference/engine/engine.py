@@ -14,7 +14,8 @@ The engine takes token ids and returns scores or token ids. The evaluator
 handles tasks and metrics, the predictor handles templates and texts.
 
 Axis letters: B rows, L length, T target_length, P prompt_length, D emb_dim,
-N prompts, R prompts of a batch, F positions.
+N prompts, R prompts of a batch, F positions, S tokens whose embeddings are
+added to.
 """
 
 import copy
@@ -43,7 +44,8 @@ class Engine:
   Args:
     config: the shape of the T5.
     params: its parameters, with t5x's names.
-    prompts: [N, P, D] composed prompts, or None for the T5 alone.
+    prompts: [N, P + S, D] of `kinds.expand_bank`, or None for the T5 alone.
+    prompt_length: P; None if S is 0.
     mesh: the devices.
     inputs_length: longest input in tokens; longer ones are cut.
     targets_length: longest output of `generate` in tokens.
@@ -62,7 +64,7 @@ class Engine:
   Example::
 
     engine = Engine(
-      backbone.config, backbone.params, bank.composed,
+      backbone.config, backbone.params, bank.expanded,
       mesh=partitioning.make_mesh(), inputs_length=256,
     )
     engine.rank([Example([71, 19, 1], 0, ([5, 1], [6, 1]))])
@@ -75,6 +77,7 @@ class Engine:
     params,
     prompts=None,
     *,
+    prompt_length: int | None = None,
     mesh: Mesh,
     inputs_length: int,
     targets_length: int = run_settings.TARGETS_LENGTH,
@@ -86,6 +89,7 @@ class Engine:
     self.inputs_length, self.targets_length = inputs_length, targets_length
     self.batch_size, self.generation = batch_size, generation
     self._joins = choice.is_one_cpu(mesh) if joins is None else joins
+    self._given_length = prompt_length
     self._set(params, prompts)
 
   def with_params(self, params, prompts=None) -> "Engine":
@@ -95,7 +99,7 @@ class Engine:
     return other
 
   def with_prompts(self, prompts) -> "Engine":
-    """Returns a copy with other prompts, [N, P, D] or None."""
+    """Returns a copy with other prompts of the same length, or None."""
     other = copy.copy(self)
     other._set_prompts(prompts)
     return other
@@ -109,7 +113,8 @@ class Engine:
     if prompts is not None:
       # A batch has few prompts of many, so they stay on the host.
       self._prompts = partitioning.fetch(prompts)
-      self.num_prompts, self.prompt_length = self._prompts.shape[:2]
+      self.num_prompts, length = self._prompts.shape[:2]
+      self.prompt_length = self._given_length or length
     self.shapes = Shapes.of_engine(
       self.config,
       self.params,
@@ -154,9 +159,7 @@ class Engine:
     inputs = partitioning.put_batch(self.mesh, placed.arrays)
     if self.prompt_length:
       most = self.shapes.most_prompts(shape)
-      table = np.zeros(
-        (most, self.prompt_length, self.config.emb_dim), np.float32
-      )
+      table = np.zeros((most, *self._prompts.shape[1:]), np.float32)
       for i, prompt in enumerate(placed.prompts):
         given = isinstance(prompt, np.ndarray)
         table[i] = prompt if given else self._prompts[prompt]

@@ -1,6 +1,7 @@
 """What the engine takes, and the error of an example without an answer.
 
-Axis letters: L length, N prompts, P prompt_length, D emb_dim.
+Axis letters: L length, N prompts, P prompt_length, D emb_dim, S tokens whose
+embeddings are added to.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ class Example(NamedTuple):
   Attributes:
     inputs: [L] int token ids with the end of sequence, without the prompt.
     prompt: the prompt before it: its index in [0, N), or the prompt itself,
-      [P, D] float32.
+      [P + S, D] float32.
     candidates: for ranking, the token ids of each candidate with the end of
       sequence.
   """
