@@ -269,10 +269,11 @@ def _predict(arguments):
       f"both {arguments.file} and --input {arguments.input} are given; a call"
       " reads one file"
     )
-  if arguments.max_target_length and arguments.method == "rank":
+  ranks = arguments.method.startswith("rank")
+  if arguments.max_target_length and ranks:
     raise ValueError(
-      "--max-target-length belongs to generated texts, and --method rank"
-      " generates none"
+      "--max-target-length belongs to generated texts, and --method"
+      f" {arguments.method} generates none"
     )
   source = arguments.file or arguments.input or "-"
   target = arguments.output

@@ -13,6 +13,7 @@ import numpy as np
 
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
+from mpt_jax.data.labels import per_token
 from mpt_jax.inference.engine.decoding import GREEDY, Generation
 from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.engine.example import (
@@ -32,8 +33,9 @@ class PredictConfig:
   """Settings of a `Predictor`.
 
   Attributes:
-    method: "rank" takes the likeliest of the task's labels, "decode" generates,
-      and "auto" ranks if the task has labels.
+    method: "rank" takes the likeliest of the task's labels, "rank_per_token"
+      the one with the best score per token, "decode" generates, and "auto"
+      ranks if the task has labels.
     batch_size: most rows of a batch. There are fewer if they would exceed the
       engine's bound on memory.
     raw: use a row's "text" as the finished input, without the template.
@@ -70,10 +72,10 @@ class PredictConfig:
     check(checks.whole, *lengths, low=1, optional=True)
     # `Generation` checks its own settings.
     generation = self.generation
-    if self.method == "rank" and generation != GREEDY:
+    if self.method.startswith("rank") and generation != GREEDY:
       raise ValueError(
-        "method='rank' generates nothing: num_beams and temperature belong to"
-        " method 'decode'"
+        f"method={self.method!r} generates nothing: num_beams and temperature"
+        " belong to method 'decode'"
       )
 
   @property
@@ -200,7 +202,7 @@ class Predictor:
       )
     slot = self._slot(row.get("task"))
     texts = self._texts[slot]
-    if self.config.method == "rank" and not texts.labels:
+    if self.config.method.startswith("rank") and not texts.labels:
       raise ValueError(
         f"the prompt {self.bank.names[slot]!r} has no label names to rank; use"
         " method 'decode'"
@@ -266,8 +268,9 @@ class Predictor:
 
     Returns:
       A copy of each row, in order, with "prediction". If labels were ranked, it
-      also has "scores", the log-probability of each label, and
-      "probabilities", which sum to one over the labels.
+      also has "scores", the log-probability of each label (per token, if the
+      method is "rank_per_token"), and "probabilities", which sum to one over
+      the labels.
 
     Raises:
       TypeError, ValueError: a row does not fit; the message has its number.
@@ -304,6 +307,8 @@ class Predictor:
     with _numbered(ranked, first_row):
       made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
+      if self.config.method == "rank_per_token":
+        scores = per_token(scores, examples[i].candidates)
       answer = self._texts[prepared[i].slot].ranked(scores)
       self._replaced |= answer.keys() & prepared[i].row.keys()
       results[i] = {**prepared[i].row, **answer}

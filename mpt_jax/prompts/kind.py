@@ -56,6 +56,18 @@ class Leaf:
       )
 
 
+def start_names(init: str) -> tuple[str, ...]:
+  """Returns the source tasks that `Slot.init` names; none stands for all.
+
+  >>> start_names("best:glue_mnli,squad"), start_names("mean_matrix")
+  (('glue_mnli', 'squad'), ())
+  """
+  kind, _, names = init.partition(":")
+  if kind not in ("task", "best", "mean") or not names:
+    return ()
+  return (names,) if kind == "task" else tuple(names.split(","))
+
+
 class Kind(abc.ABC):
   """One way to make the prompts [N, P, D] of a bank from trained arrays.
 
@@ -228,7 +240,8 @@ class Kind(abc.ABC):
 
     Args:
       source: the `PromptBank`, of any kind.
-      how: `Slot.init`. All kinds know "task:NAME", one prompt of the source.
+      how: `Slot.init`. All kinds know "task:NAME", one prompt of the source,
+        and "mean", the mean of its prompts.
       sizes: see `start`.
       key: see `start`.
 
@@ -238,16 +251,16 @@ class Kind(abc.ABC):
     Raises:
       ValueError: `how` is unknown, or the source does not fit.
     """
-    if not how.startswith("task:"):
+    if how.partition(":")[0] not in ("task", "mean"):
       raise ValueError(
         f"init {how!r} does not lead from {source.config.kind} prompts to"
-        f" {self.name} ones; use 'task:NAME' with one of"
+        f" {self.name} ones; use 'mean', or 'task:NAME' with one of"
         f" {', '.join(source.names)}"
       )
-    index = source.index(how.removeprefix("task:"))
-    if set(source.params) == set(self.leaves):
+    chosen = [source.index(name) for name in start_names(how) or source.names]
+    if len(chosen) == 1 and set(source.params) == set(self.leaves):
       copied = {
-        name: jnp.asarray(array[source.config.rows(name)[index]])
+        name: jnp.asarray(array[source.config.rows(name)[chosen[0]]])
         for name, array in source.params.items()
       }
       shapes = {
@@ -256,7 +269,8 @@ class Kind(abc.ABC):
       }
       if all(copied[name].shape == shapes[name] for name in shapes):
         return copied
-    return self.start(jnp.asarray(source.composed[index]), sizes, key)
+    rows = source.composed[np.asarray(chosen)].mean(axis=0)
+    return self.start(jnp.asarray(rows), sizes, key)
 
   def read_sizes(self, params) -> dict[str, int]:
     """Returns the size of each axis that the leaves have.

@@ -29,9 +29,11 @@ class Slot:
     group: slots of the same group share P*; None gives the slot a group of its
       own.
     init: the starting values: "vocabulary", "random", "text:WORDS" or, from the
-      bank `source`, "task:NAME" (that task's prompt, as in SPoT),
-      "mean_matrix", "mean_factors" or "shared_only" (P* with factors made from
-      the source tasks' factors).
+      bank `source`, "task:NAME" (that task's prompt, as in SPoT), "best" (the
+      prompt under which the slot's own training answers are likeliest), "mean"
+      (the mean of the prompts), "mean_matrix", "mean_factors" or "shared_only"
+      (P* with factors made from the source tasks' factors). "best:A,B" and
+      "mean:A,B" take prompts of these tasks alone.
     source: prompt file or run folder that `init` reads.
     train_factors: False keeps the factors at their start.
     learning_rate_scale: factor on the slot's learning rates.

@@ -17,6 +17,7 @@ from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.inference.find_tasks import find_tasks
+from mpt_jax.inference.source_choice import choose_sources
 from mpt_jax.model import choice, partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
@@ -301,13 +302,13 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     parts: the assembled experiment.
     embedding: [V, D] token embedding of the backbone.
   """
-  vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
   slots, model = parts.experiment.slots, parts.model
+  slots = choose_sources(slots, parts.tasks, parts.backbone, parts.layout)
   prompt = init_bank(
     slots,
     model.prompt_config,
     np.asarray(embedding, np.float32),
-    encode=vocabulary.encode,
+    encode=parts.tasks[0].output_features["inputs"].vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
   sound = model.find_sound(prompt)

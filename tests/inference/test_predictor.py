@@ -350,8 +350,24 @@ def test_beams(prompts, bank, backbone, free_rows, predictor):
 
 def test_ranking_does_not_sample(bank, backbone):
   for settings in ({"num_beams": 2}, {"temperature": 1.0}):
-    with pytest.raises(ValueError, match="'rank' generates nothing"):
-      predict.Predictor(bank, backbone, method="rank", **settings)
+    for method in ("rank", "rank_per_token"):
+      with pytest.raises(ValueError, match=f"'{method}' generates nothing"):
+        predict.Predictor(bank, backbone, method=method, **settings)
+
+
+def test_scores_per_token_are_the_sums_over_the_lengths(bank, backbone):
+  prompts, rows = select(bank, [NAMES[1]]), [{"text": "so", "label": "it"}]
+  (by_sum,) = predict.Predictor(prompts, backbone).predict(rows)
+  predictor = predict.Predictor(prompts, backbone, method="rank_per_token")
+  (by_mean,) = predictor.predict(rows)
+  tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
+  for label in LABELS[1]:
+    # The end of sequence counts as a token.
+    length = len(tokenizer.encode(label)) + 1
+    expected = by_sum["scores"][label] / length
+    assert by_mean["scores"][label] == pytest.approx(expected)
+  scores = by_mean["scores"]
+  assert by_mean["prediction"] == max(scores, key=scores.get)
 
 
 def test_fingerprint_distinguishes_predictors(bank, prompts, backbone):

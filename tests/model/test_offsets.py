@@ -6,13 +6,13 @@ import functools
 import jax
 import numpy as np
 import pytest
-from mpt_jax.inference.steady.engine import SteadyEngine
 from prompt_fixtures import random_params
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.inference import decoding
-from mpt_jax.inference.engine import Engine, Example
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import Example
 from mpt_jax.model import partitioning
 from mpt_jax.model.accelerator.plan import Accelerated
 from mpt_jax.model.cpu.strategy import BySegments
@@ -122,8 +122,7 @@ def test_gradients_by_rows_are_those_of_the_loss(parts, make_examples):
 
 
 @pytest.mark.parametrize("joins", [True, False])
-@pytest.mark.parametrize("kind", [Engine, SteadyEngine])
-def test_engines_give_the_scores_of_the_network(parts, kind, joins):
+def test_the_engine_gives_the_scores_of_the_network(parts, joins):
   model, bank, frozen = parts
   rng = np.random.default_rng(0)
   # One input is longer than a packed row of the CPU.
@@ -133,7 +132,7 @@ def test_engines_give_the_scores_of_the_network(parts, kind, joins):
     Example(np.append(rng.integers(3, 40, n), 1), i % 2, candidates)
     for i, n in enumerate(lengths)
   ]
-  engine = kind(
+  engine = Engine(
     model.config,
     frozen,
     expand_bank(bank, GROUPS),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-METHODS = ("auto", "rank", "decode")
+METHODS = ("auto", "rank", "rank_per_token", "decode")
 
 
 class Example(NamedTuple):
