@@ -10,7 +10,7 @@ from prompt_fixtures import random_params
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.engine.example import Example
 from mpt_jax.model import partitioning
