@@ -4,7 +4,6 @@ Axis letters: B batch, P prompt_length, D emb_dim, N num_slots, R rank,
 G groups of slots that share one P*.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -50,16 +49,6 @@ class Multitask(Kind):
       params["task_rows"],
       jnp.arange(groups.shape[0]),
     )
-
-  def rows(self, params, groups, slot_ids, positions):
-    """Makes the rows alone if the rank is 1, P*[position] ∘ u[position] v."""
-    params = jax.tree.map(jnp.asarray, dict(params))
-    if params["task_columns"].shape[-1] > 1:
-      return super().rows(params, groups, slot_ids, positions)
-    groups = jnp.asarray(groups)[slot_ids]
-    column = params["task_columns"][slot_ids, positions]  # [..., 1]
-    row = params["task_rows"][slot_ids, 0]
-    return params["shared_prompt"][groups, positions] * (column * row)
 
   def bound(self, params, groups):
     shared = jnp.max(jnp.abs(params["shared_prompt"]), axis=(1, 2))[groups]
