@@ -43,7 +43,7 @@ def _compare(arguments):
     if target.related or not arguments.related
   ]
   pairs = _pairs(outcomes.methods, arguments.method)
-  for shots in _shots(outcomes):
+  for shots in outcomes.shots:
     found = verdicts.compare(
       outcomes, pairs, shots, targets, num_samples=arguments.samples
     )
@@ -78,10 +78,3 @@ def _pairs(methods, method) -> list[tuple[str, str]]:
       " have answers"
     )
   return [(method, other) for other in methods if other != method]
-
-
-def _shots(outcomes) -> list:
-  """Returns the numbers of shots of trials that depend on a draw, sorted."""
-  trials = outcomes.predictions
-  found = {t.shots for t in trials if t.seed is not None} or {None}
-  return sorted(found, key=lambda k: (k is None, k))
