@@ -119,6 +119,12 @@ class Outcomes:
     """The names of the methods, in the order in which they were added."""
     return list(dict.fromkeys(trial.method for trial in self.predictions))
 
+  @property
+  def shots(self) -> list[int | None]:
+    """The numbers of shots of trials that depend on a draw, None last."""
+    found = {k for (_, _, k), seeds in self._seeds.items() if seeds != {None}}
+    return sorted(found or {None}, key=lambda k: (k is None, k))
+
   def score(self, trial: Trial) -> float:
     """Balanced accuracy of a trial: the mean over classes of their recall."""
     if trial not in self._scores:

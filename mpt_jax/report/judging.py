@@ -42,12 +42,9 @@ def from_outcomes(
   Raises:
     ValueError: there are no answers.
   """
-  trials = outcomes.predictions
-  if not trials:
+  if not outcomes.predictions:
     raise ValueError("there are no answers of any method")
-  shots = estimates.sorted_shots(
-    {t.shots for t in trials if t.seed is not None} or {None}
-  )
+  shots = tuple(outcomes.shots)
   methods = names.ordered(outcomes.methods)
   # Targets whose skill a source task shares stand together.
   targets = sorted(
@@ -195,7 +192,8 @@ def _verdicts(title, found, shown) -> Verdicts:
   more = ""
   if found:
     count = len(found[0].targets)
-    more = f"; {count} targets, {found[0].num_examples:,} test examples"
+    noun = "target" if count == 1 else "targets"
+    more = f"; {count} {noun}, {found[0].num_examples:,} test examples"
   return Verdicts(
     title=f"{title}{more}",
     sentences=tuple(f"{verdicts.sentence(x, shown)}." for x in found),

@@ -10,6 +10,7 @@ import html
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Callable
 
 from markupsafe import Markup
@@ -30,6 +31,8 @@ _VARIABLES = {
 WIDTH, FONT = 252, 9
 # The width of a letter and the height of a line, in multiples of the font's.
 _LETTER, _LINE = 0.56, 1.25
+# Characters that XML does not allow.
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +86,16 @@ def draw_svg(draw: Callable, label: str, height: float, margins) -> Markup:
     drawing = Drawing(figsize=(WIDTH / 72, height / 72))
     draw(drawing.add_axes(box))
     buffer = io.StringIO()
-    drawing.savefig(buffer, format="svg", transparent=True)
+    with warnings.catch_warnings():
+      # The browser has the glyphs that matplotlib's font lacks.
+      warnings.filterwarnings("ignore", "Glyph .* missing from font")
+      drawing.savefig(buffer, format="svg", transparent=True)
   return _themed(buffer.getvalue(), label)
 
 
 def _themed(svg: str, label: str) -> Markup:
   """Makes an SVG file part of a page."""
+  svg, label = (_NO_XML.sub("", text) for text in (svg, label))
   svg = svg[svg.index("<svg") :]
   svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
   # This style would hold for the whole page, and style.css has it.

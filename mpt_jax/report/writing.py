@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from etils import epath
 
-from mpt_jax.io import files
+from mpt_jax.io import files, paths
 from mpt_jax.report import reading
 from mpt_jax.report.material import Material
 from mpt_jax.report.page import Part, Section, make_page
@@ -108,6 +108,10 @@ def write_report(
     FileNotFoundError: a run does not exist.
     ValueError: a folder is no run, a file is damaged, or no run has the number
       of shots.
+
+  Example::
+
+    write_report(["runs/teach", "runs/distill"], "compared.html")
   """
   materials = [
     reading.read(
@@ -120,10 +124,10 @@ def write_report(
     found = ", ".join(str(k) for k in sorted(known - {None})) or "none"
     raise ValueError(f"no run has scores of {shots} shots; there are {found}")
   if out is None:
-    out = epath.Path(FILE)
+    out = FILE
     if len(runs) == 1:
-      folder = epath.Path(runs[0])
+      folder = epath.Path(paths.expand(runs[0]))
       out = (folder if folder.is_dir() else folder.parent) / FILE
-  path = epath.Path(out)
+  path = epath.Path(paths.expand(out))
   files.write_text(path, make_report(materials, shots))
   return path

@@ -63,7 +63,7 @@ def test_verdicts_are_those_of_mpt_compare(made):
   )
   assert one.title == "k = 16 per class; 2 targets, 40 test examples"
   titles = [v.title for v in results.verdicts]
-  assert "k = 4 per class, targets with a relative; 1 targets, 20 test" in (
+  assert "k = 4 per class, targets with a relative; 1 target, 20 test" in (
     " ".join(titles)
   )
 

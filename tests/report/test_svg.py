@@ -34,6 +34,15 @@ def test_texts_of_users_are_texts():
   assert not chart.getElementsByTagName("b")
 
 
+def test_any_text_may_be_a_name():
+  name = "日本語 🙂 \x1b"
+  (chart,) = charts(make(name))
+  found = [t.firstChild.data for t in chart.getElementsByTagName("text")]
+  assert name.removesuffix("\x1b") in found
+  label = chart.documentElement.getAttribute("aria-label")
+  assert label == f"label {name.removesuffix(chr(27))}"
+
+
 def test_ids_of_one_page_differ():
   page = svg.numbered(f'<p id="f1-x">{make()}{make()}</p>')
   checker = Checker(page)

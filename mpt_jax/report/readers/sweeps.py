@@ -42,7 +42,7 @@ def read_sweep(tables, name: str) -> Material:
       results.append(made)
     if missing:
       notes.append(
-        f"{fields['title']} is not finished: {missing} cells are not measured."
+        f"{fields['title']} is not finished; cells without a number: {missing}."
       )
   return Material(
     name=name,

@@ -87,7 +87,7 @@ def test_an_unfinished_table_says_so():
   fields = table_of(("MPT", None, 60.0), ("SPoT", None, 58.0))
   fields["rows"][1]["here"] = {}
   material = sweeps.read_sweep([("t.json", fields)], "x")
-  assert material.notes == ("T is not finished: 1 cells are not measured.",)
+  assert material.notes == ("T is not finished; cells without a number: 1.",)
   fields["rows"][0]["here"] = {}
   assert sweeps.read_sweep([("t.json", fields)], "x").results == ()
 
