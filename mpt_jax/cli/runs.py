@@ -95,7 +95,7 @@ def _sweep(arguments):
   if arguments.commands and not arguments.list:
     raise ValueError("--commands goes with --list, which runs nothing")
   files, bindings, paths, _ = gin_main.parse_args(arguments.rest)
-  from mpt_jax.sweeps import checks, report
+  from mpt_jax.sweeps import checks, report, standings
   from mpt_jax.sweeps import plan as plans
   from mpt_jax.sweeps.run import sweep
 
@@ -122,6 +122,8 @@ def _sweep(arguments):
   lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
   if table.contest is None:
     report.print_table(table, lines, console)
+  else:
+    print(standings.read(table.name, model_dir))
   from mpt_jax.report import writing
   from mpt_jax.tasks.licences import licence
 

@@ -19,7 +19,6 @@ from mpt_jax.io.paths import absolute
 from mpt_jax.sweeps import (
   answers,
   checks,
-  contest,
   report,
   results,
   standings,
@@ -130,8 +129,6 @@ def _write(table, planned, model_dir, say) -> list:
     return lines
   found = standings.write(table.contest, table.name, planned, model_dir)
   folder = pathlib.Path(model_dir) / table.name
-  if contest.MAIN in found:
-    say(standings.markdown(found[contest.MAIN]))
   if table.contest.chooses and all(run.finished for run in planned):
     path = tuning.write(table.contest, found, folder)
     say(f"{path} has the settings that were chosen")

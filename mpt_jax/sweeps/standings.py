@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-from mpt_jax.io import files
+from mpt_jax.io import files, paths
 from mpt_jax.judgement import outcomes as outcomes_files
 from mpt_jax.judgement.outcomes import Outcomes, Trial
 from mpt_jax.sweeps.answers import ANSWERS, BASELINE_FOLDER
@@ -86,6 +86,17 @@ def write(contest, name: str, planned, model_dir) -> dict[str, Outcomes]:
     text = markdown(outcomes)
     files.write_text(place / f"{name}.md", f"# {name}, {view}\n\n{text}")
   return found
+
+
+def read(name: str, model_dir) -> str:
+  """The tables of the main view that `write` wrote last; "" if there are none.
+
+  Args:
+    name: the table's name.
+    model_dir: parent of its folder.
+  """
+  path = pathlib.Path(paths.absolute(model_dir)) / name / f"{name}.md"
+  return path.read_text() if path.is_file() else ""
 
 
 def as_lines(rows) -> str:

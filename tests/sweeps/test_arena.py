@@ -15,6 +15,7 @@ from mpt_jax.data import metrics
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.judgement.outcomes import Outcomes, Trial
 from mpt_jax.model import partitioning
+from mpt_jax.prompts import run_settings
 from mpt_jax.sweeps import answers
 from mpt_jax.sweeps import plan as plans
 from mpt_jax.training import loop
@@ -332,3 +333,54 @@ def test_a_search_that_would_see_a_target_is_refused(
   )
   assert code == 2
   assert message in capsys.readouterr().err
+
+
+def test_the_parts_of_mpt_differ_in_one_setting_each():
+  """Read off the plan: each source stage beside the whole one."""
+  bindings = ['MODEL_DIR = "runs"', f"SOURCE_TASKS = {SOURCES}"]
+  bindings.append(f"TARGETS = {TARGETS}")
+  table, _ = plans.load_table(["gin/tables/arena_ablation.gin"], bindings)
+  planned = {run.name: run for run in plans.plan(table, "runs", bindings)}
+  prefix = "arena_ablation/"
+
+  def settings(name):
+    made = planned[prefix + name].experiment.to_json()
+    # Another bank of teachers, of another length, is no setting.
+    return {k: v for k, v in made.items() if k != "teachers"}
+
+  whole, differences = settings("full"), {}
+  for name in planned:
+    part = name.removeprefix(prefix)
+    if "gin/mpt_distill.gin" == planned[name].run.gin_file and part != "full":
+      differ = run_settings.differences(whole, settings(part))
+      differences[part] = {one.replace("[0]", "[]") for one in differ}
+  distill = {
+    "logits_only": "hidden",
+    "hidden_only": "kl",
+    "lambda_0.1": "weight",
+    "lambda_0.3": "weight",
+    "lambda_3": "weight",
+    "temperature_2": "temperature",
+    "temperature_4": "temperature",
+    "hidden_all_layers": "hidden_layers",
+    "hidden_encoder": "hidden_stacks",
+    "hidden_decoder": "hidden_stacks",
+  }
+  expected = {k: {f"loss.distill.{v}"} for k, v in distill.items()}
+  expected |= {f"rank_{rank}": {"rank"} for rank in (2, 4, 8)}
+  expected |= {f"length_{n}": {"prompt_length"} for n in (4, 32)}
+  expected |= {
+    "fixed_k": {"mix.max_tasks", "mix.min_tasks"},
+    "few_sources": {"slots"},
+    "half_sources": {"slots"},
+    "one_rate": {"optimizer.factor_learning_rate"},
+    "dropout": {"dropout_rate"},
+  }
+  starts = {k: differences.pop(k) for k in ("start_random", "start_teachers")}
+  assert differences == expected
+  assert all(
+    all(one.endswith((".init", ".source")) for one in differ)
+    for differ in starts.values()
+  )
+  slot = planned[prefix + "start_teachers"].experiment.slots[0]
+  assert (slot.init, pathlib.Path(slot.source).name) == ("mean", "teach")
