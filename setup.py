@@ -52,6 +52,7 @@ setuptools.setup(
   package_data={
     "mpt_jax": ["default_t5/*", "text/byte_vocabulary.json"],
     "mpt_jax.gin": ["**/*.gin"],
+    "mpt_jax.report": ["templates/*"],
   },
   install_requires=[
     "clu>=0.0.12",
@@ -65,6 +66,7 @@ setuptools.setup(
     # tensorflow-datasets imports it, but requires it for old Pythons only.
     "importlib_resources>=6.4",
     "jax>=0.10",
+    "jinja2>=3.1",
     "matplotlib>=3.11",
     "ml_dtypes>=0.6",
     "numpy>=2.4",

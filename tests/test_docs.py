@@ -38,6 +38,7 @@ CONTINUES = {
   "docs/ahead_of_time.md": "docs/real_t5.md",
   "docs/getting_started.md": "README.md",
   "docs/weights_and_prompts.md": "docs/getting_started.md",
+  "docs/reports.md": "docs/getting_started.md",
 }
 FILES = ("CONTRIBUTING.md", "benchmarks/README.md")
 
@@ -445,6 +446,7 @@ EXPECTED = {
   "README.md": ("vader_amazon", "prediction", "my_reviews"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
   "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
+  "docs/reports.md": ("report: compared.html", "report: runs/mine/report.html"),
   "docs/datasets.md": ("super_glue_record", "own/adapt", "mails, headlines"),
   "docs/arena.md": ("0.75", "arena/k64", "hotels, spam_words"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
@@ -453,6 +455,8 @@ EXPECTED = {
   "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
   "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
   "docs/ahead_of_time.md": ("prediction_ids", "scores", "sarcasm"),
+  # DPT and DePT at T5-Base, residual prompts at T5-Large; see the page.
+  "docs/other_methods.md": ("8,680", "76,800", "925,072", "PROMPT_TUNING"),
   # 100 · 768 + 868 and 100 · 768 + 8 · 868.
   "docs/method.md": ("77,668", "83,744"),
 }

@@ -44,7 +44,7 @@ def _compare(arguments):
     if target.related or not arguments.related
   ]
   pairs = _pairs(outcomes.methods, arguments.method)
-  for shots in _shots(outcomes):
+  for shots in outcomes.shots:
     # A method need not have been tried with all numbers of shots.
     tried = [
       pair
@@ -87,10 +87,3 @@ def _pairs(methods, method) -> list[tuple[str, str]]:
       " have answers"
     )
   return [(method, other) for other in methods if other != method]
-
-
-def _shots(outcomes) -> list:
-  """Returns the numbers of shots of trials that depend on a draw, sorted."""
-  trials = outcomes.predictions
-  found = {t.shots for t in trials if t.seed is not None} or {None}
-  return sorted(found, key=lambda k: (k is None, k))

@@ -10,7 +10,15 @@ import pathlib
 import sys
 
 import mpt_jax
-from mpt_jax.cli import comparing, exchange, fit, runs, serving, tasks
+from mpt_jax.cli import (
+  comparing,
+  exchange,
+  fit,
+  reporting,
+  runs,
+  serving,
+  tasks,
+)
 from mpt_jax.cli import compile as compiling
 from mpt_jax.cli.arguments import (
   Parser,
@@ -67,6 +75,7 @@ def make_parser() -> Parser:
   _add_inspect(command)
   _add_verify(command)
   comparing.add_compare(command)
+  reporting.add_report(command)
   tasks.add_tasks(command)
   return parser
 
@@ -318,17 +327,23 @@ def _add_inspect(command):
     metavar="PRESET",
     help="count the parameters for a size such as t5_base",
   )
-  for name, low, default in (
-    ("prompt-length", 1, 100),
-    ("rank", 0, 1),
-    ("num-slots", 1, 1),
+  sub.add_argument(
+    "--kind",
+    default="multitask",
+    help="with --config: the kind of prompt (default: %(default)s)",
+  )
+  for name, low, default, shown in (
+    ("prompt-length", 1, None, "the kind's"),
+    ("rank", 0, None, "the kind's"),
+    ("num-slots", 1, 1, "1"),
+    ("inputs-length", 1, None, "that of an experiment"),
   ):
     sub.add_argument(
       f"--{name}",
       type=number(low),
       default=default,
       metavar="N",
-      help="with --config (default: %(default)s)",
+      help=f"with --config (default: {shown})",
     )
 
 
@@ -347,9 +362,11 @@ def _inspect(arguments):
   else:
     describe.describe_preset(
       arguments.config,
+      arguments.kind,
       arguments.prompt_length,
       arguments.rank,
       arguments.num_slots,
+      arguments.inputs_length,
       console,
     )
 

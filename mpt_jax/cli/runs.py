@@ -124,4 +124,8 @@ def _sweep(arguments):
     report.print_table(table, lines, console)
   else:
     print(standings.read(table.name, model_dir))
+  from mpt_jax.report import writing
+  from mpt_jax.tasks.licences import licence
+
+  writing.write_report([model_dir], licences=licence)
   return ExitCode.DIVERGED if any(faults) else ExitCode.DONE

@@ -152,7 +152,7 @@ def _check_run(folder, prefix):
     yield _check(f"{prefix}metrics.jsonl", _check_metrics, folder)
   elif _last_evaluation(folder):
     yield Item(f"{prefix}metrics.jsonl", BAD, _MISSING)
-  for name in ("results.json", "finished.json"):
+  for name in ("results.json", "finished.json", "about.json"):
     if (folder / name).is_file():
       yield _check(f"{prefix}{name}", _check_json, folder, name)
 

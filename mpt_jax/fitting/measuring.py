@@ -10,7 +10,7 @@ from mpt_jax.data import metrics, templates
 from mpt_jax.data.in_memory import baselines
 from mpt_jax.data.in_memory.row_task import RowTask
 
-NUM_MISTAKES, NUM_RESAMPLES = 10, 1000
+NUM_ANSWERS, NUM_RESAMPLES = 10, 1000
 # The 97.5 % quantile of the normal distribution.
 Z = 1.959964
 
@@ -36,6 +36,7 @@ class Scores:
     per_class: {label: {"precision", "recall", "f1", "rows"}}.
     mistakes: the most confident wrong answers: "input", "target", "prediction"
       and, with labels, "probability".
+    right: right answers, in the same form and order.
   """
 
   task: str
@@ -52,6 +53,7 @@ class Scores:
   confusion: list[list[int]] | None = None
   per_class: dict[str, dict] | None = None
   mistakes: list[dict] = dataclasses.field(default_factory=list)
+  right: list[dict] = dataclasses.field(default_factory=list)
 
   def to_json(self) -> dict:
     """Returns JSON values; a metric that is NaN becomes None."""
@@ -132,6 +134,7 @@ def measure(task: RowTask, split: str, results: Sequence[dict]) -> Scores:
   details = {}
   if task.kind == "labels":
     details = _by_class(task.label_names, pairs, predictions)
+  right, wrong = _answers(task, pairs, results)
   return Scores(
     task=task.name,
     split=split,
@@ -143,7 +146,8 @@ def measure(task: RowTask, split: str, results: Sequence[dict]) -> Scores:
     tfidf=scores.all(others[baselines.TFIDF])[name],
     examples=len(pairs),
     metrics=values,
-    mistakes=_mistakes(task, pairs, results),
+    mistakes=wrong,
+    right=right,
     **details,
   )
 
@@ -224,13 +228,11 @@ def _by_class(labels, pairs, predictions) -> dict:
   }
 
 
-def _mistakes(task, pairs, results) -> list[dict]:
-  """Returns the wrong answers, the most confident first."""
-  wrong = []
+def _answers(task, pairs, results) -> tuple[list[dict], list[dict]]:
+  """Returns right and wrong answers, the most confident first."""
+  right, wrong = [], []
   for (inputs, answers), result in zip(pairs, results, strict=True):
     prediction = result["prediction"]
-    if prediction.strip() in answers:
-      continue
     made = {
       "input": inputs[:300],
       "target": templates.as_text(answers[0], "target")[:200],
@@ -238,9 +240,9 @@ def _mistakes(task, pairs, results) -> list[dict]:
     }
     if "probabilities" in result:
       made["probability"] = max(result["probabilities"].values())
-    wrong.append(made)
+    (right if prediction.strip() in answers else wrong).append(made)
+  for found in (right, wrong):
+    found.sort(key=lambda m: -m.get("probability", 0.0))
   if task.kind == "number":
     wrong.sort(key=lambda m: -abs(float(m["target"]) - float(m["prediction"])))
-  else:
-    wrong.sort(key=lambda m: -m.get("probability", 0.0))
-  return wrong[:NUM_MISTAKES]
+  return right[:NUM_ANSWERS], wrong[:NUM_ANSWERS]

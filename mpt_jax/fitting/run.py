@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import mpt_jax as mpt
 from mpt_jax.data.in_memory import task_files
-from mpt_jax.fitting import gin_files, measuring, page, showing, sources
+from mpt_jax.fitting import gin_files, measuring, showing, sources
 from mpt_jax.fitting.config import FitConfig
 from mpt_jax.fitting.measuring import Scores
 from mpt_jax.fitting.plan import make_plan
@@ -20,9 +20,10 @@ from mpt_jax.fitting.showing import Printer
 from mpt_jax.io import digests, files, paths
 from mpt_jax.io.progress import Progress
 from mpt_jax.prompts.bank import load_bank
+from mpt_jax.report import writing
+from mpt_jax.report.readers.fits import NOTES, SCORES
 from mpt_jax.training import loop, run_folder
 
-NOTES, SCORES, REPORT = "fit.json", "scores.json", "report.html"
 # Names of files that say nothing about the task; the run's folder does.
 GENERIC = ("train", "training", "data", "rows", "task")
 
@@ -62,7 +63,7 @@ class FitRun:
 
   def report(self, show: bool = False) -> pathlib.Path:
     """Returns the path of the HTML page; with `show` a browser opens it."""
-    path = pathlib.Path(self.folder, REPORT).absolute()
+    path = pathlib.Path(self.folder, writing.FILE).absolute()
     if show:
       webbrowser.open(path.as_uri())
     return path
@@ -241,6 +242,8 @@ class Fit:
     results = {
       name: Scores.from_json(fields) for name, fields in saved["tasks"].items()
     }
+    if not (self.out / writing.FILE).is_file():
+      writing.write_report([self.out])
     self.printer.line(f"{self.out} is done already; its scores were:")
     self._show(results)
     return FitRun(str(self.out), results)
@@ -286,58 +289,40 @@ class Fit:
 
   def _write_results(self, results, bank, chosen):
     first = next(iter(results.values()))
+    best_steps = {
+      name: bank.slots[chosen[name]]["metrics"].get("step", 0)
+      for name in results
+    }
     fields = {
       **(_short(first) if len(results) == 1 else {}),
       "tasks": {name: scores.to_json() for name, scores in results.items()},
+      "verdicts": {k: showing.verdict(scores) for k, scores in results.items()},
+      "best_steps": best_steps,
+      "facts": self._facts(best_steps),
+      "commands": self._next(),
     }
-    parts = [
-      {
-        "scores": scores,
-        "points": self._curve(bank.names[chosen[name]], scores.metric),
-        "best": bank.slots[chosen[name]]["metrics"].get("step", 0),
-      }
-      for name, scores in results.items()
-    ]
-    text = page.make_page(
-      f"mpt fit: {', '.join(results)}", parts, self._facts(parts), self._next()
-    )
-    files.write_text(self.out / REPORT, text)
-    # The scores come last: whoever finds them finds everything.
     text = json.dumps(digests.seal(json.loads(json.dumps(fields))), indent=2)
     files.write_text(self.out / SCORES, text + "\n")
+    writing.write_report([self.out])
 
-  def _curve(self, slot: str, metric: str) -> list[tuple[int, float]]:
-    """Returns (step, validation score) pairs of a slot."""
-    points = []
-    for _, line in digests.read_lines(self.out / "metrics.jsonl"):
-      value = line and line.get(f"{metric}/{slot}")
-      if value is not None and line.get("kind") == "eval":
-        points.append((line["step"], value))
-    return points
-
-  def _facts(self, parts):
-    experiment = self.plan.experiment
-    pairs = []
+  def _facts(self, best_steps) -> dict[str, object]:
+    """Returns what the report says about the data and the run."""
+    made = {}
     for problem, lengths in zip(self.problems, self.plan.lengths, strict=True):
       task = problem.task
       counts = ", ".join(f"{len(r):,} {s}" for s, r in task.rows.items())
-      pairs += [
-        (task.name, f"{counts} rows ({problem.held_out})"),
-        ("input", task.template),
-        ("longest", f"{lengths.longest_inputs} tokens, {lengths.cut:.1%} cut"),
-      ]
-    steps = ", ".join(str(part["best"]) for part in parts)
-    return [
-      *pairs,
-      ("T5", f"{experiment.backbone}, {self.plan.num_parameters:,} parameters"),
-      ("prompt length", experiment.prompt_length),
-      ("parameters of a task", f"{self.plan.per_task:,}"),
-      ("learning rate", experiment.optimizer.learning_rate),
-      ("best step", f"{steps} of at most {experiment.total_steps}"),
-      ("seed", experiment.seed),
-      ("seconds", f"{time.monotonic() - self.start:.0f}"),
-      ("prompts", self.out / "prompts" / "best.safetensors"),
-    ]
+      made[f"rows of {task.name}"] = (
+        f"{counts} rows ({problem.held_out}); input {task.template}; longest"
+        f" {lengths.longest_inputs} tokens, {lengths.cut:.1%} cut"
+      )
+    return {
+      **made,
+      "T5 parameters": self.plan.num_parameters,
+      "parameters of a task": self.plan.per_task,
+      "best step": list(best_steps.values()),
+      "seconds": round(time.monotonic() - self.start),
+      "prompts": str(self.out / "prompts" / "best.safetensors"),
+    }
 
   def _next(self):
     fields = self.problems[0].texts
@@ -353,7 +338,7 @@ class Fit:
     self.printer.line()
     size = prompt.stat().st_size / 1e3
     self.printer.whole(f"prompt: {prompt} ({size:,.1f} kB)")
-    self.printer.whole(f"report: {self.out / REPORT}")
+    self.printer.whole(f"report: {self.out / writing.FILE}")
     self.printer.line("go on with:", "bold")
     for command in self._next():
       self.printer.whole(f"  {command}")

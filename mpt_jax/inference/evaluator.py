@@ -10,13 +10,9 @@ import numpy as np
 
 from mpt_jax.data import batches, labels
 from mpt_jax.data.in_memory import task_files
-from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import (
-  METHODS,
-  Engine,
-  Example,
-  NotFiniteError,
-)
+from mpt_jax.inference.engine.decoding import Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import METHODS, Example, NotFiniteError
 from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.inference.loading import load
@@ -274,14 +270,14 @@ def answer(
     raise ValueError("without prompts, name at least one task")
   mesh = partitioning.make_mesh(num_model_partitions)
   loaded = load(prompts, backbone, dtype)
-  bank, composed = loaded.bank, None
+  bank, expanded, length = loaded.bank, None, None
   if bank is None:
     names, task_names = [None] * len(tasks), list(tasks)
   else:
     chosen = _chosen(bank, tasks)
     names = [bank.names[i] for i in chosen]
     task_names = [bank.slots[i]["task"] for i in chosen]
-    composed = bank.composed[chosen]
+    expanded, length = bank.expanded[chosen], bank.config.prompt_length
   slots = [Slot(task=name) for name in task_names]
   if on is not None:
     slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
@@ -293,9 +289,10 @@ def answer(
   engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,
-    composed,
+    expanded,
+    prompt_length=length,
     mesh=mesh,
-    inputs_length=inputs_length or loaded.inputs_length,
+    inputs_length=loaded.choose_inputs_length(inputs_length),
     targets_length=targets_length or loaded.targets_length,
     batch_size=config.num_rows,
     generation=config.generation,

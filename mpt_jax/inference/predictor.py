@@ -14,10 +14,14 @@ import numpy as np
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
 from mpt_jax.data.labels import per_token
-from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import METHODS, Example, NotFiniteError
+from mpt_jax.inference.engine.decoding import GREEDY, Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import (
+  METHODS,
+  Example,
+  NotFiniteError,
+)
 from mpt_jax.inference.loading import load
-from mpt_jax.inference.steady.engine import SteadyEngine
 from mpt_jax.inference.texts import TaskTexts
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
@@ -149,7 +153,7 @@ class Predictor:
     self._replaced, self._chosen = set(), {}
     self.config = dataclasses.replace(
       config,
-      inputs_length=config.inputs_length or loaded.inputs_length,
+      inputs_length=loaded.choose_inputs_length(config.inputs_length),
       targets_length=config.targets_length or loaded.targets_length,
     )
     self._dtype = loaded.backbone.config.dtype
@@ -158,10 +162,11 @@ class Predictor:
       TaskTexts.read(name, slot, self._tokenizer, config.method != "decode")
       for name, slot in zip(self.bank.names, self.bank.slots, strict=True)
     ]
-    self.engine = SteadyEngine(
+    self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
-      self.bank.composed,
+      self.bank.expanded,
+      prompt_length=self.bank.config.prompt_length,
       mesh=mesh,
       inputs_length=self.config.inputs_length,
       targets_length=self.config.targets_length,
@@ -171,7 +176,7 @@ class Predictor:
 
   def fingerprint(self) -> dict:
     """Returns JSON values that identify the prompts, T5 and settings."""
-    digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(self.bank.expanded).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
       "prompts": digest.hexdigest(),

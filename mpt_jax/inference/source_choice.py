@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 
 from mpt_jax.data import first_look
 from mpt_jax.data.batches import truncate
-from mpt_jax.inference.engine import Engine, Example
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import Example
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.kind import start_names
@@ -65,7 +65,8 @@ def _choose(bank, asked, backbone, layout):
   engine = Engine(
     backbone.config,
     backbone.params,
-    jnp.asarray(bank.composed),
+    bank.expanded,
+    prompt_length=bank.config.prompt_length,
     mesh=partitioning.make_mesh(),
     inputs_length=layout.inputs_length,
     targets_length=layout.targets_length,

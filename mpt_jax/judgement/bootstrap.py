@@ -26,11 +26,7 @@ def find_draws(outcomes: Outcomes, methods, target, shots) -> list:
   """
   common = None
   for method in methods:
-    seeds = {
-      t.seed
-      for t in outcomes.predictions
-      if (t.method, t.target, t.shots) == (method, target, shots)
-    }
+    seeds = outcomes.seeds(method, target, shots)
     if None in seeds or Trial(method, target, None, None) in (
       outcomes.predictions
     ):
@@ -71,11 +67,13 @@ def weighted_scores(correct, answers, weights) -> np.ndarray:
   """
   correct = np.asarray(correct, np.float64)
   weights = np.asarray(weights, np.float64)
+  answers = np.asarray(answers)
   recalls, counted = 0.0, 0.0
   for label in np.unique(answers):
-    here = weights * (np.asarray(answers) == label)  # [B, E]
+    own = answers == label
+    here = weights[:, own]  # [B, examples of the class]
     total = here.sum(-1)
-    found = correct @ here.T
+    found = correct[..., own] @ here.T
     recalls = recalls + np.where(total > 0, found / np.maximum(total, 1e-12), 0)
     counted = counted + (total > 0)
   return recalls / counted
@@ -105,7 +103,11 @@ def sample_target(outcomes, methods, target, shots, num_samples, rng):
   except KeyError:
     return None
   size = answers.size
-  weights = rng.multinomial(size, np.full(size, 1 / size), num_samples)
+  # The counts of a multinomial draw; NumPy's own sampler is ten times slower.
+  numbers = rng.integers(size, size=(num_samples, size))
+  numbers += size * np.arange(num_samples)[:, None]
+  weights = np.bincount(numbers.ravel(), minlength=num_samples * size)
+  weights = weights.reshape(num_samples, size)
   scores = weighted_scores(correct, answers, weights)  # [M, S, B]
   drawn = rng.integers(len(seeds), size=(num_samples, len(seeds)))
   picked = np.take_along_axis(scores, drawn.T[None], axis=1)

@@ -74,6 +74,9 @@ class Outcomes:
   def __init__(self, targets: dict[str, Target]):
     self.targets = dict(targets)
     self.predictions: dict[Trial, np.ndarray] = {}
+    # Thousands of trials are looked up by the bootstrap again and again.
+    self._seeds: dict[tuple, set] = {}
+    self._scores: dict[Trial, float] = {}
 
   def add(self, trial: Trial, predictions):
     """Adds the answers of a trial.
@@ -104,19 +107,33 @@ class Outcomes:
         f"{trial}: an answer must be in [{NO_LABEL}, {len(target.labels)})"
       )
     self.predictions[trial] = predictions
+    where = (trial.method, trial.target, trial.shots)
+    self._seeds.setdefault(where, set()).add(trial.seed)
+
+  def seeds(self, method: str, target: str, shots: int | None) -> frozenset:
+    """The seeds of a method's trials on a target."""
+    return frozenset(self._seeds.get((method, target, shots), ()))
 
   @property
   def methods(self) -> list[str]:
     """The names of the methods, in the order in which they were added."""
     return list(dict.fromkeys(trial.method for trial in self.predictions))
 
+  @property
+  def shots(self) -> list[int | None]:
+    """The numbers of shots of trials that depend on a draw, None last."""
+    found = {k for (_, _, k), seeds in self._seeds.items() if seeds != {None}}
+    return sorted(found or {None}, key=lambda k: (k is None, k))
+
   def score(self, trial: Trial) -> float:
     """Balanced accuracy of a trial: the mean over classes of their recall."""
-    target = self.targets[trial.target]
-    made = metrics.balanced_accuracy(
-      target.answers.tolist(), self.predictions[trial].tolist()
-    )
-    return made["balanced_accuracy"]
+    if trial not in self._scores:
+      target = self.targets[trial.target]
+      made = metrics.balanced_accuracy(
+        target.answers.tolist(), self.predictions[trial].tolist()
+      )
+      self._scores[trial] = made["balanced_accuracy"]
+    return self._scores[trial]
 
   def only_answer(self, trial: Trial) -> str | None:
     """The label that a trial gave to every example, if there is one."""

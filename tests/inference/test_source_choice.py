@@ -11,7 +11,7 @@ from train_fixtures import (
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data import text_tasks
 from mpt_jax.data.shots import few_shot
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 from mpt_jax.inference.source_choice import choose_sources
 from mpt_jax.model import partitioning

@@ -148,12 +148,18 @@ REFUSED += [
     [0, 1.0, True],
   ),
   (functools.partial(PromptConfig, num_slots=2), "PromptConfig.rank", [-1]),
+  (
+    functools.partial(PromptConfig, num_slots=2, kind="dept"),
+    "PromptConfig.inputs_length",
+    [0, None, 2.5],
+  ),
 ]
 REFUSED += [
   (OptimizerConfig, f"OptimizerConfig.{name}", [-1, nan, infinite, None, "0.3"])
   for name in (
     "learning_rate",
     "factor_learning_rate",
+    "offset_learning_rate",
     "weight_decay",
     "clip_norm",
     "warmup_fraction",

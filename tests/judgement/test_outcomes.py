@@ -67,6 +67,18 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     assert again.targets["kind"].labels == ("a", "b", "c")
 
 
+def test_seeds_and_shots():
+  outcomes = make_outcomes()
+  assert outcomes.shots == [16]
+  assert outcomes.seeds("mpt", "spam", 16) == {0}
+  assert outcomes.seeds("mpt", "spam", 4) == set()
+  outcomes.add(Trial("mpt", "spam", None, 0), [0] * 4)
+  outcomes.add(Trial("mpt", "spam", 4, 2), [0] * 4)
+  outcomes.add(Trial("mpt", "spam", 4, 1), [0] * 4)
+  assert outcomes.shots == [4, 16, None]
+  assert outcomes.seeds("mpt", "spam", 4) == {1, 2}
+
+
 def test_damage_is_noticed(tmp_path):
   make_outcomes().save(tmp_path)
   path = tmp_path / FILE

@@ -7,7 +7,7 @@ import rich.console
 from result_rows import row, source_rows, target_rows
 
 from mpt_jax.quickstart import statistics
-from mpt_jax.quickstart.report import (
+from mpt_jax.quickstart.statistics import (
   print_tables,
   summarize,
 )

@@ -113,6 +113,9 @@ def test_the_command_goes_on_past_a_run_that_diverges(
   table = json.loads((tmp_path / "runs" / "small.json").read_text())
   measured = [row["method"] for row in table["rows"] if row["here"]]
   assert measured == ["sound"]
+  page = (tmp_path / "runs" / "report.html").read_text()
+  assert "A small table" in page and ">sound<" in page
+  assert "A small table is not finished; cells without a number: 1." in page
   # Nothing is trained again.
   assert (tmp_path / "runs" / "sound" / plans.FINISHED).is_file()
   assert not (tmp_path / "runs" / "broken" / plans.FINISHED).exists()

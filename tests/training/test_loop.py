@@ -25,7 +25,7 @@ from train_fixtures import (
 from mpt_jax.data import pipeline
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.mixing import MixConfig
-from mpt_jax.inference import engine
+from mpt_jax.inference.engine import engine
 from mpt_jax.io import locks, signals
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.faults import Fault

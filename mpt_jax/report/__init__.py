@@ -1,0 +1,1 @@
+"""Makes one HTML page of the files that runs have written."""

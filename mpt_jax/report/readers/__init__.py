@@ -1,0 +1,1 @@
+"""Reads what runs have written, one file for each kind of folder."""

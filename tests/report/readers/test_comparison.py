@@ -1,0 +1,107 @@
+"""Reads the answers of methods, and the texts beside them."""
+
+import json
+
+import numpy as np
+import pytest
+from report_pages import make_outcomes, write_lines
+
+from mpt_jax.judgement.outcomes import Trial
+from mpt_jax.report.readers import comparison
+
+
+def read(folder, about=None, shots=None):
+  return comparison.read_comparison(folder, "x", about or {}, shots, 50)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  make_outcomes().save(tmp_path)
+  return tmp_path
+
+
+def lines_of(size=20):
+  return [
+    {"target": target, "index": i, "text": f"{target} text {i}"}
+    for target in ("near", "far")
+    for i in range(size)
+  ]
+
+
+def test_without_texts_there_are_no_answers(folder):
+  material = read(folder)
+  assert material.answers == ()
+  assert [c.target for c in material.confusions] == ["near", "far"]
+  assert material.results[0].main == "mpt"
+
+
+def test_answers_are_those_of_the_first_draw(folder):
+  write_lines(folder / "examples.jsonl", lines_of())
+  outcomes = make_outcomes()
+  known = outcomes.targets["near"]
+  predictions = outcomes.predictions[Trial("mpt", "near", 16, 0)]
+  near = read(folder).answers[0]
+  assert near.target == "near"
+  assert near.method == "MPT, k = 16 per class, draw 0"
+  right = np.flatnonzero(predictions == known.answers)[:10]
+  wrong = np.flatnonzero(predictions != known.answers)[:10]
+  assert [a.text for a in near.right] == [f"near text {i}" for i in right]
+  assert [a.text for a in near.wrong] == [f"near text {i}" for i in wrong]
+  for answer, i in zip(near.wrong, wrong, strict=True):
+    assert answer.truth == known.labels[known.answers[i]]
+    assert answer.answer == known.labels[predictions[i]] != answer.truth
+
+
+def test_some_texts_are_enough(folder):
+  write_lines(folder / "examples.jsonl", [lines_of()[3]])
+  material = read(folder)
+  assert len(material.answers) == 1
+  assert len(material.answers[0].right + material.answers[0].wrong) == 1
+
+
+def test_the_confusion_is_of_all_draws(folder):
+  outcomes = make_outcomes()
+  known = outcomes.targets["far"]
+  expected = np.zeros((2, 2), int)
+  for seed in range(3):
+    predictions = outcomes.predictions[Trial("mpt", "far", 4, seed)]
+    for truth, answer in zip(known.answers, predictions, strict=True):
+      expected[truth, answer] += 1
+  far = read(folder, shots=4).confusions[1]
+  assert far.counts == tuple(map(tuple, expected.tolist()))
+  assert far.method == "MPT, k = 4 per class, 3 draws together"
+  assert far.answers == far.labels
+
+
+def test_answers_without_a_label(folder):
+  outcomes = make_outcomes(shots=(16,))
+  predictions = outcomes.predictions[Trial("mpt", "far", 16, 0)]
+  predictions[:3] = -1
+  outcomes.save(folder)
+  write_lines(folder / "examples.jsonl", lines_of())
+  material = read(folder)
+  assert material.confusions[1].answers[-1] == "(no label)"
+  assert sum(row[-1] for row in material.confusions[1].counts) == 3
+  assert material.answers[1].wrong[0].answer == "(no label)"
+
+
+def test_names_and_parameters_are_taken(folder):
+  about = {"methods": {"mpt": {"name": "ours", "parameters": 7}, "spot": {}}}
+  (results,) = read(folder, about).results
+  assert results.name("mpt") == "ours" and results.name("spot") == "SPoT"
+  assert results.parameters == {"mpt": 7}
+  assert results.verdicts[0].sentences[0].startswith("ours and SPoT differ by")
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ({"target": "near", "index": 20, "text": ""}, r"line 1: index must be in"),
+    ({"target": "near", "text": "x"}, "line 1.*'index'"),
+    ({"digest": "0", "target": "near"}, "line 1, is damaged"),
+  ],
+)
+def test_damaged_texts_are_one_line(folder, line, message):
+  (folder / "examples.jsonl").write_text(json.dumps(line) + "\n")
+  with pytest.raises(ValueError, match=f"examples.jsonl.*{message}"):
+    read(folder)
