@@ -27,7 +27,7 @@ import mpt_jax as mpt
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import metrics
 from mpt_jax.data.slot_tasks import slot_tasks
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
 from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.

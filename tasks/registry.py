@@ -26,5 +26,14 @@ for _name, _source in sources.SOURCES.items():
       label_names=_source.label_names,
     )
 
+for _name in [n for n, source in sources.SOURCES.items() if source.held_out]:
+  for _labels in sources.LABELS:
+    register_classification_task(
+      f"{_name}_{_labels}",
+      functools.partial(sources.load_relabelled, _name, _labels),
+      template=sources.SOURCES[_name].template,
+      label_names=sources.label_words(_name, _labels),
+    )
+
 datasets.register()
 pretraining.register()

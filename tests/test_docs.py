@@ -54,6 +54,8 @@ NOT_RUN = {
   "benchmarks/pretrain.py": "it takes hours; test_pretrain.py trains a tiny T5",
   "benchmarks/gate.py": "it takes hours; test_gate.py runs it with a tiny T5",
   "gin/pretrain.gin": "it takes hours; test_gin_tables.py trains a tiny T5",
+  "--only 'sources/*' 'arena/k*' arena/digits": "hours; test_arena.py runs it",
+  "mpt compare runs/arena": "it needs that run; test_arena.py has a small one",
   "mpt serve": "it runs until a signal; tests/serve/http runs it",
   "curl ": "it needs a server; tests/serve/http asks the same",
   "benchmarks/serve.py": "it needs a server; tests/serve/http has one",
@@ -254,7 +256,12 @@ def test_commands_that_are_not_run_are_well_formed():
           check_compile(part)
           parsed += 1
         elif part.startswith("mpt "):
-          cli.make_parser().parse_args(shlex.split(part)[1:])
+          words = shlex.split(part)[1:]
+          _, rest = cli.make_parser().parse_known_args(words)
+          if words[0] == "sweep":
+            gin_config.parse_args(rest)
+          else:
+            assert not rest, part
           parsed += 1
         elif part.startswith(("gcloud ", "xpk ")):
           parsed += sum(map(check_remote, shlex.split(part)))
@@ -441,12 +448,15 @@ EXPECTED = {
   "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
   "docs/reports.md": ("report: compared.html", "report: runs/mine/report.html"),
   "docs/datasets.md": ("super_glue_record", "own/adapt", "mails, headlines"),
+  "docs/arena.md": ("0.75", "arena/k64", "hotels, spam_words"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
   "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),
   "docs/jsonl_to_prompt.md": ("reviews_k16_s2", "prediction"),
   "docs/real_t5.md": ("Hugging Face", "prediction", "bfloat16"),
   "docs/pytorch_service.md": ("adapters/sarcasm", "negative"),
   "docs/ahead_of_time.md": ("prediction_ids", "scores", "sarcasm"),
+  # DPT and DePT at T5-Base, residual prompts at T5-Large; see the page.
+  "docs/other_methods.md": ("8,680", "76,800", "925,072", "PROMPT_TUNING"),
   # 100 · 768 + 868 and 100 · 768 + 8 · 868.
   "docs/method.md": ("77,668", "83,744"),
 }

@@ -10,7 +10,7 @@ import sys
 from mpt_jax.io import checks
 from mpt_jax.io.paths import expand
 
-METHODS = ("auto", "rank", "decode")
+METHODS = ("auto", "rank", "rank_per_token", "decode")
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,8 +48,9 @@ def add_decoding(parser):
     "--method",
     choices=METHODS,
     default="auto",
-    help="rank the labels, or decode a text; auto ranks where a task has"
-    " labels (default: %(default)s)",
+    help="rank the labels, by the sum of their tokens' log-probabilities or by"
+    " the mean per token, or decode a text; auto ranks where a task has labels"
+    " (default: %(default)s)",
   )
   parser.add_argument(
     "--num-beams",

@@ -34,6 +34,7 @@ def add_compare(command):
 
 def _compare(arguments):
   from mpt_jax.judgement import verdicts
+  from mpt_jax.judgement.bootstrap import find_draws
   from mpt_jax.judgement.outcomes import Outcomes
 
   outcomes = Outcomes.load(arguments.path)
@@ -44,8 +45,16 @@ def _compare(arguments):
   ]
   pairs = _pairs(outcomes.methods, arguments.method)
   for shots in outcomes.shots:
+    # A method need not have been tried with all numbers of shots.
+    tried = [
+      pair
+      for pair in pairs
+      if any(find_draws(outcomes, pair, target, shots) for target in targets)
+    ]
+    if not tried:
+      continue
     found = verdicts.compare(
-      outcomes, pairs, shots, targets, num_samples=arguments.samples
+      outcomes, tried, shots, targets, num_samples=arguments.samples
     )
     print("all examples" if shots is None else f"k = {shots} per class")
     for one in found:

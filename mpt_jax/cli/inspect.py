@@ -8,9 +8,12 @@ import rich.table
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
+from mpt_jax.io import checks
 from mpt_jax.model.config import T5Config
 from mpt_jax.prompts.bank import check_backbone, load_bank
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kinds import KINDS
+from mpt_jax.training.inherited import INPUTS_LENGTH
 
 
 def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
@@ -19,7 +22,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
   For MPT one target has (l·d) + (l + d), and a group of τ targets that share
   P* has (l·d) + (l + d)·τ (Wang et al., 2023, section 3); factors of rank R
   count R times. Files hold prompts in this form. For comparison, the merged
-  form is counted too: a plain prompt of l·d for each task.
+  form is counted too, if there is one: a plain prompt of l·d for each task.
 
   Args:
     prompts: the shape of the bank.
@@ -43,7 +46,8 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
     ("bytes in float32", f"{4 * total:,}"),
   ]
   each = length * emb_dim
-  if not prompts.is_plain:
+  can_merge = not (prompts.is_plain or prompts.find_kind().has_offsets)
+  if can_merge:
     times = f"{each * tasks / total:.2f} times the bytes above"
     rows += [
       ("merged, each", f"{4 * each:,} bytes = 4·{length}·{emb_dim}"),
@@ -56,7 +60,7 @@ def counts(prompts: PromptConfig, backbone: T5Config | None, emb_dim: int):
       ("one task's share", f"{100 * per_task / size:.4f} % of the backbone"),
       ("share in all", f"{100 * total / size:.4f} % of the backbone"),
     ]
-    if not prompts.is_plain:
+    if can_merge:
       share = 100 * each * tasks / size
       rows.append(("share if merged", f"{share:.4f} % of the backbone"))
   return rows
@@ -69,20 +73,44 @@ def _times(formula, count):
 
 
 def describe_preset(
-  name: str, prompt_length: int, rank: int, num_slots: int, console
+  name: str,
+  kind: str,
+  prompt_length: int | None,
+  rank: int | None,
+  num_slots: int,
+  inputs_length: int | None,
+  console,
 ):
   """Prints the counts of a bank over a published size of T5.
 
+  Args:
+    name: the size.
+    kind: the kind of prompt.
+    prompt_length: l; None takes the kind's default.
+    rank: R, likewise.
+    num_slots: prompts of the bank.
+    inputs_length: tokens of the longest input, for kinds that add to them;
+      None takes an experiment's default.
+    console: a `rich.console.Console`.
+
   Raises:
-    ValueError: the preset is unknown, or a number is out of range.
+    ValueError: the preset or the kind is unknown, or a number is out of range.
   """
   config = T5Config.preset(name)
+  chosen = KINDS[checks.choice("--kind", kind, choices=tuple(KINDS))]
+  length = prompt_length or chosen.default_length
+  rank = chosen.default_rank if rank is None else rank
   prompts = PromptConfig(
-    num_slots=num_slots, prompt_length=prompt_length, rank=rank
+    num_slots=num_slots,
+    prompt_length=length,
+    rank=rank,
+    kind=kind,
+    inputs_length=inputs_length or INPUTS_LENGTH,
   )
   _print_pairs(
     console,
-    f"{num_slots} prompts of length {prompt_length} and rank {rank}, {name}",
+    f"{num_slots} {prompts.kind} prompts of length {length} and rank {rank},"
+    f" {name}",
     counts(prompts, config, config.emb_dim),
   )
 

@@ -269,10 +269,11 @@ def _predict(arguments):
       f"both {arguments.file} and --input {arguments.input} are given; a call"
       " reads one file"
     )
-  if arguments.max_target_length and arguments.method == "rank":
+  ranks = arguments.method.startswith("rank")
+  if arguments.max_target_length and ranks:
     raise ValueError(
-      "--max-target-length belongs to generated texts, and --method rank"
-      " generates none"
+      "--max-target-length belongs to generated texts, and --method"
+      f" {arguments.method} generates none"
     )
   source = arguments.file or arguments.input or "-"
   target = arguments.output
@@ -326,17 +327,23 @@ def _add_inspect(command):
     metavar="PRESET",
     help="count the parameters for a size such as t5_base",
   )
-  for name, low, default in (
-    ("prompt-length", 1, 100),
-    ("rank", 0, 1),
-    ("num-slots", 1, 1),
+  sub.add_argument(
+    "--kind",
+    default="multitask",
+    help="with --config: the kind of prompt (default: %(default)s)",
+  )
+  for name, low, default, shown in (
+    ("prompt-length", 1, None, "the kind's"),
+    ("rank", 0, None, "the kind's"),
+    ("num-slots", 1, 1, "1"),
+    ("inputs-length", 1, None, "that of an experiment"),
   ):
     sub.add_argument(
       f"--{name}",
       type=number(low),
       default=default,
       metavar="N",
-      help="with --config (default: %(default)s)",
+      help=f"with --config (default: {shown})",
     )
 
 
@@ -355,9 +362,11 @@ def _inspect(arguments):
   else:
     describe.describe_preset(
       arguments.config,
+      arguments.kind,
       arguments.prompt_length,
       arguments.rank,
       arguments.num_slots,
+      arguments.inputs_length,
       console,
     )
 

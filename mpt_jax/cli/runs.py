@@ -120,7 +120,8 @@ def _sweep(arguments):
     report.print_missing(checks.find_data(runs, fetch=False), console)
     return ExitCode.DONE
   lines, *faults = sweep(table, model_dir, bindings, paths, arguments.only)
-  report.print_table(table, lines, console)
+  if table.contest is None:
+    report.print_table(table, lines, console)
   from mpt_jax.report import writing
   from mpt_jax.tasks.licences import licence
 

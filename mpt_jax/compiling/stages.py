@@ -1,19 +1,18 @@
 """The programs of each stage of a run, with the shapes of their arguments."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from mpt_jax.compiling.outline import batch_shapes, on_data
 from mpt_jax.data import labels
-from mpt_jax.data.packing import BatchLayout
 from mpt_jax.data.slot_tasks import slot_tasks
-from mpt_jax.inference import batching, engine
-from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.division import Division
+from mpt_jax.inference.engine import programs as engine_programs
+from mpt_jax.inference.engine import rows, shapes
+from mpt_jax.inference.engine.decoding import Generation
 from mpt_jax.io import paths
 from mpt_jax.model import choice, partitioning
 from mpt_jax.training.assembly import Setup
@@ -92,7 +91,7 @@ def _answers(setup, stage) -> list[Program]:
     if names is None or method == "decode":
       decodes = True
     else:
-      ranked.add(batching.target_length(names))
+      ranked.add(shapes.target_length(names))
   made = []
   for target_length in sorted(ranked, reverse=True)[:1]:
     made += _calls(setup, stage, target_length)
@@ -116,99 +115,114 @@ def _label_tokens(setup):
 
 
 def _calls(setup, stage, target_length) -> list[Program]:
-  """Returns the encoder's program, and that of ranking or of generation."""
-  batch, rows, generation = _batch(setup, stage, target_length)
-  call = engine.make_programs(
-    setup.model.config,
-    setup.experiment.prompt_length,
-    batch.plan,
-    setup.mesh,
-    generation,
-  )
+  """Returns the encoder's program, and that of ranking or of generation.
+
+  Both are of the longest examples.
+  """
   params = setup.network_params(setup.trainable)
   params.pop("prompt", None)
-  prompts = _prompts(setup)
-  mesh, emb_dim = setup.mesh, setup.model.config.emb_dim
-  count, length = batch.num_rows, batch.row_length
-  inputs = {k: v for k, v in rows.items() if k.startswith("encoder_")}
-  if batch.joined:
-    inputs = {k: v.update(shape=batch.joined) for k, v in inputs.items()}
-  inputs = {**inputs, **prompts}
-  words = f"{count} rows of {length} positions"
-  targets_length = setup.layout.targets_length
-  weights = {"weights": params}
-  encode = Program(
-    "encode", call.encode, {**weights, "batch": inputs}, {}, 1, words
-  )
-  encoded = {
-    "encoded": jax.ShapeDtypeStruct(
-      (count, length, emb_dim),
-      jnp.dtype(setup.model.config.dtype),
-      sharding=NamedSharding(mesh, PartitionSpec("data")),
-    ),
-    "encoder_segment_ids": rows["encoder_segment_ids"],
-  }
-  if target_length is None:
-    ids = on_data(mesh, {"ids": jax.ShapeDtypeStruct((count,), jnp.int32)})
-    arguments = {**weights, "batch": encoded, "rows": ids["ids"]}
-    options = {"max_length": targets_length}
-    words += f", {targets_length} tokens each"
-    answer = Program(
-      "generate", call.generate, arguments, options, targets_length, words
-    )
-    return [encode, answer]
-  targets = {k: v for k, v in rows.items() if k.startswith("decoder_")}
-  options = {"num_candidates": count * target_length}
-  words += f" and {target_length} positions of labels"
-  arguments = {**weights, "batch": {**encoded, **targets}}
-  return [encode, Program("rank", call.score, arguments, options, 1, words)]
-
-
-def _batch(setup, stage, target_length):
-  """Returns the largest batch, its arrays' shapes, and the generation."""
-  config, layout = setup.experiment.eval, setup.layout
   generation = Generation()
   if stage == "eval":
-    generation = config.generation
-  length = setup.experiment.prompt_length
-  leaves = jax.tree.leaves(setup.network_params(setup.trainable))
-  division = Division(
-    config=setup.model.config,
-    num_parameters=sum(x.size for x in leaves),
-    parameter_bytes=sum(x.size * x.dtype.itemsize for x in leaves)
-    // setup.mesh.shape["model"],
-    prompt_length=length,
+    generation = setup.experiment.eval.generation
+  found = _shapes(setup, stage, params, generation)
+  length = found.lengths[-1]
+  make = engine_programs.make_programs
+  call = make(
+    *(setup.model.config, found.prompt_length, found.plan, setup.mesh),
+    generation,
+  )
+  weights = {"weights": params}
+  _, shape = found.take_batch([length] * found.batch_size)
+  encode = Program(
+    "encode",
+    call.encode,
+    {**weights, "batch": _encoder_arrays(setup, found, shape)},
+    {},
+    1,
+    f"{shape[0]} rows of {shape[1]} positions",
+  )
+  if target_length is None:
+    return [encode, _generate(setup, found, weights, call, generation)]
+  count = found.score_rows(length, target_length)
+  # Candidates have two arrays more than targets.
+  targets = rows.target_arrays([[[2, 1]]], count, target_length)
+  batch = {**_states(setup, count, length), **on_data(setup.mesh, targets)}
+  words = f"{count} rows of {length} positions and {target_length} of labels"
+  options = {"num_candidates": count * target_length}
+  rank = Program(
+    "rank", call.score, {**weights, "batch": batch}, options, 1, words
+  )
+  return [encode, rank]
+
+
+def _generate(setup, found, weights, call, generation) -> Program:
+  """Returns the program of generation, by beams or in a table of rows."""
+  length, most = found.lengths[-1], found.targets_length
+  count = found.num_rows(length)
+  words = f"{count} rows of {length} positions, {most} tokens each"
+  if generation.num_beams > 1:
+    ids = on_data(
+      setup.mesh, {"ids": jax.ShapeDtypeStruct((count,), jnp.int32)}
+    )
+    batch = _states(setup, count, length)
+    arguments = {**weights, "batch": batch, "rows": ids["ids"]}
+    options = {"max_length": most}
+    return Program("generate", call.generate, arguments, options, most, words)
+  table = engine_programs.make_table_programs(
+    *(setup.model.config, found.prompt_length, found.plan, setup.mesh),
+    most,
+    generation.top_k,
+  )
+  start = functools.partial(table.start, num_rows=count, length=length)
+  state = jax.tree.map(
+    lambda x: on_data(setup.mesh, {"x": x})["x"],
+    jax.eval_shape(start, weights["weights"]),
+  )
+  number = jax.ShapeDtypeStruct(
+    (), jnp.int32, sharding=partitioning.replicated(setup.mesh)
+  )
+  arguments = {**weights, "table": state, "steps": number, "enough": number}
+  return Program("generate", table.run, arguments, {}, most, words)
+
+
+def _shapes(setup, stage, params, generation) -> shapes.Shapes:
+  """Returns the shapes of the stage's engine."""
+  config, layout = setup.experiment.eval, setup.layout
+  return shapes.Shapes.of_engine(
+    setup.model.config,
+    params,
+    setup.mesh,
+    joins=choice.is_one_cpu(setup.mesh),
+    prompt_length=setup.experiment.prompt_length,
     inputs_length=layout.inputs_length,
     targets_length=layout.targets_length,
     batch_size=config.num_rows if stage == "eval" else PREDICT_ROWS,
     num_beams=generation.num_beams,
-    devices=setup.mesh.shape["data"],
-    joins=choice.is_one_cpu(setup.mesh),
   )
-  sizes = [length + layout.inputs_length] * division.batch_size
-  batch = division.batches(sizes, target_length)[0]
-  plain = BatchLayout(
-    inputs_length=batch.row_length - length,
-    targets_length=target_length or 2,
-    prompt_length=length,
-    pack=False,
-    length_multiple=1,
-    num_rows=batch.num_rows,
-  )
-  # Candidates have two arrays more than targets.
-  row = {"inputs": [2, 1], "targets": [[2, 1]]}
-  rows, _ = engine.make_batch([row], plain)
-  return batch, on_data(setup.mesh, rows), generation
 
 
-def _prompts(setup) -> dict:
-  """Returns the shape of the prompts of a call, or nothing."""
-  length = setup.experiment.prompt_length
-  if not length:
-    return {}
-  count = batching.next_count(len(setup.experiment.slots))
-  shape = count, length, setup.model.config.emb_dim
+def _encoder_arrays(setup, found, shape) -> dict:
+  """Returns the shapes of what the encoder gets."""
+  placed = rows.place([], shape, found)
+  arrays = on_data(setup.mesh, placed.arrays)
+  config = setup.model.prompt_config
+  if config is None:
+    return arrays
+  count = found.most_prompts(shape)
+  length = config.prompt_length + (config.inputs_length or 0)
+  prompts = count, length, setup.model.config.emb_dim
   sharding = partitioning.replicated(setup.mesh)
-  return {
-    "prompts": jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+  prompts = jax.ShapeDtypeStruct(prompts, jnp.float32, sharding=sharding)
+  return {**arrays, "prompts": prompts}
+
+
+def _states(setup, count, length) -> dict:
+  """Returns the shapes of encoded plain rows."""
+  config = setup.model.config
+  states = {
+    "encoded": jax.ShapeDtypeStruct(
+      (count, length, config.emb_dim), jnp.dtype(config.dtype)
+    ),
+    "encoder_segment_ids": jax.ShapeDtypeStruct((count, length), jnp.int32),
   }
+  return on_data(setup.mesh, states)

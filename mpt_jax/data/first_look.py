@@ -17,6 +17,8 @@ from mpt_jax.io.errors import calling
 SAMPLE = 128
 # A larger share of cut inputs or targets is a warning.
 SHARE = 0.05
+# A bank of many draws would repeat itself.
+MOST_WARNINGS = 10
 
 
 def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
@@ -29,7 +31,8 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
     targets_length: longest target in tokens.
 
   Returns:
-    A warning for each slot that has many cut inputs or targets.
+    A warning for each slot that has many cut inputs or targets; after
+    `MOST_WARNINGS` of them, their number.
 
   Raises:
     ValueError: a task has no training examples, its examples are no token ids
@@ -43,7 +46,7 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
     first.setdefault(task.name, (name, task))
   for name, task in first.values():
     where = f"slot {name!r}"
-    examples = _sample(task, where)
+    examples = sample(task, where)
     words = getattr(task.postprocessor, "label_names", None)
     if words:
       encode = task.output_features["targets"].vocabulary.encode
@@ -70,11 +73,22 @@ def look(tasks, names, inputs_length: int, targets_length: int) -> list[str]:
           f"{where}: {share:.0%} of the {feature} are longer than"
           f" BatchConfig.{setting} and are cut ({len(examples)} examples seen)"
         )
+  rest = len(warnings) - MOST_WARNINGS
+  if rest > 0:
+    warnings[MOST_WARNINGS:] = [f"and {rest} more of this kind"]
   return warnings
 
 
-def _sample(task, where) -> list[dict]:
-  """Returns token ids of up to SAMPLE training examples."""
+def sample(task, where: str) -> list[dict]:
+  """Returns token ids of up to SAMPLE training examples, from everywhere.
+
+  Args:
+    task: see `row_task.Task`.
+    where: the beginning of an error's message.
+
+  Raises:
+    ValueError: the task has no training examples.
+  """
   if "train" not in task.splits:
     raise ValueError(
       f"{where}: its task {task.name!r} has no split 'train'; it has"

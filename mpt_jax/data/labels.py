@@ -83,6 +83,26 @@ def check_targets(name: str, labels: Sequence[str] | None, targets):
     )
 
 
+def per_token(scores, candidates) -> np.ndarray:
+  """Returns the mean log-probability per token of each candidate.
+
+  A longer label has a lower sum, because each token adds a negative number. The
+  mean takes that away; Brown et al. (2020), section 2.4.
+
+  Args:
+    scores: [candidates] float, the sums over each candidate's tokens.
+    candidates: the token ids of each, with the end of sequence, which counts.
+
+  Returns:
+    [candidates] float32.
+
+  >>> per_token([-2.0, -2.4], [[5, 1], [5, 6, 1]]).tolist()
+  [-1.0, -0.800000011920929]
+  """
+  lengths = [len(candidate) for candidate in candidates]
+  return np.asarray(scores, np.float32) / np.asarray(lengths, np.float32)
+
+
 def label_names(task) -> tuple[str, ...] | None:
   """Returns the label strings of a task's postprocessor, or None."""
   return getattr(task.postprocessor, "label_names", None)

@@ -56,10 +56,8 @@ def write_adapter(
   config = PromptConfig.of_params(params, groups)
   kind = config.find_kind()
   if kind.peft_type is None:
-    raise ValueError(
-      f"PEFT has no method for {kind.name} prompts; --merge writes each as a"
-      " plain one"
-    )
+    hint = "" if kind.has_offsets else "; --merge writes each as a plain one"
+    raise ValueError(f"PEFT has no method for {kind.name} prompts{hint}")
   if config.num_groups != 1:
     raise ValueError(
       f"an adapter holds one shared prompt, got {config.num_groups}"

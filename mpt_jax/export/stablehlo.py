@@ -141,6 +141,7 @@ def export_stablehlo(
       is below 1, or a platform is unknown.
   """
   out = files.check_free(out)
+  composed = _compose(bank)
   lengths = _checked_lengths(inputs_lengths, targets_length)
   _check_platforms(platforms)
   loaded = load_backbone(backbone, dtype)
@@ -185,7 +186,7 @@ def export_stablehlo(
       "sha256": _digests(folder),
     }
     _write_json(folder / "manifest.json", manifest)
-    _write_tasks(folder / "prompts", bank, label_tokens)
+    _write_tasks(folder / "prompts", bank, composed, label_tokens)
   return [
     f"{out}: {bank.listing}",
     f"programs for inputs of up to {', '.join(map(str, lengths))} tokens, any"
@@ -260,7 +261,7 @@ def add_prompts(bank: PromptBank, folder, backbone=None) -> list[str]:
         f" {folder} score at most {manifest['labels_length']}; export it to a"
         " folder of its own"
       )
-  _write_tasks(folder / "prompts", bank, label_tokens)
+  _write_tasks(folder / "prompts", bank, _compose(bank), label_tokens)
   return [f"{folder}: added {bank.listing}"]
 
 
@@ -285,9 +286,13 @@ def _labels_length(label_tokens):
   return max(LEAST_LABELS_LENGTH, length, *longest, 0)
 
 
-def _write_tasks(folder, bank, label_tokens):
+def _compose(bank):
   prompts = np.asarray(bank.composed, np.float32)
   check_finite(prompts, "the prompts", "the export")
+  return prompts
+
+
+def _write_tasks(folder, bank, prompts, label_tokens):
   for name, slot, prompt, tokens in zip(
     bank.names, bank.slots, prompts, label_tokens, strict=True
   ):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax import export
 
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 
 
 def _encode(network, prompts, tokens, segment_ids):

@@ -19,6 +19,7 @@ from mpt_jax.inference.evaluator import EvalConfig
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import DistillConfig, LossConfig
 from mpt_jax.prompts.bank import load_bank
+from mpt_jax.prompts.kind import SLOTS
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training.experiment import Experiment
 from mpt_jax.training.optimizers import OptimizerConfig
@@ -129,16 +130,14 @@ def make_plan(problems: Sequence[Problem], config: FitConfig) -> Plan:
     seed=config.seed,
   )
   sizes = _sizes(opened)
-  length, width = experiment.prompt_length, opened.config.emb_dim
-  per_task = length * width
-  if experiment.rank and config.share:
-    per_task = experiment.rank * (length + width)
+  each = experiment.bank_config.num_parameters_each(opened.config.emb_dim)
+  shares = experiment.rank and config.share
   return Plan(
     experiment=experiment,
     lengths=lengths,
     network=opened.config,
     num_parameters=sum(sizes.values()),
-    per_task=per_task,
+    per_task=each[SLOTS] if shares else sum(each.values()),
     seconds=_estimate(experiment, problems, lengths, sizes),
   )
 
@@ -180,11 +179,11 @@ def _slots(problems, config, small) -> tuple[tuple[Slot, ...], dict]:
   if config.start != SCRATCH:
     bank = load_bank(config.start)
     shape = {"prompt_length": bank.config.prompt_length}
-    if bank.config.is_plain:
+    init = "mean_matrix"
+    if not bank.config.can_share:
       init = f"task:{bank.names[bank.best_of(range(len(bank.names)))]}"
-    else:
-      init, rank = "mean_matrix", bank.config.rank
-      shape["prompt_kind"] = bank.config.kind
+    if not bank.config.is_plain:
+      rank, shape["prompt_kind"] = bank.config.rank, bank.config.kind
     start = {"init": init, "source": config.start}
   slots = []
   for scale in TUNED if config.tune else (1.0,):

@@ -44,6 +44,16 @@ class EvalTask:
     self.targets = [self.postprocess(self._text(x), x, True) for x in examples]
     labels.check_targets(f"task {self.name!r}", self.labels, self.targets)
 
+  def texts(self) -> list[str]:
+    """Returns the input of each example as text."""
+    made = []
+    for example in self.examples:
+      if "inputs_pretokenized" in example:
+        made.append(example["inputs_pretokenized"].decode())
+      else:
+        made.append(self.vocabulary.decode([int(i) for i in example["inputs"]]))
+    return made
+
   def _text(self, example):
     """Returns the target as text."""
     if "targets_pretokenized" in example:

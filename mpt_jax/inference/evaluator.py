@@ -4,18 +4,15 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
 from mpt_jax.data import batches, labels
 from mpt_jax.data.in_memory import task_files
-from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import (
-  METHODS,
-  Engine,
-  Example,
-  NotFiniteError,
-)
+from mpt_jax.inference.engine.decoding import Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import METHODS, Example, NotFiniteError
 from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.inference.find_tasks import find_tasks
 from mpt_jax.inference.loading import load
@@ -36,8 +33,10 @@ class EvalConfig:
       which training ends early; None never ends it early. t5x ignores it.
     max_examples: evaluate the first so many examples of each task; None for
       all.
-    method: "rank" scores each label string and takes the likeliest, "decode"
-      generates, and "auto" ranks if the task has label names.
+    method: "rank" scores each label string and takes the likeliest,
+      "rank_per_token" the one with the best score per token (see
+      `labels.per_token`), "decode" generates, and "auto" ranks if the task has
+      label names.
     num_beams: beams of "decode"; 1 decodes greedily.
     metric: the metric that selects the best step, for all tasks; higher is
       better. None uses each task's own, see `EvalTask.main_metric`.
@@ -77,7 +76,7 @@ class Evaluator:
 
   Raises:
     ValueError: a task lacks the split, the split has no examples, or the method
-      is "rank" and a task has no label names.
+      is "rank" or "rank_per_token" and a task has no label names.
 
   Attributes:
     tasks: the `EvalTask` of each prompt.
@@ -91,7 +90,7 @@ class Evaluator:
         by_name[task.name] = EvalTask(task, config.split, config.max_examples)
     self.tasks = [by_name[task.name] for task in tasks]
     for task in by_name.values():
-      if config.method == "rank" and task.labels is None:
+      if config.method.startswith("rank") and task.labels is None:
         raise ValueError(
           f"task {task.name!r} has no label names to rank; use method='decode'"
         )
@@ -208,9 +207,103 @@ class Evaluator:
     with self._naming(work):
       if rank:
         scores = engine.rank(examples, advance)
+        if self._config.method == "rank_per_token":
+          scores = [labels.per_token(own, candidates) for own in scores]
         return [task.labels[int(own.argmax())] for own in scores]
       tokens = engine.generate(examples, advance=advance)
     return [task.vocabulary.decode([int(t) for t in row]) for row in tokens]
+
+
+class Answered(NamedTuple):
+  """What a prompt answered.
+
+  Attributes:
+    prompt: its name; None for the T5 alone.
+    task_name: the name of the task.
+    task: its `EvalTask`: examples, targets and label names.
+    predictions: the postprocessed answer of each example.
+    metrics: the task's metrics, and "num_examples".
+  """
+
+  prompt: str | None
+  task_name: str
+  task: EvalTask
+  predictions: list
+  metrics: dict
+
+
+def answer(
+  prompts,
+  tasks=None,
+  config: EvalConfig = EvalConfig(),
+  *,
+  on: str | Slot | None = None,
+  backbone: str | None = None,
+  inputs_length: int | None = None,
+  targets_length: int | None = None,
+  dtype: str | None = None,
+  num_model_partitions: int = 1,
+  progress=None,
+) -> list[Answered]:
+  """Answers tasks with prompts, or with a T5 without prompts.
+
+  Args:
+    prompts: see `evaluate`, as all other arguments.
+    tasks: names of prompts or tasks.
+    config: split, number of examples and method.
+    on: a task, or a slot, for all prompts.
+    backbone: the T5.
+    inputs_length: longest input in tokens.
+    targets_length: longest output in tokens.
+    dtype: for the T5 and the computation.
+    num_model_partitions: devices that share one copy of the T5.
+    progress: called with (done, total) numbers of examples.
+
+  Returns:
+    The answers of each prompt, in the bank's order.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: the files do not fit each other, or a task is unknown.
+  """
+  if prompts is None and not tasks:
+    raise ValueError("without prompts, name at least one task")
+  mesh = partitioning.make_mesh(num_model_partitions)
+  loaded = load(prompts, backbone, dtype)
+  bank, expanded, length = loaded.bank, None, None
+  if bank is None:
+    names, task_names = [None] * len(tasks), list(tasks)
+  else:
+    chosen = _chosen(bank, tasks)
+    names = [bank.names[i] for i in chosen]
+    task_names = [bank.slots[i]["task"] for i in chosen]
+    expanded, length = bank.expanded[chosen], bank.config.prompt_length
+  slots = [Slot(task=name) for name in task_names]
+  if on is not None:
+    slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
+  path = loaded.backbone.vocabulary_path
+  own = None
+  if on is None and bank is not None and not isinstance(prompts, PromptBank):
+    own = task_files.load_tasks(prompts)
+  evaluator = Evaluator(find_tasks(slots, path, own), config, bank and names)
+  engine = Engine(
+    loaded.backbone.config,
+    loaded.backbone.params,
+    expanded,
+    prompt_length=length,
+    mesh=mesh,
+    inputs_length=loaded.choose_inputs_length(inputs_length),
+    targets_length=targets_length or loaded.targets_length,
+    batch_size=config.num_rows,
+    generation=config.generation,
+  )
+  predictions, scores = evaluator.predict(engine, progress)
+  metrics = evaluator.metrics(predictions, scores)
+  made = zip(names, slots, evaluator.tasks, predictions, metrics, strict=True)
+  return [
+    Answered(name, slot.task, task, own, values)
+    for name, slot, task, own, values in made
+  ]
 
 
 def evaluate(
@@ -263,43 +356,25 @@ def evaluate(
     #   "split": "test", "metric": "accuracy", "value": 0.81,
     #   "num_examples": 300}, ...]
   """
-  if prompts is None and not tasks:
-    raise ValueError("without prompts, name at least one task")
-  mesh = partitioning.make_mesh(num_model_partitions)
-  loaded = load(prompts, backbone, dtype)
-  bank, composed = loaded.bank, None
-  if bank is None:
-    names, task_names = [None] * len(tasks), list(tasks)
-  else:
-    chosen = _chosen(bank, tasks)
-    names = [bank.names[i] for i in chosen]
-    task_names = [bank.slots[i]["task"] for i in chosen]
-    composed = bank.composed[chosen]
-  slots = [Slot(task=name) for name in task_names]
-  if on is not None:
-    slots = [on if isinstance(on, Slot) else Slot(task=on)] * len(slots)
-  path = loaded.backbone.vocabulary_path
-  own = None
-  if on is None and bank is not None and not isinstance(prompts, PromptBank):
-    own = task_files.load_tasks(prompts)
-  evaluator = Evaluator(find_tasks(slots, path, own), config, bank and names)
-  engine = Engine(
-    loaded.backbone.config,
-    loaded.backbone.params,
-    composed,
-    mesh=mesh,
-    inputs_length=inputs_length or loaded.inputs_length,
-    targets_length=targets_length or loaded.targets_length,
-    batch_size=config.num_rows,
-    generation=config.generation,
-  )
-  rows, made = [], evaluator(engine, progress)
-  for name, slot, values in zip(names, slots, made, strict=True):
+  rows = []
+  for one in answer(
+    prompts,
+    tasks,
+    config,
+    on=on,
+    backbone=backbone,
+    inputs_length=inputs_length,
+    targets_length=targets_length,
+    dtype=dtype,
+    num_model_partitions=num_model_partitions,
+    progress=progress,
+  ):
+    values = dict(one.metrics)
     num_examples = int(values.pop("num_examples"))
     rows += [
       {
-        "prompt": name,
-        "task": slot.task,
+        "prompt": one.prompt,
+        "task": one.task_name,
         "split": config.split,
         "metric": metric,
         "value": value,

@@ -20,7 +20,8 @@ class Loaded(NamedTuple):
   Attributes:
     bank: the prompts, or None for the T5 alone.
     backbone: the T5, with a vocabulary that fits it.
-    inputs_length: longest input of the run in tokens.
+    inputs_length: longest input of the run in tokens, or of the prompts, if
+      their kind has offsets.
     targets_length: longest target of the run in tokens.
   """
 
@@ -28,6 +29,24 @@ class Loaded(NamedTuple):
   backbone: Backbone
   inputs_length: int
   targets_length: int
+
+  def choose_inputs_length(self, given: int | None) -> int:
+    """Returns the longest input to take, in tokens.
+
+    Args:
+      given: the user's choice, or None.
+
+    Raises:
+      ValueError: the prompts have offsets for fewer tokens.
+    """
+    known = None if self.bank is None else self.bank.config.inputs_length
+    if given and known and given > known:
+      raise ValueError(
+        f"inputs_length must be at most {known}, got {given}: the"
+        f" {self.bank.config.kind} prompts add to the embeddings of so many"
+        " tokens"
+      )
+    return given or known or self.inputs_length
 
 
 def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:

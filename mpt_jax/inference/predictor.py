@@ -13,10 +13,15 @@ import numpy as np
 
 from mpt_jax.data import templates
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.inference.decoding import GREEDY, Generation
-from mpt_jax.inference.engine import METHODS, Example, NotFiniteError
+from mpt_jax.data.labels import per_token
+from mpt_jax.inference.engine.decoding import GREEDY, Generation
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import (
+  METHODS,
+  Example,
+  NotFiniteError,
+)
 from mpt_jax.inference.loading import load
-from mpt_jax.inference.steady.engine import SteadyEngine
 from mpt_jax.inference.texts import TaskTexts
 from mpt_jax.io import checks
 from mpt_jax.model import partitioning
@@ -28,8 +33,9 @@ class PredictConfig:
   """Settings of a `Predictor`.
 
   Attributes:
-    method: "rank" takes the likeliest of the task's labels, "decode" generates,
-      and "auto" ranks if the task has labels.
+    method: "rank" takes the likeliest of the task's labels, "rank_per_token"
+      the one with the best score per token, "decode" generates, and "auto"
+      ranks if the task has labels.
     batch_size: most rows of a batch. There are fewer if they would exceed the
       engine's bound on memory.
     raw: use a row's "text" as the finished input, without the template.
@@ -66,10 +72,10 @@ class PredictConfig:
     check(checks.whole, *lengths, low=1, optional=True)
     # `Generation` checks its own settings.
     generation = self.generation
-    if self.method == "rank" and generation != GREEDY:
+    if self.method.startswith("rank") and generation != GREEDY:
       raise ValueError(
-        "method='rank' generates nothing: num_beams and temperature belong to"
-        " method 'decode'"
+        f"method={self.method!r} generates nothing: num_beams and temperature"
+        " belong to method 'decode'"
       )
 
   @property
@@ -147,7 +153,7 @@ class Predictor:
     self._replaced, self._chosen = set(), {}
     self.config = dataclasses.replace(
       config,
-      inputs_length=config.inputs_length or loaded.inputs_length,
+      inputs_length=loaded.choose_inputs_length(config.inputs_length),
       targets_length=config.targets_length or loaded.targets_length,
     )
     self._dtype = loaded.backbone.config.dtype
@@ -156,10 +162,11 @@ class Predictor:
       TaskTexts.read(name, slot, self._tokenizer, config.method != "decode")
       for name, slot in zip(self.bank.names, self.bank.slots, strict=True)
     ]
-    self.engine = SteadyEngine(
+    self.engine = Engine(
       loaded.backbone.config,
       loaded.backbone.params,
-      self.bank.composed,
+      self.bank.expanded,
+      prompt_length=self.bank.config.prompt_length,
       mesh=mesh,
       inputs_length=self.config.inputs_length,
       targets_length=self.config.targets_length,
@@ -169,7 +176,7 @@ class Predictor:
 
   def fingerprint(self) -> dict:
     """Returns JSON values that identify the prompts, T5 and settings."""
-    digest = hashlib.sha256(np.ascontiguousarray(self.bank.composed).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(self.bank.expanded).tobytes())
     digest.update(json.dumps([self.bank.names, self.bank.slots]).encode())
     return {
       "prompts": digest.hexdigest(),
@@ -195,7 +202,7 @@ class Predictor:
       )
     slot = self._slot(row.get("task"))
     texts = self._texts[slot]
-    if self.config.method == "rank" and not texts.labels:
+    if self.config.method.startswith("rank") and not texts.labels:
       raise ValueError(
         f"the prompt {self.bank.names[slot]!r} has no label names to rank; use"
         " method 'decode'"
@@ -261,8 +268,9 @@ class Predictor:
 
     Returns:
       A copy of each row, in order, with "prediction". If labels were ranked, it
-      also has "scores", the log-probability of each label, and
-      "probabilities", which sum to one over the labels.
+      also has "scores", the log-probability of each label (per token, if the
+      method is "rank_per_token"), and "probabilities", which sum to one over
+      the labels.
 
     Raises:
       TypeError, ValueError: a row does not fit; the message has its number.
@@ -299,6 +307,8 @@ class Predictor:
     with _numbered(ranked, first_row):
       made = self.engine.rank([examples[i] for i in ranked], advance)
     for i, scores in zip(ranked, made, strict=True):
+      if self.config.method == "rank_per_token":
+        scores = per_token(scores, examples[i].candidates)
       answer = self._texts[prepared[i].slot].ranked(scores)
       self._replaced |= answer.keys() & prepared[i].row.keys()
       results[i] = {**prepared[i].row, **answer}

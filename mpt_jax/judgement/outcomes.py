@@ -159,6 +159,26 @@ class Outcomes:
       for trial in self.predictions
     ]
 
+  def merge(self, other: "Outcomes"):
+    """Adds the targets and trials of others, whose targets must be equal.
+
+    Raises:
+      ValueError: a target has other labels or examples, or a trial is there
+        already.
+    """
+    for name, target in other.targets.items():
+      known = self.targets.setdefault(name, target)
+      same = known.labels == target.labels and np.array_equal(
+        known.answers, target.answers
+      )
+      if not same:
+        raise ValueError(
+          f"the target {name!r} has other labels or test examples in one file"
+          " than in another; answer it again"
+        )
+    for trial, predictions in other.predictions.items():
+      self.add(trial, predictions)
+
   def save(self, folder):
     """Writes `outcomes.json` into a folder, with its digest."""
     fields = {

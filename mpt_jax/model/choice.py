@@ -75,17 +75,3 @@ def _fused_platform(mesh) -> str | None:
   if device.platform == "tpu":
     return "tpu"
   return "cuda" if "NVIDIA" in device.device_kind else None
-
-
-def inference_plan(inputs_length, prompt_length, longest) -> Dense:
-  """Returns a CPU's plan for a call whose rows are joined, see `SHORT_ROW`.
-
-  Args:
-    inputs_length: the longest input of the engine, in tokens.
-    prompt_length: P.
-    longest: positions of the call's longest example, prompt included.
-  """
-  if longest <= SHORT_ROW:
-    return Dense()
-  # Every example has at least its prompt and the end of sequence.
-  return BySegments(prompt_length + inputs_length, prompt_length + 1)

@@ -17,8 +17,7 @@ from mpt_jax.model.config import T5Config
 from mpt_jax.model.plan import Dense
 from mpt_jax.model.stacks import Decoder, Encoder
 from mpt_jax.prompts.config import PromptConfig
-from mpt_jax.prompts.module import Prompts, place_prompts, prompt_rows
-from mpt_jax.prompts.plain import plain_params
+from mpt_jax.prompts.module import Prompts, expanded_rows, place_prompts
 
 
 @flax.struct.dataclass
@@ -42,7 +41,8 @@ class T5(nn.Module):
   """An encoder-decoder Transformer whose inputs may hold prompt positions.
 
   Where `encoder_prompt_positions` is above 0, the embedding of the token is
-  replaced by row `position - 1` of the prompt of slot `encoder_slot_ids`.
+  replaced by row `position - 1` of the prompt of slot `encoder_slot_ids`. At
+  tokens, a kind of prompt may add to the embedding (`Kind.has_offsets`).
 
   Attributes:
     config: the shape of the T5.
@@ -85,8 +85,8 @@ class T5(nn.Module):
         holds a token.
       encoder_slot_ids: [B, L] int in [0, N), the slot of each position.
       deterministic: apply no dropout.
-      prompts: [N, P, D] composed prompts to use instead of the bank in the
-        parameters; they also need `prompt_config`.
+      prompts: [N, P + S, D] of `kinds.expand_bank` to use instead of the bank
+        in the parameters; they also need `prompt_config`, which says P.
       rows: [B, L, D] rows of prompts for this batch to use instead of both;
         see `prompts.module.prompt_rows`.
 
@@ -96,11 +96,14 @@ class T5(nn.Module):
     x = self.token_embedder(encoder_input_tokens)
     if self.prompt_config is not None:
       where = encoder_prompt_positions, encoder_slot_ids
+      adds = self.prompt_config.find_kind().has_offsets
       if rows is None and prompts is not None:
-        rows = prompt_rows(plain_params(prompts), range(len(prompts)), *where)
+        length = self.prompt_config.prompt_length
+        rows = expanded_rows(prompts, length, *where)
+        adds = prompts.shape[1] > length
       elif rows is None:
         rows = self.prompt(*where)
-      x = place_prompts(rows, x, encoder_prompt_positions)
+      x = place_prompts(rows, x, encoder_prompt_positions, adds)
     return self.encoder(x, encoder_segment_ids, deterministic)
 
   def decode(

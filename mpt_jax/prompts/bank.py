@@ -18,7 +18,7 @@ from mpt_jax.io.finite import check_finite
 from mpt_jax.prompts import bank_fields, run_settings
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import EMBED, GROUPS
-from mpt_jax.prompts.kinds import compose_bank, read_sizes
+from mpt_jax.prompts.kinds import compose_bank, expand_bank, read_sizes
 from mpt_jax.prompts.plain import plain_params
 
 FORMAT = "mpt_jax.prompts"
@@ -60,6 +60,11 @@ class PromptBank:
     return np.asarray(compose_bank(self.params, self.groups))
 
   @property
+  def expanded(self):
+    """[N, P + S, D], see `kinds.expand_bank`."""
+    return np.asarray(expand_bank(self.params, self.groups))
+
+  @property
   def listing(self) -> str:
     """How many prompts there are, and their names: "2 prompts: a, b"."""
     noun = "prompt" if len(self.names) == 1 else "prompts"
@@ -84,13 +89,9 @@ class PromptBank:
         a number is not finite; the message begins with `where`.
     """
     fields = bank_fields.checked(fields, where)
-    bank = cls(
-      params,
-      tuple(fields["names"]),
-      tuple(fields["groups"]),
-      fields["backbone"],
-      tuple(fields["slots"]),
-    )
+    lists = ("names", "groups", "slots")
+    names, groups, slots = (tuple(fields[name]) for name in lists)
+    bank = cls(params, names, groups, fields["backbone"], slots)
     bank.check_shapes(where)
     bank.check_finite(where)
     return bank

@@ -1,7 +1,7 @@
 """The shape of a bank of prompts.
 
-Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, G groups of slots
-that share arrays.
+Axis letters: P prompt_length, D emb_dim, N num_slots, R rank, S inputs_length,
+G groups of slots that share arrays.
 """
 
 import dataclasses
@@ -10,7 +10,16 @@ import math
 import numpy as np
 
 from mpt_jax.io.checks import check_fields, whole
-from mpt_jax.prompts.kind import EMBED, GROUPS, LENGTH, RANK, SLOTS, Kind, Leaf
+from mpt_jax.prompts.kind import (
+  EMBED,
+  GROUPS,
+  INPUTS,
+  LENGTH,
+  RANK,
+  SLOTS,
+  Kind,
+  Leaf,
+)
 from mpt_jax.prompts.kinds import KINDS, read_sizes, recognise_kind
 from mpt_jax.prompts.multitask import Multitask
 from mpt_jax.prompts.plain import Plain
@@ -31,6 +40,8 @@ class PromptConfig:
       all slots if the kind has arrays for groups and for slots, and otherwise a
       group for each slot.
     kind: how prompts are made from arrays, a key of `KINDS`.
+    inputs_length: S, tokens of the longest input, for a kind with offsets.
+      Other kinds have none.
   """
 
   num_slots: int
@@ -38,6 +49,7 @@ class PromptConfig:
   rank: int = 1
   groups: tuple[int, ...] | None = None
   kind: str = Multitask.name
+  inputs_length: int | None = None
 
   def __post_init__(self):
     check_fields(self, whole, "num_slots", "prompt_length", low=1)
@@ -50,6 +62,10 @@ class PromptConfig:
         f"Experiment.prompt_kind must be one of {named}, got {self.kind!r};"
         " rank=0 makes plain prompts"
       )
+    if self.find_kind().has_offsets:
+      check_fields(self, whole, "inputs_length", low=1)
+    else:
+      object.__setattr__(self, "inputs_length", None)
     groups = self.groups
     if groups is None:
       groups = [0] * self.num_slots
@@ -86,6 +102,7 @@ class PromptConfig:
       rank=rank,
       groups=tuple(groups),
       kind=kind,
+      inputs_length=sizes.get(INPUTS),
     )
     expected = config.shapes(sizes[EMBED])
     found = {name: tuple(params[name].shape) for name in expected}
@@ -125,6 +142,7 @@ class PromptConfig:
       LENGTH: self.prompt_length,
       RANK: self.rank,
       EMBED: emb_dim,
+      INPUTS: self.inputs_length,
     }
 
   def shapes(self, emb_dim: int) -> dict[str, tuple[int, ...]]:

@@ -117,8 +117,9 @@ def _start(slot, config, embedding, encode, source):
   key = jax.random.key(slot.seed)
   own_key = jax.random.fold_in(key, 1)  # Independent of the draws of the rows.
   kind, length = config.find_kind(), config.prompt_length
+  sizes = config.sizes(embedding.shape[1])
   if source is not None:
-    return kind.start_from(source, slot.init, config.rank, own_key)
+    return kind.start_from(source, slot.init, sizes, own_key)
   if slot.init == "vocabulary":
     rows = vocabulary_rows(key, embedding, length)
   elif slot.init == "random":
@@ -133,4 +134,4 @@ def _start(slot, config, embedding, encode, source):
       f"init {slot.init!r} is not 'vocabulary', 'random' or 'text:...', and"
       " no source was given for any other"
     )
-  return kind.start(rows, config.rank, own_key)
+  return kind.start(rows, sizes, own_key)

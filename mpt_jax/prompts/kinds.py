@@ -1,11 +1,17 @@
 """The kinds of prompt that are known, and what a bank's arrays say of theirs.
 
-Axis letters: P prompt_length, D emb_dim, N num_slots, G groups of slots that
-share arrays.
+Axis letters: P prompt_length, D emb_dim, N num_slots, S inputs_length, G groups
+of slots that share arrays.
 """
+
+import jax.numpy as jnp
 
 from mpt_jax.prompts.kind import Kind
 from mpt_jax.prompts.multitask import Multitask
+from mpt_jax.prompts.other_kinds.dept import ShortPromptWithOffsets
+from mpt_jax.prompts.other_kinds.dpt import DecomposedPrompt
+from mpt_jax.prompts.other_kinds.residual import ResidualPrompt
+from mpt_jax.prompts.other_kinds.ulpt import UltraLowDimensionalPrompt
 from mpt_jax.prompts.plain import Plain
 
 KINDS: dict[str, Kind] = {}
@@ -26,8 +32,15 @@ def register_kind(kind: Kind):
   KINDS[kind.name] = kind
 
 
-register_kind(Plain())
-register_kind(Multitask())
+for _kind in (
+  Plain(),
+  Multitask(),
+  DecomposedPrompt(),
+  UltraLowDimensionalPrompt(),
+  ResidualPrompt(),
+  ShortPromptWithOffsets(),
+):
+  register_kind(_kind)
 
 
 def recognise_kind(names) -> Kind:
@@ -50,17 +63,10 @@ def read_sizes(params) -> dict[str, int]:
   """Returns the size of each axis that a bank's arrays have.
 
   Raises:
-    ValueError: no kind of prompt has such arrays.
+    ValueError: no kind of prompt has such arrays, or one has another number of
+      axes.
   """
-  sizes = {}
-  for name, leaf in recognise_kind(params).leaves.items():
-    if params[name].ndim != len(leaf.axes):
-      raise ValueError(
-        f"{name} must have the axes {', '.join(leaf.axes)}, got the shape"
-        f" {params[name].shape}"
-      )
-    sizes |= zip(leaf.axes, params[name].shape, strict=True)
-  return sizes
+  return recognise_kind(params).read_sizes(params)
 
 
 def compose_bank(prompt_params, groups):
@@ -76,6 +82,36 @@ def compose_bank(prompt_params, groups):
     [N, P, D] prompts.
 
   Raises:
+    ValueError: no kind of prompt has arrays with these names, or the kind's
+      prompts are not all that it adds to an input.
+  """
+  kind = recognise_kind(prompt_params)
+  if kind.has_offsets:
+    raise ValueError(
+      f"{kind.name} prompts also add to the embeddings of the input's tokens,"
+      " which a plain prompt cannot. So they cannot be merged, served, exported"
+      " for other programs, teach, or start prompts of another kind or size"
+    )
+  return kind.compose(prompt_params, groups)
+
+
+def expand_bank(prompt_params, groups):
+  """Returns all that a bank puts into inputs, for `network.T5.encode`.
+
+  Args:
+    prompt_params: the bank's arrays by name.
+    groups: [N] the group of each slot.
+
+  Returns:
+    [N, P + S, D]: each slot's prompt, and then what is added to the embeddings
+    of the first S tokens. S is 0 for most kinds.
+
+  Raises:
     ValueError: no kind of prompt has arrays with these names.
   """
-  return recognise_kind(prompt_params).compose(prompt_params, groups)
+  kind = recognise_kind(prompt_params)
+  prompts = kind.compose(prompt_params, groups)
+  if not kind.has_offsets:
+    return prompts
+  offsets = kind.offsets(prompt_params, groups)
+  return jnp.concatenate([prompts, offsets], axis=1)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mpt_jax.io import checks
 from mpt_jax.prompts.slots import SHARES, Slot, make_slots
@@ -88,6 +89,7 @@ def method_slots(
   tasks,
   shots=(None,),
   seeds=(0,),
+  tuned: Mapping[str, Mapping[Any, Mapping]] | None = None,
 ) -> tuple[Slot, ...]:
   """The slots of several methods in one bank.
 
@@ -97,9 +99,11 @@ def method_slots(
     tasks: task names; see `slots.make_slots`.
     shots: numbers of examples per class, None for all.
     seeds: seeds of the draws.
+    tuned: {method: {shots: {"scale": ...}}}, the factor on the learning rates
+      of a method with so many shots, in place of the method's own ones.
 
   Raises:
-    ValueError: a method is unknown.
+    ValueError: a method is unknown, or a factor is no number.
   """
   by_name = {method.name: method for method in known}
   names = checks.sequence(
@@ -111,7 +115,17 @@ def method_slots(
   )
   made = []
   for name in names:
-    made += by_name[name].slots(tasks, shots, seeds)
+    method, own = by_name[name], (tuned or {}).get(name)
+    if not own:
+      made += method.slots(tasks, shots, seeds)
+      continue
+    for k in shots:
+      scales = method.learning_rate_scales
+      if k in own:
+        where = f"method_slots.tuned[{name!r}][{k}]"
+        scales = (checks.mapping(where, own[k]).get("scale"),)
+      changed = dataclasses.replace(method, learning_rate_scales=scales)
+      made += changed.slots(tasks, (k,), seeds)
   return tuple(made)
 
 

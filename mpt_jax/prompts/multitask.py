@@ -7,7 +7,6 @@ G groups of slots that share one P*.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from mpt_jax.prompts.kind import (
   EMBED,
@@ -17,6 +16,7 @@ from mpt_jax.prompts.kind import (
   SLOTS,
   Kind,
   Leaf,
+  product_bound,
 )
 
 TARGET_INITS = ("mean_matrix", "mean_factors", "shared_only", "task:<name>")
@@ -52,71 +52,35 @@ class Multitask(Kind):
     )
 
   def rows(self, params, groups, slot_ids, positions):
-    """P*[position] ∘ Σ_r u[slot, position, r] v[slot, r], row by row."""
+    """Makes the rows alone if the rank is 1, P*[position] ∘ u[position] v."""
     params = jax.tree.map(jnp.asarray, dict(params))
+    if params["task_columns"].shape[-1] > 1:
+      return super().rows(params, groups, slot_ids, positions)
     groups = jnp.asarray(groups)[slot_ids]
-    shared = params["shared_prompt"][groups, positions]
-    columns = params["task_columns"][slot_ids, positions]  # [..., R]
+    column = params["task_columns"][slot_ids, positions]  # [..., 1]
+    row = params["task_rows"][slot_ids, 0]
+    return params["shared_prompt"][groups, positions] * (column * row)
 
-    def add(total, own):
-      columns, rows = own  # [..., 1], [N, D]
-      return total + columns * rows[slot_ids], None
+  def bound(self, params, groups):
+    shared = jnp.max(jnp.abs(params["shared_prompt"]), axis=(1, 2))[groups]
+    return shared * product_bound(params["task_columns"], params["task_rows"])
 
-    columns = jnp.moveaxis(columns, -1, 0)[..., None]
-    rows = jnp.moveaxis(params["task_rows"], 1, 0)
-    matrix = columns[0] * rows[0][slot_ids]
-    if len(columns) > 1:
-      # Recomputed in the backward pass, which would keep [R, ..., D].
-      add = jax.checkpoint(add, prevent_cse=False)
-      matrix, _ = lax.scan(add, matrix, (columns[1:], rows[1:]))
-    return shared * matrix
-
-  def find_sound(self, params, groups, dtype):
-    """See `Kind.find_sound`; prompts are made only if their bound is large."""
-    params = jax.tree.map(jnp.asarray, dict(params))
-    groups = jnp.asarray(groups)
-
-    def largest(x, axes):
-      return jnp.max(jnp.abs(x), axis=axes)
-
-    shared = largest(params["shared_prompt"], (1, 2))[groups]
-    columns = largest(params["task_columns"], 1)  # [N, R]
-    bound = shared * jnp.sum(columns * largest(params["task_rows"], 2), axis=1)
-
-    def check(params):
-      def check_one(own):
-        group, columns, rows = own
-        prompt = compose_task_prompts(
-          params["shared_prompt"][group],
-          columns[None],
-          rows[None],
-          jnp.zeros((1,), int),
-        )
-        return jnp.all(jnp.isfinite(prompt.astype(dtype)))
-
-      own = groups, params["task_columns"], params["task_rows"]
-      return lax.map(check_one, own)
-
-    # Below this, nothing can overflow. A bound that is NaN is not below.
-    small = bound < float(jnp.finfo(dtype).max) / 4
-    everything = jnp.ones(groups.shape, bool)
-    return lax.cond(jnp.all(small), lambda _: everything, check, params)
-
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
     del key
-    return _slot(rows, init_factors(rows.shape[0], rank, rows.shape[1]))
+    factors = init_factors(rows.shape[0], sizes[RANK], rows.shape[1])
+    return _slot(rows, factors)
 
-  def start_from(self, source, how, rank, key):
+  def start_from(self, source, how, sizes, key):
     """P* and factors of the source; see `init_target_factors` for `how`."""
     if source.config.kind != self.name:
-      return super().start_from(source, how, rank, key)
+      return super().start_from(source, how, sizes, key)
     if source.config.num_groups > 1:
       raise ValueError(
         f"the source has {source.config.num_groups} shared prompts; a target"
         " starts from one"
       )
     factors = init_target_factors(
-      source.params, how, rank, source.emb_dim, source.names
+      source.params, how, sizes[RANK], source.emb_dim, source.names
     )
     return _slot(jnp.asarray(source.params["shared_prompt"][0]), factors)
 
@@ -163,6 +127,7 @@ def compose_task_prompts(shared_prompt, task_columns, task_rows, slot_ids):
     "bpr,brd->bpd",
     jnp.asarray(task_columns)[slot_ids],
     jnp.asarray(task_rows)[slot_ids],
+    precision="highest",
   )
   return jnp.broadcast_to(shared_prompt, matrices.shape) * matrices
 

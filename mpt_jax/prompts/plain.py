@@ -10,6 +10,7 @@ class Plain(Kind):
 
   name = "plain"
   leaves = {"shared_prompt": Leaf((GROUPS, LENGTH, EMBED), "learning_rate")}
+  default_rank = 0
   peft_type = "PROMPT_TUNING"
   peft_names = {"prompt_embeddings": "shared_prompt"}
 
@@ -24,8 +25,8 @@ class Plain(Kind):
     finite = jnp.isfinite(jnp.asarray(params["shared_prompt"]).astype(dtype))
     return jnp.all(finite, axis=(1, 2))[jnp.asarray(groups)]
 
-  def start(self, rows, rank, key):
-    del rank, key
+  def start(self, rows, sizes, key):
+    del sizes, key
     return {"shared_prompt": rows}
 
 

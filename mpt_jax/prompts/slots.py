@@ -11,6 +11,7 @@ import functools
 
 from mpt_jax.io import checks
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kind import SLOTS
 from mpt_jax.prompts.multitask import Multitask
 
 SHARES = ("none", "all", "tasks")
@@ -28,9 +29,11 @@ class Slot:
     group: slots of the same group share P*; None gives the slot a group of its
       own.
     init: the starting values: "vocabulary", "random", "text:WORDS" or, from the
-      bank `source`, "task:NAME" (that task's prompt, as in SPoT),
-      "mean_matrix", "mean_factors" or "shared_only" (P* with factors made from
-      the source tasks' factors).
+      bank `source`, "task:NAME" (that task's prompt, as in SPoT), "best" (the
+      prompt under which the slot's own training answers are likeliest), "mean"
+      (the mean of the prompts), "mean_matrix", "mean_factors" or "shared_only"
+      (P* with factors made from the source tasks' factors). "best:A,B" and
+      "mean:A,B" take prompts of these tasks alone.
     source: prompt file or run folder that `init` reads.
     train_factors: False keeps the factors at their start.
     learning_rate_scale: factor on the slot's learning rates.
@@ -157,12 +160,15 @@ def _group_name(share, shots, seed) -> str | None:
   return "all" if share == "all" else f"k{shots}_s{seed}"
 
 
-def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
+def prompt_config(
+  slots, prompt_length, rank, kind=Multitask.name, inputs_length=None
+):
   """Returns the `PromptConfig` of the bank of these slots.
 
   Raises:
-    ValueError: two slots have one name, the kind is unknown, or slots share P*
-      although the kind has no arrays for groups or none for tasks.
+    ValueError: two slots have one name, the kind is unknown, slots share P*
+      although the kind has no arrays for groups or none for tasks, or no array
+      would train.
   """
   names = [slot.name for slot in slots]
   if len(set(names)) != len(names):
@@ -180,13 +186,20 @@ def prompt_config(slots, prompt_length, rank, kind=Multitask.name):
     rank=rank,
     groups=tuple(groups),
     kind=kind,
+    inputs_length=inputs_length,
   )
   if len(numbers) < len(slots) and not config.can_share:
     if config.is_plain:
       raise ValueError("rank=0 has no task factors, so slots cannot share a P*")
     raise ValueError(
-      f"prompt_kind={kind!r} has no arrays that slots can share; use"
+      f"Experiment.prompt_kind={kind!r} has no arrays that slots can share; use"
       " share='none'"
+    )
+  firsts = {leaf.axes[0] for leaf in config.leaves.values()}
+  if firsts == {SLOTS} and not any(slot.train_factors for slot in slots):
+    raise ValueError(
+      "make_slots.train_factors must be True for some slot, got False: it keeps"
+      f" all arrays of Experiment.prompt_kind={kind!r} at their start"
     )
   return config
 

@@ -1,4 +1,4 @@
-"""The scheduler: continuous batching in one thread over the steady engine.
+"""The scheduler: continuous batching in one thread over the engine.
 
 Each round it gives the encoder the waiting requests that fit one compiled
 shape, scores those that rank, puts those that generate into free rows of the
@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.inference.engine import Example, NotFiniteError
-from mpt_jax.inference.steady import ragged
-from mpt_jax.inference.steady.engine import SteadyEngine
-from mpt_jax.inference.steady.shapes import TARGET_LENGTHS
+from mpt_jax.inference.engine import ragged
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import Example, NotFiniteError
+from mpt_jax.inference.engine.shapes import TARGET_LENGTHS
 from mpt_jax.serve.waiting import Closed, Expired, Queue, Request
 
 # Steps of decoding between two looks at the queue.
@@ -33,7 +33,7 @@ class Scheduler:
   """Serves requests with an engine, in a thread of its own.
 
   Args:
-    engine: the `SteadyEngine`.
+    engine: the `Engine`.
     queue: where requests wait.
     observe: called with (name of a count, amount) after each batch; see
       `metrics.Metrics`.
@@ -45,7 +45,7 @@ class Scheduler:
 
   def __init__(
     self,
-    engine: SteadyEngine,
+    engine: Engine,
     queue: Queue,
     observe=lambda name, amount=1: None,
   ):
@@ -297,7 +297,7 @@ def _finish(request: Request, result, is_finite):
     request.fail(NotFiniteError(0, name))
 
 
-def warm_up(engine: SteadyEngine):
+def warm_up(engine: Engine):
   """Compiles all shapes that a scheduler uses, by running each of them once."""
   for length in engine.shapes.lengths:
     tokens = length - engine.size(Example(np.zeros(0, np.int32)))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpt_jax.inference.steady import ragged
+from mpt_jax.inference.engine import ragged
 from mpt_jax.prompts.bank import PromptBank, check_backbone
 from mpt_jax.serve.journal import Journal
 from mpt_jax.serve.scheduler import Scheduler
@@ -43,7 +43,7 @@ class Service:
   """Serves the tasks of some banks with one engine.
 
   Args:
-    engine: the `SteadyEngine`.
+    engine: the `Engine`.
     tokenizer: the `Tokenizer` of its T5.
     backbone: "default" or the folder of the T5.
     fingerprint: the T5's fingerprint.

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from mpt_jax.export import peft, prompt_files
-from mpt_jax.inference.batching import LONG_TARGETS
+from mpt_jax.inference.engine.memory import LONG_TARGETS
 from mpt_jax.inference.texts import TaskTexts
 from mpt_jax.prompts.bank import PromptBank, load_bank, select
 from mpt_jax.serve.table import Entry, Table

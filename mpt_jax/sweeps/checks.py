@@ -3,7 +3,8 @@
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import shots, slot_tasks, text_tasks
 from mpt_jax.io.checks import near_misses
-from mpt_jax.sweeps import results
+from mpt_jax.prompts.kind import start_names
+from mpt_jax.sweeps import contest, results
 
 
 def check_plan(table, runs, planned):
@@ -17,12 +18,20 @@ def check_plan(table, runs, planned):
   Raises:
     TypeError: a task cannot give a few of its examples.
     ValueError: a task is unknown, lacks a split, does not fit the batch, or
-      starts from a prompt that no earlier run trains. The message names the
-      run.
+      starts from a prompt that no earlier run trains; or the table or its
+      contest cannot use the run. The message names the run.
   """
+  if table.contest is not None:
+    for view in table.contest.all_views:
+      for task in view.targets:
+        text_tasks.get_task(task)
+    contest.check_contest(table.contest, planned)
   for run in runs:
-    results.check_run(table, run, planned)
+    if table.contest is None:
+      results.check_run(table, run, planned)
     try:
+      if table.contest is not None:
+        contest.check_run(table.contest, run, planned)
       _check_tasks(table, run)
       _check_batch(run.experiment)
       _check_starts(run.experiment, planned)
@@ -33,11 +42,11 @@ def check_plan(table, runs, planned):
 def _check_tasks(table, run):
   """Checks that the tasks are known and have the splits that are used."""
   experiment = run.experiment
-  of_table = {
-    slot.task
-    for row in table.rows
-    for slot in results.row_slots(table, row, run)
-  }
+  if table.contest is not None:
+    of_table, split = contest.tasks_of(table.contest, run), table.contest.split
+  else:
+    rows = [results.row_slots(table, row, run) for row in table.rows]
+    of_table, split = {slot.task for row in rows for slot in row}, table.split
   for slot in experiment.slots:
     task = text_tasks.get_task(slot.task)
     slot_tasks.check_features(task)
@@ -46,7 +55,7 @@ def _check_tasks(table, run):
     if experiment.eval is not None:
       needed.append(experiment.eval.split)
     if slot.task in of_table:
-      needed.append(table.split)
+      needed.append(split)
     for split in needed:
       if split not in task.splits:
         raise ValueError(
@@ -80,15 +89,15 @@ def _check_starts(experiment, planned):
         f" starts from {source.name!r} with PROMPT_LENGTH="
         f"{theirs.prompt_length}"
       )
-    name = slot.init.removeprefix("task:")
     names = [s.name for s in theirs.slots] + [s.task for s in theirs.slots]
-    if slot.init != name and name not in names:
-      names = list(dict.fromkeys(names))
-      raise ValueError(
-        f"slot {slot.name!r} starts from {slot.init!r}, but {name!r} is none of"
-        f" the tasks of {source.name!r}: {', '.join(names)}."
-        + near_misses(name, names)
-      )
+    for name in start_names(slot.init):
+      if name not in names:
+        names = list(dict.fromkeys(names))
+        raise ValueError(
+          f"slot {slot.name!r} starts from {slot.init!r}, but {name!r} is none"
+          f" of the tasks of {source.name!r}: {', '.join(names)}."
+          + near_misses(name, names)
+        )
   teachers = by_folder.get(str(experiment.teachers))
   if teachers is not None:
     known = {slot.task for slot in teachers.experiment.slots}

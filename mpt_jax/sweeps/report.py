@@ -206,7 +206,7 @@ def _settings(table, run):
   yield (
     "lengths",
     f"inputs {e.batch.inputs_length}, targets {e.batch.targets_length}, prompt"
-    f" {e.prompt_length}, rank {e.rank}",
+    f" {e.prompt_length}, rank {e.rank}, {e.prompt_kind}",
   )
   distill = e.loss.distill
   if distill is not None:

@@ -383,6 +383,7 @@ def trained_parameters(experiment, slots, config) -> int:
     prompt_length=experiment.prompt_length,
     rank=experiment.rank,
     kind=experiment.prompt_kind,
+    inputs_length=experiment.batch.inputs_length,
   )
   each = prompts.num_parameters_each(config.emb_dim)
   num_groups = len({slot.group or slot.name for slot in slots})

@@ -7,6 +7,7 @@ resumes as any run does. Finished runs and evaluations are not repeated.
 
 import functools
 import json
+import pathlib
 
 import rich.console
 
@@ -15,7 +16,15 @@ from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import digests, files
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.io.paths import absolute
-from mpt_jax.sweeps import checks, report, results
+from mpt_jax.sweeps import (
+  answers,
+  checks,
+  contest,
+  report,
+  results,
+  standings,
+  tuning,
+)
 from mpt_jax.sweeps.plan import FINISHED, choose_runs, plan
 from mpt_jax.sweeps.tables import Table
 from mpt_jax.training import loop, run_folder
@@ -34,7 +43,8 @@ def sweep(
   Args:
     table: the table.
     model_dir: folder of the runs, which several tables may share. The table is
-      written there as NAME.md and NAME.json.
+      written there as NAME.md and NAME.json, and a contest into NAME/, see
+      `standings`.
     bindings: gin lines for all runs.
     paths: folders in which gin files are looked up.
     only: patterns of the names of the runs to do; the others are skipped.
@@ -85,11 +95,9 @@ def sweep(
         left_out[run.name] = str(error)
     if run.name in left_out:
       say(f"{where}: left out: {left_out[run.name]}")
-    elif results.evaluate_run(table, run, console):
-      lines = results.table_lines(table, planned)
-      report.write_files(table, lines, model_dir)
-  lines = results.table_lines(table, planned)
-  report.write_files(table, lines, model_dir)
+    else:
+      _evaluate(table, run, planned, model_dir, console)
+  lines = _write(table, planned, model_dir, say)
   for name, reason in left_out.items():
     say(f"{name} was left out: {reason}")
   for run in todo:
@@ -99,6 +107,36 @@ def sweep(
         " its numbers"
       )
   return lines, left_out, [run.name for run in todo if run.diverged]
+
+
+def _evaluate(table, run, planned, model_dir, console):
+  """Evaluates what the table needs of a finished run, and writes the table."""
+  if table.contest is not None:
+    folder = pathlib.Path(model_dir) / table.name
+    finished = [one for one in planned if one.finished]
+    answers.answer_baselines(table.contest, finished, folder, console)
+    answers.answer_run(table.contest, run, folder, console)
+    standings.write(table.contest, table.name, planned, model_dir)
+  elif results.evaluate_run(table, run, console):
+    lines = results.table_lines(table, planned)
+    report.write_files(table, lines, model_dir)
+
+
+def _write(table, planned, model_dir, say) -> list:
+  """Writes the table, or the standings of a contest; returns its lines."""
+  if table.contest is None:
+    lines = results.table_lines(table, planned)
+    report.write_files(table, lines, model_dir)
+    return lines
+  found = standings.write(table.contest, table.name, planned, model_dir)
+  folder = pathlib.Path(model_dir) / table.name
+  if contest.MAIN in found:
+    say(standings.markdown(found[contest.MAIN]))
+  if table.contest.chooses and all(run.finished for run in planned):
+    path = tuning.write(table.contest, found, folder)
+    say(f"{path} has the settings that were chosen")
+  say(f"{folder} has all answers and scores")
+  return []
 
 
 def _train(run):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpt_jax.io import checks
+from mpt_jax.sweeps.contest import Contest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Table:
       average are left out, as they belong to other tasks.
     runs: in the order in which they run; a run comes after those that it uses.
     rows: the methods.
+    contest: what the runs compare, in place of rows.
     average: heading of the mean over the columns.
     split: the split to evaluate.
     variants: {name: {macro: value}}: all runs and rows are made once for each.
@@ -113,7 +115,8 @@ class Table:
   columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
   targets: Sequence[str] = ()
   runs: Sequence[Run]
-  rows: Sequence[Row]
+  rows: Sequence[Row] = ()
+  contest: Contest | None = None
   average: str = "mean"
   split: str = "test"
   variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(
@@ -127,6 +130,11 @@ class Table:
     check(checks.text, "name", "title", "model", "average", "split")
     check(checks.mapping, "columns", of=checks.text)
     check(checks.sequence, "targets", of=checks.text, what="tasks", empty=True)
+    check(checks.instance, "contest", cls=Contest, optional=True)
+    if self.contest is not None:
+      if self.rows:
+        raise ValueError("Table.rows and Table.contest exclude each other")
+      object.__setattr__(self, "targets", self.contest.targets)
     if not self.columns and not self.targets:
       raise ValueError("Table.columns and Table.targets name no task")
     parts = dict(of=checks.instance, empty=True)
@@ -197,6 +205,15 @@ class Table:
 def num_tasks(tasks: Sequence[str], times: int = 1) -> int:
   """The number of tasks, times a number of examples of each."""
   return len(tasks) * times
+
+
+def start_from(how: str, tasks: Sequence[str]) -> str:
+  """A start that names source tasks; see `slots.Slot.init`.
+
+  >>> start_from("best", ("glue_mnli", "squad"))
+  'best:glue_mnli,squad'
+  """
+  return f"{how}:{','.join(tasks)}"
 
 
 def spot_candidates(tasks: Sequence[str]) -> tuple[str, ...]:

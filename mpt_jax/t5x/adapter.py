@@ -27,7 +27,8 @@ from t5x import models, optimizers, utils
 # isort: on
 from mpt_jax.backbones import t5x_checkpoints
 from mpt_jax.data.labels import label_names, label_tokens
-from mpt_jax.inference import decoding, evaluator
+from mpt_jax.inference import evaluator
+from mpt_jax.inference.engine import decoding
 from mpt_jax.io import paths
 from mpt_jax.model import losses
 from mpt_jax.prompts.plain import plain_params

@@ -153,7 +153,7 @@ def _check_slots(path, experiment):
         raise ValueError(
           f"the run in {folder} has the slots {trained}; the experiment's are"
           f" {asked}: give MIXTURE_OR_TASK_NAME, SHOTS, SEEDS, PROMPT_LENGTH,"
-          " RANK and Experiment.prompt_kind as in training"
+          " KIND and RANK as in training"
         )
 
 

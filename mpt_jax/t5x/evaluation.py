@@ -12,10 +12,10 @@ import jax
 import seqio
 import tensorflow as tf
 
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
-from mpt_jax.prompts.kinds import compose_bank
+from mpt_jax.prompts.kinds import expand_bank
 from mpt_jax.t5x import data, partitions, tasks
 from mpt_jax.training import assembly
 from mpt_jax.training.experiment import Experiment
@@ -58,13 +58,14 @@ class Evaluation:
     prompt = params.pop("prompt", None)
     if prompt is not None:
       prompt = jax.tree.map(partitioning.fetch, prompt)
-      prompt = compose_bank(prompt, parts.model.groups)
+      prompt = expand_bank(prompt, parts.model.groups)
     # A new engine for each evaluation: its programs are cached, and t5x gives
     # the arrays of the old one away.
     return Engine(
       parts.model.config,
       params,
       prompt,
+      prompt_length=parts.experiment.prompt_length,
       mesh=self._mesh,
       inputs_length=layout.inputs_length,
       targets_length=layout.targets_length,

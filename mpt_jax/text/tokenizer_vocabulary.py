@@ -50,9 +50,12 @@ class TokenizerVocabulary(seqio.Vocabulary):
     return self._tokenizer.decode(ids)
 
   def _encode_tf(self, s):
-    ids = tf.numpy_function(
-      lambda text: np.array(self._encode(text), np.int32), [s], tf.int32
-    )
+    def encode(text):
+      # In eager mode TensorFlow hands over an array without axes.
+      text = text.item() if isinstance(text, np.ndarray) else text
+      return np.array(self._encode(text), np.int32)
+
+    ids = tf.numpy_function(encode, [s], tf.int32)
     ids.set_shape([None])
     return ids
 

@@ -14,18 +14,19 @@ from mpt_jax.data import first_look
 from mpt_jax.data.in_memory import row_stream
 from mpt_jax.data.in_memory.row_task import RowTask
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference.engine import Engine
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.inference.find_tasks import find_tasks
+from mpt_jax.inference.source_choice import choose_sources
 from mpt_jax.model import choice, partitioning
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.initialization import init_bank
-from mpt_jax.prompts.kinds import compose_bank
+from mpt_jax.prompts.kinds import expand_bank
 from mpt_jax.prompts.plain import plain_params
-from mpt_jax.prompts.slots import optimizer_scales, prompt_config
+from mpt_jax.prompts.slots import optimizer_scales
 from mpt_jax.text import vocabulary_files
 from mpt_jax.training import step
 from mpt_jax.training.experiment import Experiment
@@ -151,6 +152,7 @@ class Setup(Assembly):
     engine = Engine(
       self.model.config,
       *self._network_and_prompts(trainable),
+      prompt_length=self.experiment.prompt_length,
       mesh=self.mesh,
       inputs_length=self.layout.inputs_length,
       targets_length=self.layout.targets_length,
@@ -165,13 +167,13 @@ class Setup(Assembly):
     return evaluate, evaluator
 
   def _network_and_prompts(self, trainable):
-    """Returns T5 parameters and the composed prompts [N, P, D], or None."""
+    """Returns T5 parameters and the bank of `expand_bank`, or None."""
     params = self.network_params(trainable)
     prompt = params.pop("prompt", None)
     if prompt is None:
       return params, None
     prompt = jax.tree.map(partitioning.fetch, prompt)
-    return params, compose_bank(prompt, self.model.groups)
+    return params, expand_bank(prompt, self.model.groups)
 
   def network_params(self, trainable) -> dict:
     """Returns all parameters of the network, with these trainable ones."""
@@ -245,14 +247,8 @@ def make_model(
   """
   config = dataclasses.replace(config, dropout_rate=experiment.dropout_rate)
   slots = experiment.slots
-  prompts = teacher_config = None
-  if experiment.prompt_length:
-    prompts = prompt_config(
-      slots,
-      experiment.prompt_length,
-      experiment.rank,
-      experiment.prompt_kind,
-    )
+  prompts, teacher_config = experiment.bank_config, None
+  if prompts is not None:
     optimizer_scales(slots, prompts.groups)  # Raises if they do not fit.
   if experiment.loss.distill is not None:
     teacher_config = PromptConfig(
@@ -306,13 +302,13 @@ def starting_prompts(parts: Assembly, embedding) -> dict:
     parts: the assembled experiment.
     embedding: [V, D] token embedding of the backbone.
   """
-  vocabulary = parts.tasks[0].output_features["inputs"].vocabulary
   slots, model = parts.experiment.slots, parts.model
+  slots = choose_sources(slots, parts.tasks, parts.backbone, parts.layout)
   prompt = init_bank(
     slots,
     model.prompt_config,
     np.asarray(embedding, np.float32),
-    encode=vocabulary.encode,
+    encode=parts.tasks[0].output_features["inputs"].vocabulary.encode,
     backbone=parts.backbone.fingerprint,
   )
   sound = model.find_sound(prompt)

@@ -13,8 +13,9 @@ from mpt_jax.io import checks, digests
 from mpt_jax.model.config import DTYPES, T5Config
 from mpt_jax.model.objective import TRAINABLE, LossConfig
 from mpt_jax.prompts import run_settings
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kinds import KINDS
-from mpt_jax.prompts.slots import Slot
+from mpt_jax.prompts.slots import Slot, prompt_config
 from mpt_jax.training import inherited
 from mpt_jax.training.optimizers import OptimizerConfig
 
@@ -34,9 +35,10 @@ class Experiment:
     dtype: "float32" or "bfloat16" activations; None keeps the backbone's.
     trainable: "prompt" or "everything".
     prompt_length: P; 0 trains everything without prompts. None takes that of
-      the slots' sources and of the teachers, or 100.
-    rank: R of the task factors; 0 for plain soft prompts. None takes that of
-      the slots' sources, or 1.
+      the slots' sources and of the teachers, or `kind.Kind.default_length`.
+    rank: R of the task factors, or what the kind of prompt calls its rank; 0
+      for plain soft prompts. None takes that of the slots' sources of this
+      kind, or `kind.Kind.default_rank`.
     prompt_kind: parametrisation of the prompts if rank is above 0. None takes
       that of the slots' sources, or "multitask"; else a key of
       `kinds.KINDS`.
@@ -81,11 +83,13 @@ class Experiment:
     check(checks.whole, "total_steps", "num_microbatches", low=1)
     check(checks.path, "backbone", "vocabulary_path", "teachers", optional=True)
     check(checks.instance, "batch", cls=BatchConfig)
+    # The kind gives the defaults of the lengths and the rank.
+    kinds = tuple(KINDS)
+    check(checks.choice, "prompt_kind", choices=kinds, optional=True)
     self._inherit()
     check(checks.whole, "prompt_length", "rank", low=0)
     check(checks.choice, "dtype", choices=DTYPES, optional=True)
     check(checks.choice, "trainable", choices=TRAINABLE)
-    check(checks.choice, "prompt_kind", choices=tuple(KINDS))
     check(checks.number, "dropout_rate", low=0, below=1)
     check(checks.seed, "seed")
     check(checks.instance, "network", cls=T5Config, optional=True)
@@ -104,7 +108,7 @@ class Experiment:
     if not missing + cut:
       return
     sources = [slot.source for slot in self.slots if slot.source is not None]
-    found = inherited.Inherited(sources, self.teachers)
+    found = inherited.Inherited(sources, self.teachers, self.prompt_kind)
     for name in missing:
       object.__setattr__(self, name, getattr(found, name))
     values = {name: getattr(found, name) for name in cut}
@@ -144,6 +148,19 @@ class Experiment:
       )
     # A row must hold an example and its prompt.
     self.batch.layout(prompt_length=self.prompt_length)
+
+  @property
+  def bank_config(self) -> PromptConfig | None:
+    """The shape of the bank that the slots make, or None without prompts.
+
+    Raises:
+      ValueError: see `slots.prompt_config`.
+    """
+    if not self.prompt_length:
+      return None
+    sizes = self.prompt_length, self.rank
+    inputs_length = self.batch.inputs_length
+    return prompt_config(self.slots, *sizes, self.prompt_kind, inputs_length)
 
   def to_json(self) -> dict:
     """Returns the settings as JSON values, for the run's experiment.json."""

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
+from mpt_jax.prompts.kinds import KINDS
 from mpt_jax.prompts.multitask import Multitask
 
-PROMPT_LENGTH, RANK, PROMPT_KIND = 100, 1, Multitask.name
+PROMPT_KIND = Multitask.name
 # Tokens of inputs and targets.
 INPUTS_LENGTH, TARGETS_LENGTH = 256, 16
 
@@ -26,12 +27,16 @@ class Inherited:
   Args:
     sources: the prompt files or run folders that slots start from.
     teachers: that of the teachers, or None.
+    kind: the kind of prompt that the user chose, or None.
 
   Raises:
     ValueError: a file is damaged.
   """
 
-  def __init__(self, sources: Sequence[str], teachers: str | None):
+  def __init__(
+    self, sources: Sequence[str], teachers: str | None, kind: str | None
+  ):
+    self._kind = kind
     self._configs: dict[str, PromptConfig] = {}
     self._settings = []
     self._sources = tuple(dict.fromkeys(sources))
@@ -45,31 +50,35 @@ class Inherited:
 
   @property
   def prompt_length(self) -> int:
-    """P of all prompts.
+    """P of all prompts, or the default of the kind.
 
     Raises:
       ValueError: they differ.
     """
     found = {path: c.prompt_length for path, c in self._configs.items()}
-    return _the_same("Experiment.prompt_length", found, PROMPT_LENGTH)
+    default = KINDS[self.prompt_kind].default_length
+    return _the_same("Experiment.prompt_length", found, default)
 
   @property
   def rank(self) -> int:
-    """R of the sources that have factors.
+    """R of the sources of this kind, or the default of the kind.
 
     Raises:
       ValueError: they differ.
     """
-    found = {path: c.rank for path, c in self._factored()}
-    return _the_same("Experiment.rank", found, RANK)
+    kind = self.prompt_kind
+    found = {path: c.rank for path, c in self._factored() if c.kind == kind}
+    return _the_same("Experiment.rank", found, KINDS[kind].default_rank)
 
   @property
   def prompt_kind(self) -> str:
-    """The kind of the sources that are not plain.
+    """The kind that the user chose, or that of the sources that are not plain.
 
     Raises:
       ValueError: they differ.
     """
+    if self._kind is not None:
+      return self._kind
     found = {path: c.kind for path, c in self._factored()}
     return _the_same("Experiment.prompt_kind", found, PROMPT_KIND)
 

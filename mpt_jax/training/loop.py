@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from etils import epath
 
@@ -52,6 +52,7 @@ def train(
   checkpoint_minutes: float | None = 10,
   log_period: int = 10,
   keep_checkpoints: int = 2,
+  prompt_steps: Sequence[int] = (),
   tensorboard: bool = True,
   profile_steps: tuple[int, int] | None = None,
   description: str = "train",
@@ -78,6 +79,8 @@ def train(
     log_period: steps between lines of metrics.
     keep_checkpoints: newest checkpoints to keep. If the newest is damaged, the
       run resumes from the one before it.
+    prompt_steps: steps after which the prompts are kept for good, in
+      prompts/step_N.safetensors.
     tensorboard: write TensorBoard events.
     profile_steps: the first and the last step of a trace that is written into
       the folder, for TensorBoard's profile tab; None writes none.
@@ -107,6 +110,7 @@ def train(
   checks.whole("train.log_period", log_period, low=1)
   checks.whole("train.keep_checkpoints", keep_checkpoints, low=1)
   checks.flag("train.tensorboard", tensorboard)
+  prompt_steps = _checked_prompt_steps(prompt_steps, experiment)
   model_dir = checks.path("train.model_dir", model_dir)
   if profile_steps is not None:
     profile_steps = _checked_steps(profile_steps, model_dir)
@@ -148,7 +152,9 @@ def train(
       ) as log:
         agreed = agreement.Agreement(stop, checkpoint_minutes)
         with Trace(model_dir, profile_steps) as trace:
-          run.go(log, agreed, checkpoint_period, log_period, trace)
+          run.go(
+            log, agreed, checkpoint_period, log_period, trace, prompt_steps
+          )
       checkpoints.close()
   return _result(run)
 
@@ -164,6 +170,25 @@ def _checked_steps(profile_steps, model_dir) -> tuple[int, int]:
       f" (10, 13), got {profile_steps!r}"
     )
   paths.check_local(model_dir, "a trace of train.profile_steps")
+  return steps
+
+
+def _checked_prompt_steps(prompt_steps, experiment) -> tuple[int, ...]:
+  name = "train.prompt_steps"
+  steps = checks.sequence(
+    name,
+    prompt_steps,
+    of=checks.whole,
+    what="whole numbers",
+    empty=True,
+    low=1,
+    high=experiment.total_steps,
+  )
+  if steps and experiment.trainable != "prompt":
+    raise ValueError(
+      f"{name}={steps} keeps prompts, and Experiment.trainable="
+      f"{experiment.trainable!r} trains none alone"
+    )
   return steps
 
 

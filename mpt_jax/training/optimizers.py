@@ -30,6 +30,8 @@ class OptimizerConfig:
       relative to the root mean square of each parameter.
     factor_learning_rate: learning rate of the slots' factors (u and v). Arrays
       of other kinds of prompts use it if their `kind.Leaf.rate` names it.
+    offset_learning_rate: likewise, of what is added to the inputs' embeddings.
+      The paper of DePT searches from 5e-4 to 5e-3; the default is ours.
     weight_decay: AdamW's decoupled decay, multiplied by the learning rate.
     clip_norm: largest gradient norm of each independent group of the bank, or
       of the whole tree if everything trains; 0 disables clipping.
@@ -44,6 +46,7 @@ class OptimizerConfig:
   name: str = "adamw"
   learning_rate: float = 0.3
   factor_learning_rate: float = 0.4
+  offset_learning_rate: float = 5e-3
   weight_decay: float = 1e-5
   clip_norm: float = 1.0
   schedule: str = "linear"
@@ -54,7 +57,7 @@ class OptimizerConfig:
     check = functools.partial(checks.check_fields, self)
     check(checks.choice, "name", choices=OPTIMIZERS)
     check(checks.choice, "schedule", choices=SCHEDULES)
-    rates = ("learning_rate", "factor_learning_rate")
+    rates = ("learning_rate", "factor_learning_rate", "offset_learning_rate")
     others = ("weight_decay", "clip_norm", "embedding_scale")
     check(checks.number, *rates, *others, low=0)
     check(checks.number, "warmup_fraction", low=0, high=1)

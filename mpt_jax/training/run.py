@@ -158,7 +158,15 @@ class Run:
     names = [slot.name for slot in self._experiment.slots]
     return read_faults(partitioning.fetch(self.state.faults), names)
 
-  def go(self, log, agreed, checkpoint_period: int, log_period: int, trace):
+  def go(
+    self,
+    log,
+    agreed,
+    checkpoint_period: int,
+    log_period: int,
+    trace,
+    prompt_steps=(),
+  ):
     """Trains to the last step.
 
     Args:
@@ -167,6 +175,7 @@ class Run:
       checkpoint_period: steps between checkpoints.
       log_period: steps between lines of metrics.
       trace: the run's `Trace`.
+      prompt_steps: steps after which the prompts are kept for good.
 
     Raises:
       TrainingDiverged: the loss or the prompts are not finite.
@@ -184,6 +193,8 @@ class Run:
     self._begin()
     while not self.is_finished and not self._stops:
       self._take_step()
+      if self.step in prompt_steps:
+        self._keep_prompts()
       is_last = self.step == self._experiment.total_steps
       saves = is_last or self.step % checkpoint_period == 0
       logs = self.step % log_period == 0
@@ -293,6 +304,11 @@ class Run:
     self._write_prompts(self.metrics if self._evaluated == self.step else ())
     self._window.restart_clock()
     self._agreed.begin(self.step)
+
+  def _keep_prompts(self):
+    run_folder.write_prompts_of_step(
+      self._model_dir, self.setup, self.state.params, self.step, self.faults
+    )
 
   def _write_prompts(self, metrics):
     run_folder.write_prompts(

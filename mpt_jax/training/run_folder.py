@@ -113,6 +113,27 @@ def write_prompts(
     )
 
 
+def write_prompts_of_step(model_dir, setup, trainable, step, faults=()):
+  """Writes the prompts after a step into a file of their own.
+
+  Args:
+    model_dir: the run's folder.
+    setup: the loaded experiment.
+    trainable: the trainable parameters.
+    step: steps done.
+    faults: see `make_bank`.
+  """
+  prompt = jax.tree.map(partitioning.fetch, trainable["prompt"])
+  if jax.process_index() == 0:
+    bank = make_bank(setup, prompt, faults=faults)
+    bank.save(prompts_of_step(model_dir, step))
+
+
+def prompts_of_step(model_dir, step: int):
+  """Returns the path of the prompts that `write_prompts_of_step` keeps."""
+  return model_dir / "prompts" / f"step_{step}.safetensors"
+
+
 def check_model_dir(model_dir, settings):
   """Refuses a folder of another experiment.
 

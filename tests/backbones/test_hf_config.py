@@ -1,12 +1,12 @@
 """Hugging Face's configs: each field is obeyed, refused or named."""
 
 import json
-import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hf_folders import REASON, check_logits, edit_hf, make_hf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from mpt_jax.backbones import hf_config
 from mpt_jax.backbones.backbone import load_backbone
@@ -275,72 +275,14 @@ def test_absurd_sizes_end_at_once(changes, message, tmp_path):
   (tmp_path / "config.json").write_text(json.dumps(fields))
   array = np.zeros((40, 16), np.float32)
   save_file({"shared.weight": array}, tmp_path / "model.safetensors")
-  start = time.monotonic()
-  with pytest.raises(ValueError, match=message):
-    load_backbone(tmp_path)
-  assert time.monotonic() - start < 1.0
-
-
-# --------------------------------------------------------------------- shards
-
-
-def shard(folder, **index):
-  """Splits a folder's weights into two files with an index."""
-  path = folder / "model.safetensors"
-  tensors = load_file(path)
-  path.unlink()
-  names = sorted(tensors)
-  halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-  for name, part in halves.items():
-    save_file({n: tensors[n] for n in part}, folder / name)
-  weight_map = {n: name for name, part in halves.items() for n in part}
-  weight_map |= index
-  weight_map = {n: name for n, name in weight_map.items() if name is not None}
-  (folder / "model.safetensors.index.json").write_text(
-    json.dumps({"metadata": {}, "weight_map": weight_map})
-  )
-  return halves
-
-
-@pytest.mark.parametrize(
-  "name",
-  ["../out.safetensors", "/tmp/x.safetensors", "sub/x.safetensors"]
-  + ["..\\x.safetensors", "x.bin", "..", ""],
-)
-def test_shards_stay_in_the_folder(name, tmp_path):
-  make_hf(tmp_path / "t5")
-  shard(tmp_path / "t5", **{"shared.weight": name})
-  with pytest.raises(ValueError, match="must be the name of a .safetensors"):
-    load_backbone(tmp_path / "t5")
-
-
-def test_an_index_and_shards_that_differ(tmp_path):
-  model = make_hf(tmp_path)
-  halves = shard(tmp_path)
-  check_logits(load_backbone(tmp_path), model)
-  first, second = halves["a.safetensors"][0], halves["b.safetensors"][0]
-  index = tmp_path / "model.safetensors.index.json"
-  good = index.read_text()
-  weight_map = json.loads(good)["weight_map"]
-  for change in ({first: "b.safetensors"}, {"more": "a.safetensors"}):
-    index.write_text(json.dumps({"weight_map": {**weight_map, **change}}))
-    with pytest.raises(ValueError, match="its shards differ.*1 in all"):
+  tracemalloc.start()
+  try:
+    with pytest.raises(ValueError, match=message):
       load_backbone(tmp_path)
-  del weight_map[first]
-  index.write_text(json.dumps({"weight_map": weight_map}))
-  with pytest.raises(ValueError, match=f"{first} is in a.safe.*the index"):
-    load_backbone(tmp_path)
-  index.write_text(good)
-  # One tensor in both shards.
-  path = tmp_path / "a.safetensors"
-  tensors = load_file(path)
-  other = load_file(tmp_path / "b.safetensors")[second]
-  save_file({**tensors, second: other}, path)
-  with pytest.raises(ValueError, match=f"{second} is both in .*a.safetensors"):
-    load_backbone(tmp_path)
-  path.unlink()
-  with pytest.raises(FileNotFoundError, match="no a.safetensors"):
-    load_backbone(tmp_path)
+    # A name for each of the layers alone would take gigabytes.
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+  finally:
+    tracemalloc.stop()
 
 
 def test_a_pytorch_tensor_that_repeats_a_number(tmp_path):

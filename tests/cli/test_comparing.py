@@ -39,6 +39,19 @@ def test_a_sentence_for_each_pair(folder, capsys):
   assert "targets: 2, pairs of trials: 8, test examples: 200" in lines[4]
 
 
+def test_methods_are_compared_where_they_were_tried(folder, capsys):
+  """With k = 4 "good" alone has answers, beside the majority's."""
+  outcomes = Outcomes.load(folder)
+  for name, target in outcomes.targets.items():
+    outcomes.add(Trial("good", name, 4, 0), target.answers)
+  outcomes.save(folder)
+  assert run("compare", folder, "--samples", "200") == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0] == "k = 4 per class"
+  assert lines[1].startswith("  good is better than majority")
+  assert lines[3] == "k = 16 per class" and len(lines) == 8
+
+
 def test_one_method_on_related_targets(folder, capsys):
   options = ("--method", "good", "--related", "--samples", "200")
   assert run("compare", folder / "outcomes.json", *options) == 0

@@ -58,6 +58,18 @@ def test_the_share_that_is_cut():
   assert "8% of the targets are longer" in targets
 
 
+def test_many_slots_do_not_fill_the_terminal():
+  made = []
+  for i in range(14):
+    task = ids_task([{"inputs": [5, 6, 7, 8, 1], "targets": [9, 1]}])
+    task._name = f"ids_{i}"
+    made.append(task)
+  names = [task.name for task in made]
+  warnings = first_look.look(made, names, 4, 3)
+  assert len(warnings) == 11 and "'ids_9'" in warnings[9]
+  assert warnings[10] == "and 4 more of this kind"
+
+
 def test_all_targets_are_cut():
   long = {"inputs": [5, 1], "targets": [9, 9, 9, 1]}
   with pytest.raises(ValueError, match="'mine': all targets .*length=3"):
@@ -166,7 +178,7 @@ def test_more_features_are_allowed():
 
 def test_texts_in_memory_have_the_ids_of_their_dataset(tmp_path):
   task = tasks.get_task(register_tiny_task(tmp_path, num=300))
-  found = first_look._sample(task, "slot")
+  found = first_look.sample(task, "slot")
   assert len(found) == 100  # Every third of 300 is not more than 128.
   dataset = list(
     task.get_dataset(None, "train", shuffle=False).as_numpy_iterator()

@@ -1,8 +1,9 @@
 """Labels that no model can tell apart are refused by name."""
 
+import numpy as np
 import pytest
 
-from mpt_jax.data.labels import check_labels, check_targets
+from mpt_jax.data.labels import check_labels, check_targets, per_token
 from mpt_jax.text import vocabularies
 
 TOKENIZER = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
@@ -68,3 +69,10 @@ def test_targets_that_are_no_labels():
 def test_a_label_that_occurs_twice():
   with pytest.raises(ValueError, match="task 'x': the label 'no' occurs twice"):
     check("yes", "no", "no")
+
+
+def test_scores_per_token_by_hand():
+  # Three tokens, two and one, each with the end of sequence.
+  candidates = [[5, 6, 1], np.array([7, 1]), [1]]
+  made = per_token(np.array([-6.0, -5.0, -3.0], np.float32), candidates)
+  assert made.tolist() == [-2.0, -2.5, -3.0]

@@ -14,7 +14,7 @@ from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
 from mpt_jax.export import peft as peft_format
 from mpt_jax.export import prompt_files
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import merge
 from mpt_jax.prompts.config import PromptConfig

@@ -25,8 +25,8 @@ from mpt_jax.backbones import backbone as backbones
 from mpt_jax.cli import main as cli
 from mpt_jax.data import batches, packing
 from mpt_jax.export import stablehlo, stablehlo_serve
-from mpt_jax.inference import decoding
 from mpt_jax.inference import predictor as predict
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model.network import T5
 from mpt_jax.prompts.bank import select
 from mpt_jax.prompts.config import PromptConfig

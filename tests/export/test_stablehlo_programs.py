@@ -12,7 +12,7 @@ from stablehlo_fixtures import D, P
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data import batches, packing
 from mpt_jax.export import stablehlo_programs
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import Model
 from mpt_jax.prompts.config import PromptConfig

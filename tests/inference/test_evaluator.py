@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import row_tasks
 from plain_task import first, seqio_task
 
-from mpt_jax.inference.engine import NotFiniteError
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.inference.eval_task import EvalTask
 from mpt_jax.inference.evaluator import EvalConfig, Evaluator
 
@@ -69,3 +70,34 @@ def test_scores_that_are_not_finite_name_the_prompt(metric_fn):
   expected = "prompt 'two', example 1: the scores are not finite"
   with pytest.raises(NotFiniteError, match=expected):
     made(BrokenEngine())
+
+
+class LabelScores:
+  """An engine that gives the labels of `row_tasks` these scores."""
+
+  num_prompts, targets_length = 0, 8
+
+  def __init__(self, *scores):
+    self._scores = np.array(scores, np.float32)
+
+  def rank(self, examples, advance):
+    return [self._scores for _ in examples]
+
+
+def test_a_long_label_wins_by_its_score_per_token():
+  """As bytes "bad" has 4 tokens with its end, "good" and "fair" have 5."""
+  task = row_tasks.register()
+  assert row_tasks.LABELS == ("bad", "good", "fair")
+  # Per token: -8 / 4 = -2, -9 / 5 = -1.8, -20 / 5 = -4.
+  engine = LabelScores(-8.0, -9.0, -20.0)
+  for method, label in (("rank", 0), ("auto", 0), ("rank_per_token", 1)):
+    made = Evaluator([task], EvalConfig(method=method))
+    ((answers,), _) = made.predict(engine)
+    assert set(answers) == {label}
+
+
+@pytest.mark.parametrize("method", ["rank", "rank_per_token"])
+def test_a_task_without_labels_cannot_be_ranked(method):
+  task = seqio_task(f"without_labels_{method}", [first])
+  with pytest.raises(ValueError, match="has no label names to rank"):
+    Evaluator([task], EvalConfig(method=method))

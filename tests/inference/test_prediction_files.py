@@ -13,9 +13,9 @@ import pytest
 from train_fixtures import save_tiny_backbone, write_rows
 
 from mpt_jax.backbones import backbone as backbones
-from mpt_jax.inference import engine as engines
 from mpt_jax.inference import prediction_files
 from mpt_jax.inference import predictor as predict
+from mpt_jax.inference.engine import programs
 from mpt_jax.prompts.bank import PromptBank
 
 NAMES = ("files_a", "files_b")
@@ -209,7 +209,7 @@ def test_overwriting(predictor, source, expected, tmp_path):
 
 
 def test_few_programs_for_a_file(prompts, backbone, tmp_path):
-  engines.make_programs.cache_clear()
+  programs.make_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=2, targets_length=2)
   source = tmp_path / "in.jsonl"
   rows = [{"text": "tree " * (n % 97), "task": NAMES[0]} for n in range(120)]

@@ -14,11 +14,9 @@ from train_fixtures import save_tiny_backbone, write_rows
 from mpt_jax import tasks
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.data import batches, packing
-from mpt_jax.inference import decoding
-from mpt_jax.inference import engine as engines
 from mpt_jax.inference import predictor as predict
+from mpt_jax.inference.engine import decoding, programs
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
-from mpt_jax.inference.steady import engine as steady
 from mpt_jax.model.network import T5
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank, select
@@ -105,7 +103,7 @@ def test_a_t5_split_over_devices(prompts, backbone, predictions, rows):
     targets_length=5,
     num_model_partitions=2,
   )
-  embedding = split.engine._params["token_embedder"]["embedding"]
+  embedding = split.engine.params["token_embedder"]["embedding"]
   assert embedding.addressable_data(0).shape[0] == embedding.shape[0] // 2
   for made, expected in zip(split.predict(rows), predictions, strict=True):
     assert made["prediction"] == expected["prediction"]
@@ -124,7 +122,7 @@ def test_dtype_is_the_runs_or_as_asked(prompts, backbone, tmp_path, rows):
   (run / "experiment.json").write_text(json.dumps(settings))
   of_run = predict.Predictor(run, batch_size=4, targets_length=2)
   assert of_run.fingerprint()["dtype"] == "bfloat16"
-  leaves = jax.tree.leaves(of_run.engine._params)
+  leaves = jax.tree.leaves(of_run.engine.params)
   assert {x.dtype.name for x in leaves} == {"bfloat16"}
   # The prompts stay as they are.
   assert of_run.engine._prompts.dtype == np.float32
@@ -244,8 +242,8 @@ def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
 
 @pytest.mark.parametrize("task", ["predict_a", "predict_c"])
 def test_few_shapes_are_compiled(prompts, backbone, task):
-  engines.make_programs.cache_clear()
-  steady.make_table_programs.cache_clear()
+  programs.make_programs.cache_clear()
+  programs.make_table_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=4, targets_length=2)
   rows = [{"text": "tree " * n, "task": task} for n in range(1, 200, 3)]
   fresh.predict(rows)
@@ -263,8 +261,8 @@ def test_few_shapes_are_compiled(prompts, backbone, task):
 
 
 def test_few_shapes_for_calls_of_any_size(prompts, backbone):
-  engines.make_programs.cache_clear()
-  steady.make_table_programs.cache_clear()
+  programs.make_programs.cache_clear()
+  programs.make_table_programs.cache_clear()
   fresh = predict.Predictor(prompts, backbone, batch_size=8, targets_length=2)
   rng = np.random.default_rng(0)
   for count in rng.integers(1, 20, 60):
@@ -352,8 +350,24 @@ def test_beams(prompts, bank, backbone, free_rows, predictor):
 
 def test_ranking_does_not_sample(bank, backbone):
   for settings in ({"num_beams": 2}, {"temperature": 1.0}):
-    with pytest.raises(ValueError, match="'rank' generates nothing"):
-      predict.Predictor(bank, backbone, method="rank", **settings)
+    for method in ("rank", "rank_per_token"):
+      with pytest.raises(ValueError, match=f"'{method}' generates nothing"):
+        predict.Predictor(bank, backbone, method=method, **settings)
+
+
+def test_scores_per_token_are_the_sums_over_the_lengths(bank, backbone):
+  prompts, rows = select(bank, [NAMES[1]]), [{"text": "so", "label": "it"}]
+  (by_sum,) = predict.Predictor(prompts, backbone).predict(rows)
+  predictor = predict.Predictor(prompts, backbone, method="rank_per_token")
+  (by_mean,) = predictor.predict(rows)
+  tokenizer = vocabularies.Tokenizer(vocabularies.default_vocabulary_path())
+  for label in LABELS[1]:
+    # The end of sequence counts as a token.
+    length = len(tokenizer.encode(label)) + 1
+    expected = by_sum["scores"][label] / length
+    assert by_mean["scores"][label] == pytest.approx(expected)
+  scores = by_mean["scores"]
+  assert by_mean["prediction"] == max(scores, key=scores.get)
 
 
 def test_fingerprint_distinguishes_predictors(bank, prompts, backbone):

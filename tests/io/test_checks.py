@@ -19,6 +19,7 @@ from mpt_jax.prompts.methods import Method, method_slots
 from mpt_jax.prompts.methods import batch_size as method_batch_size
 from mpt_jax.prompts.slots import Slot, make_slots
 from mpt_jax.quickstart.config import QuickstartConfig
+from mpt_jax.sweeps.contest import Contest, View
 from mpt_jax.sweeps.tables import Row, Run, Table
 from mpt_jax.training import loop
 from mpt_jax.training.experiment import Experiment
@@ -33,6 +34,8 @@ method = functools.partial(Method, name="m")
 table = functools.partial(
   Table, name="t", title="T", model="t5_base", columns={"a": "A"}, runs=()
 )
+view = functools.partial(View, name="v")
+contest = functools.partial(Contest, targets=("a",))
 nan, infinite = float("nan"), float("inf")
 
 # The maker, the name of the setting, and values that it must refuse.
@@ -106,6 +109,22 @@ REFUSED = [
   (functools.partial(table, rows=()), "Table.columns", [{}, {"a": 1}]),
   (functools.partial(table, rows=()), "Table.variants", [{}, {"a": 1}]),
   (functools.partial(table, rows=()), "Table.notes", ["a note", (1,)]),
+  (View, "View.name", ["", None]),
+  (view, "View.methods", ["mpt", (1,)]),
+  (view, "View.shots", [4, (0,), ("4",)]),
+  (view, "View.targets", ["a", (1,)]),
+  (view, "View.evaluation", ["ranks", None]),
+  (view, "View.steps", [0, 1.5]),
+  (view, "View.max_examples", [0, "9"]),
+  (Contest, "Contest.targets", [(), "a", None]),
+  (contest, "Contest.related", ["a", (1,)]),
+  (contest, "Contest.split", ["", None]),
+  (contest, "Contest.max_examples", [0, 1.5]),
+  (contest, "Contest.baselines", ["majority", ("lr",)]),
+  (contest, "Contest.views", ["v", 3]),
+  (contest, "Contest.tuned", [3, "mpt"]),
+  (contest, "Contest.chooses", [1, None]),
+  (contest, "Contest.closed", ["a", (1,)]),
   (QuickstartConfig, "QuickstartConfig.teach_steps", [0, 1.5]),
   (QuickstartConfig, "QuickstartConfig.shots", [(), 64, (0,)]),
   (QuickstartConfig, "QuickstartConfig.sources", ["sarcasm", ()]),
@@ -129,12 +148,18 @@ REFUSED += [
     [0, 1.0, True],
   ),
   (functools.partial(PromptConfig, num_slots=2), "PromptConfig.rank", [-1]),
+  (
+    functools.partial(PromptConfig, num_slots=2, kind="dept"),
+    "PromptConfig.inputs_length",
+    [0, None, 2.5],
+  ),
 ]
 REFUSED += [
   (OptimizerConfig, f"OptimizerConfig.{name}", [-1, nan, infinite, None, "0.3"])
   for name in (
     "learning_rate",
     "factor_learning_rate",
+    "offset_learning_rate",
     "weight_decay",
     "clip_norm",
     "warmup_fraction",
@@ -182,7 +207,7 @@ def test_every_setting_is_tried():
   }
   for cls in (
     *(Experiment, BatchConfig, MixConfig, OptimizerConfig, EvalConfig),
-    *(LossConfig, DistillConfig, T5Config, Method, Slot),
+    *(LossConfig, DistillConfig, T5Config, Method, Slot, View, Contest),
   ):
     names = {f"{cls.__name__}.{f.name}" for f in dataclasses.fields(cls)}
     assert names <= tried | elsewhere

@@ -111,3 +111,20 @@ def test_answers_outside_the_labels():
     Target(labels=("a", "b"), answers=[0, 2])
   with pytest.raises(ValueError, match="needs test examples"):
     Target(labels=("a", "b"), answers=[])
+
+
+def test_answers_of_several_files_become_one():
+  one, other = make_outcomes(), Outcomes({})
+  spam = one.targets["spam"]
+  other.targets["spam"] = Target(labels=spam.labels, answers=spam.answers)
+  other.add(Trial("spot", "spam", 16, 0), [1, 1, 1, 1])
+  one.merge(other)
+  assert one.score(Trial("spot", "spam", 16, 0)) == 0.5
+  assert one.methods == ["mpt", "majority", "spot"]
+  with pytest.raises(ValueError, match="are there already"):
+    one.merge(other)
+  for changes in (dict(labels=("no", "yes")), dict(answers=[0, 0, 1, 1])):
+    values = dict(labels=spam.labels, answers=spam.answers)
+    others = Outcomes({"spam": Target(**{**values, **changes})})
+    with pytest.raises(ValueError, match="other labels or test examples"):
+      one.merge(others)

@@ -88,10 +88,3 @@ def test_what_is_larger_than_the_weights_is_computed_again():
   assert choose_keeps(xxl, 1, 512, 64) == "nothing"  # 1.3 GiB.
   assert choose_keeps(xxl, 1, 512, 64, 4) == "projections"
   assert choose_keeps(xxl, 4, 512, 64, 4) == "nothing"
-
-
-def test_short_joined_rows_get_the_plain_plan():
-  # A prompt of 100 and inputs of 28 positions are SHORT_ROW.
-  assert choice.inference_plan(512, 100, 128) == Dense()
-  # The longest and the shortest example that the engine may get.
-  assert choice.inference_plan(512, 100, 129) == BySegments(612, 101)

@@ -14,7 +14,7 @@ from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import huggingface
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model import layers
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.network import T5

@@ -10,7 +10,7 @@ import pytest
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model import layers
 from mpt_jax.model.attention import segment_mask
 from mpt_jax.model.cpu.strategy import BySegments

@@ -191,3 +191,23 @@ def test_text_rows_repeat_and_cut():
   assert rows([4, 7, 9], 2) == [4, 7]
   with pytest.raises(ValueError, match="no tokens"):
     rows([], 2)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+  ("init", "mean"),
+  # The prompts are all 0, all 1 and all 5.
+  [("mean", 2.0), ("mean:a,c", 2.5), ("mean:b", 1.0), ("task:c", 5.0)],
+)
+def test_a_mean_of_source_prompts(embedding, tmp_path, rank, init, mean):
+  prompts = np.stack([np.full((P, D), v, np.float32) for v in (0, 1, 5)])
+  path = tmp_path / "teachers.safetensors"
+  slots = tuple({"task": name} for name in "abc")
+  PromptBank(
+    {"shared_prompt": prompts}, tuple("abc"), (0, 1, 2), "f", slots
+  ).save(path)
+  slot = Slot(task="x", init=init, source=str(path), train_factors=False)
+  found = start(embedding, slot, rank=rank)
+  np.testing.assert_array_equal(
+    found["shared_prompt"][0], np.full((P, D), mean)
+  )

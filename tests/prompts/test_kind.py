@@ -47,7 +47,8 @@ class LowRank(Kind):
   def compose(self, params, groups):
     return jnp.einsum("npr,nrd->npd", params["left"], params["right"])
 
-  def start(self, rows, rank, key):
+  def start(self, rows, sizes, key):
+    rank = sizes[RANK]
     left, values, right = jnp.linalg.svd(rows, full_matrices=False)
     return {
       "left": left[:, :rank] @ jnp.diag(values[:rank]),
@@ -70,11 +71,10 @@ class LowDimensional(Kind):
     rows = params["codes"] @ basis(rank, emb_dim)
     return rows * params["scales"][:, None] + params["shifts"][:, None]
 
-  def start(self, rows, rank, key):
-    emb_dim = rows.shape[1]
+  def start(self, rows, sizes, key):
     return {
-      "codes": jax.random.normal(key, (rows.shape[0], rank)),
-      "scales": jnp.ones((emb_dim,)),
+      "codes": jax.random.normal(key, (sizes[LENGTH], sizes[RANK])),
+      "scales": jnp.ones((sizes[EMBED],)),
       "shifts": rows.mean(axis=0),
     }
 
@@ -258,7 +258,7 @@ def test_kinds_that_are_refused():
     kinds.register_kind(same())
   with pytest.raises(ValueError, match="prompt_groups or prompt_slots"):
     Leaf((LENGTH, EMBED), "learning_rate")
-  with pytest.raises(ValueError, match="prompt_length, prompt_rank and embed"):
+  with pytest.raises(ValueError, match="prompt_rank, embed and prompt_inputs"):
     Leaf((GROUPS, "mlp"), "learning_rate")
 
 
@@ -268,3 +268,7 @@ def test_settings_that_do_not_fit(tiny_backbone, tmp_path):
   slots = make_slots(("a", "b"), share="all")
   with pytest.raises(ValueError, match="'low_rank' has no arrays .* share"):
     prompt_config(slots, 3, 2, "low_rank")
+  slots = make_slots(("a", "b"), train_factors=False)
+  with pytest.raises(ValueError, match="train_factors must be True .*'low_ra"):
+    prompt_config(slots, 3, 2, "low_rank")
+  assert prompt_config(slots, 3, 2).num_slots == 2

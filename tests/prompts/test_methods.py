@@ -6,6 +6,27 @@ from mpt_jax.prompts import methods
 from mpt_jax.prompts.slots import prompt_config
 
 
+def test_tuned_factors_take_the_place_of_candidates():
+  known = (
+    methods.Method(name="mpt", source="s", learning_rate_scales=(0.1, 1.0)),
+    methods.Method(name="plain"),
+  )
+  tuned = {"mpt": {4: {"scale": 0.3, "steps": 10}}}
+  slots = methods.method_slots(
+    ("mpt", "plain"), known, ("x",), (4, None), (0,), tuned
+  )
+  assert [(s.label, s.shots, s.learning_rate_scale) for s in slots] == [
+    ("mpt", 4, 0.3),
+    ("mpt-lr_x0.1", None, 0.1),
+    ("mpt-lr_x1", None, 1.0),
+    ("plain", 4, 1.0),
+    ("plain", None, 1.0),
+  ]
+  for wrong in ({"mpt": {4: 0.3}}, {"mpt": {4: {"steps": 3}}}):
+    with pytest.raises(ValueError, match="method_slots.tuned|scales"):
+      methods.method_slots(("mpt",), known, ("x",), (4,), (0,), wrong)
+
+
 def test_methods_are_slots_of_one_bank():
   known = (
     methods.Method(name="mpt", source="s"),

@@ -14,7 +14,7 @@ def test_a_slot_has_the_prompt_of_its_group():
 
 
 def test_a_prompt_starts_as_the_rows_that_it_is_given():
-  found = Plain().start(ROWS[0], rank=None, key=None)
+  found = Plain().start(ROWS[0], sizes={}, key=None)
   assert found.keys() == Plain.leaves.keys()
   np.testing.assert_array_equal(found["shared_prompt"], ROWS[0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from serving import TARGETS, draw_rows, make_service
 
-from mpt_jax.inference.engine import NotFiniteError
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.serve.scheduler import warm_up
 from mpt_jax.serve.service import Limits
@@ -181,7 +181,7 @@ def test_a_batch_that_fails_does_not_end_the_server(backbone, engine, bank):
 def test_after_the_warm_up_nothing_is_compiled(service, engine, backbone, bank):
   """Not for requests of any length, and not for tasks that are added."""
   warm_up(engine)
-  programs = [*engine.programs(engine.plan), *engine.table_programs()]
+  programs = [*engine.programs(), *engine.table_programs()]
   before = [program._cache_size() for program in programs]
   service.scheduler.start(warm_up=False)
   rng = np.random.default_rng(1)

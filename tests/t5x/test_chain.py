@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 from program_runs import launch, needs_t5x
 from train_fixtures import (
-  register_tiny_task,
-  save_tiny_backbone,
-  tiny_experiment,
   tiny_tasks,
   write_user_folder,
 )
 
-from mpt_jax.data.batches import BatchConfig
 from mpt_jax.inference.predictor import Predictor
 from mpt_jax.prompts.bank import load_bank
-from mpt_jax.prompts.slots import make_slots
 
 # A fixture.
 __all__ = ["tiny_tasks"]
@@ -191,134 +186,3 @@ def test_a_run_of_other_slots_is_refused(chain):
     fails=True,
   )
   assert "has the slots mail_k3_s0, news_k3_s0" in errors
-
-
-# ----------------------------------------------------------- without programs
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory, tiny_tasks):
-  from mpt_jax.t5x import data as t5x_data
-
-  folder = tmp_path_factory.mktemp("parts")
-  backbone = save_tiny_backbone(folder / "t5")
-  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), backbone)
-  return t5x_data.assemble(experiment)
-
-
-@needs_t5x
-def test_the_first_checkpoint_holds_the_place_before_the_first_batch(
-  parts, tmp_path
-):
-  from clu.data.dataset_iterator import PeekableDatasetIterator
-
-  from mpt_jax.t5x import data as t5x_data
-
-  batches = t5x_data.PromptBatches(parts, blank_rows=8)
-  # t5x.train does this before its loop.
-  peekable = PeekableDatasetIterator(batches)
-  blank = peekable.peek()
-  assert not any(np.any(x) for x in blank.values())
-  peekable.save(str(tmp_path / "place"))
-  first = [batches.next_batch(8)[0] for _ in range(2)]
-  again = t5x_data.PromptBatches(parts, blank_rows=8)
-  again.restore(str(tmp_path / "place"))
-  for batch in first:
-    resumed, _ = again.next_batch(8)
-    for name, array in batch.items():
-      np.testing.assert_array_equal(resumed[name], array, err_msg=name)
-    assert np.any(batch["decoder_target_tokens"])
-
-
-@needs_t5x
-def test_batches_have_the_rows_that_devices_share(parts):
-  import dataclasses
-
-  from mpt_jax.t5x import data as t5x_data
-
-  batches = t5x_data.PromptBatches(parts)
-  # Rows come in multiples of 8 by the experiment: with 3, of 24.
-  assert batches.next_batch(3)[0]["encoder_input_tokens"].shape[0] == 24
-  fixed = dataclasses.replace(
-    parts, layout=dataclasses.replace(parts.layout, num_rows=10)
-  )
-  batches = t5x_data.PromptBatches(fixed)
-  assert batches.next_batch(5)[0]["encoder_input_tokens"].shape[0] == 10
-  with pytest.raises(ValueError, match="num_rows=10.*multiple of 4"):
-    batches.next_batch(4)
-  with pytest.raises(TypeError, match="data.get_dataset"):
-    t5x_data.find_batches(iter([]))
-
-
-def test_plain_rows_are_those_of_the_native_batches():
-  import tensorflow as tf
-
-  from mpt_jax.data.batches import make_batch
-  from mpt_jax.data.packing import BatchLayout
-  from mpt_jax.t5x import tasks as t5x_tasks
-
-  examples = [
-    {"inputs": [7, 8, 1], "targets": [5, 1], "slot_ids": [1]},
-    {"inputs": [9, 1], "targets": [6, 4, 1], "slot_ids": [0]},
-  ]
-  spec = tf.TensorSpec([None], tf.int32)
-  dataset = tf.data.Dataset.from_generator(
-    lambda: iter(examples),
-    output_signature={name: spec for name in examples[0]},
-  )
-  converter = t5x_tasks.PromptFeatureConverter(prompt_length=2)
-  rows = list(converter(dataset, {"inputs": 4, "targets": 4, "slot_ids": 1}))
-  config = BatchLayout(
-    inputs_length=4,
-    targets_length=4,
-    prompt_length=2,
-    num_slots=2,
-    pack=False,
-    num_rows=2,
-    length_multiple=1,
-  )
-  expected, _ = make_batch(
-    [
-      {
-        "inputs": np.array(x["inputs"]),
-        "targets": np.array(x["targets"]),
-        "slot_id": x["slot_ids"][0],
-      }
-      for x in examples
-    ],
-    config,
-  )
-  for i, row in enumerate(rows):
-    assert row.keys() == expected.keys()
-    for name, array in expected.items():
-      np.testing.assert_array_equal(row[name], array[i], err_msg=name)
-
-
-def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
-  import types
-
-  import seqio
-
-  from mpt_jax.data.slot_tasks import slot_tasks
-  from mpt_jax.t5x import tasks as t5x_tasks
-
-  names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
-  slots = make_slots(names)
-  parts = types.SimpleNamespace(
-    experiment=tiny_experiment(
-      slots, "default", batch=BatchConfig(inputs_length=6, targets_length=4)
-    ),
-    tasks=slot_tasks(slots, None),
-  )
-  name = t5x_tasks.register_mixed(parts)
-  examples = list(
-    seqio.get_mixture_or_task(name)
-    .get_dataset(t5x_tasks.feature_lengths(parts), "train", shuffle=False)
-    .as_numpy_iterator()
-  )
-  ids = [int(x["slot_ids"][0]) for x in examples]
-  assert ids == [0, 1, 0, 1, 0, 1, 1, 1]
-  for example, i in zip(examples, ids, strict=True):
-    assert example["task"].decode() == names[i]
-    # The inputs are cut, and the end of sequence (1) is kept.
-    assert len(example["inputs"]) <= 6 and example["inputs"][-1] == 1

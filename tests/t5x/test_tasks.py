@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-from train_fixtures import register_tiny_task
+from train_fixtures import register_tiny_task, tiny_experiment
 
-from mpt_jax.data.batches import BatchLayout, make_batch
+from mpt_jax.data.batches import BatchConfig, BatchLayout, make_batch
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.prompts.slots import make_slots
 from mpt_jax.t5x import tasks
@@ -128,3 +128,64 @@ def test_rows_equal_those_of_make_batch(parts):
 def test_packed_rows_are_refused():
   with pytest.raises(ValueError, match="pack must be False"):
     tasks.PromptFeatureConverter(pack=True, prompt_length=P)
+
+
+def test_plain_rows_are_those_of_the_native_batches():
+  examples = [
+    {"inputs": [7, 8, 1], "targets": [5, 1], "slot_ids": [1]},
+    {"inputs": [9, 1], "targets": [6, 4, 1], "slot_ids": [0]},
+  ]
+  spec = tf.TensorSpec([None], tf.int32)
+  dataset = tf.data.Dataset.from_generator(
+    lambda: iter(examples),
+    output_signature={name: spec for name in examples[0]},
+  )
+  converter = tasks.PromptFeatureConverter(prompt_length=2)
+  rows = list(converter(dataset, {"inputs": 4, "targets": 4, "slot_ids": 1}))
+  config = BatchLayout(
+    inputs_length=4,
+    targets_length=4,
+    prompt_length=2,
+    num_slots=2,
+    pack=False,
+    num_rows=2,
+    length_multiple=1,
+  )
+  expected, _ = make_batch(
+    [
+      {
+        "inputs": np.array(x["inputs"]),
+        "targets": np.array(x["targets"]),
+        "slot_id": x["slot_ids"][0],
+      }
+      for x in examples
+    ],
+    config,
+  )
+  for i, row in enumerate(rows):
+    assert row.keys() == expected.keys()
+    for name, array in expected.items():
+      np.testing.assert_array_equal(row[name], array[i], err_msg=name)
+
+
+def test_mixed_tasks_keep_what_all_have_and_end_with_the_last(tmp_path):
+  names = [register_tiny_task(tmp_path, num) for num in (3, 5)]
+  slots = make_slots(names)
+  parts = types.SimpleNamespace(
+    experiment=tiny_experiment(
+      slots, "default", batch=BatchConfig(inputs_length=6, targets_length=4)
+    ),
+    tasks=slot_tasks(slots, None),
+  )
+  name = tasks.register_mixed(parts)
+  examples = list(
+    seqio.get_mixture_or_task(name)
+    .get_dataset(tasks.feature_lengths(parts), "train", shuffle=False)
+    .as_numpy_iterator()
+  )
+  ids = [int(x["slot_ids"][0]) for x in examples]
+  assert ids == [0, 1, 0, 1, 0, 1, 1, 1]
+  for example, i in zip(examples, ids, strict=True):
+    assert example["task"].decode() == names[i]
+    # The inputs are cut, and the end of sequence (1) is kept.
+    assert len(example["inputs"]) <= 6 and example["inputs"][-1] == 1

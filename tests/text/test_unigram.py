@@ -1,14 +1,21 @@
 """A tokenizer.json becomes a model of the same ids, or is refused."""
 
-import base64
+import functools
 import itertools
 import json
 
 import pytest
 import sentencepiece
 from odd_texts import make_texts
-from sentencepiece import sentencepiece_model_pb2
-from tokenizer_folders import write_spiece
+from tokenizer_folders import (
+  META,
+  SPACES,
+  SPLIT,
+  STRIP,
+  read_parts,
+  tokenizer_json,
+  write_spiece,
+)
 
 from mpt_jax.text import unigram
 
@@ -44,10 +51,6 @@ def test_other_tokenizers_are_refused(data, message):
 
 # ------------------------------------------------------------------ as a whole
 
-STRIP = {"type": "Strip", "strip_left": False, "strip_right": True}
-SPACES = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}
-SPLIT = {"type": "WhitespaceSplit"}
-META = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
 NORMALIZERS = {
   "nothing": [],
   "spaces": [SPACES],
@@ -99,40 +102,9 @@ EXACT = {
 }
 
 
-def _sequence(steps, inner):
-  return {"type": "Sequence", inner: steps}
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-  """The model and the normaliser of a small T5."""
-  path = write_spiece(tmp_path_factory.mktemp("spiece"))
-  proto = sentencepiece_model_pb2.ModelProto()
-  proto.ParseFromString(path.read_bytes())
-  vocab = [[piece.piece, piece.score] for piece in proto.pieces]
-  charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap)
-  precompiled = {
-    "type": "Precompiled",
-    "precompiled_charsmap": charsmap.decode(),
-  }
-  return {"type": "Unigram", "unk_id": 2, "vocab": vocab}, precompiled
-
-
-def _whole(parts, steps, pre_steps, precompiled=True, **changes):
-  model, charsmap = parts
-  steps = [*([charsmap] if precompiled else []), *steps]
-  fields = {
-    "version": "1.0",
-    "truncation": None,
-    "padding": None,
-    "added_tokens": [],
-    "normalizer": _sequence(steps, "normalizers"),
-    "pre_tokenizer": _sequence(pre_steps, "pretokenizers"),
-    "post_processor": None,
-    "decoder": None,
-    "model": model,
-  }
-  return json.dumps({**fields, **changes}).encode()
+  return read_parts(tmp_path_factory.mktemp("spiece"))
 
 
 @pytest.mark.parametrize("with_package", [True, False])
@@ -147,7 +119,7 @@ def test_every_arrangement_is_exact_or_refused(
     NORMALIZERS.items(), PRE_TOKENIZERS.items()
   ):
     for precompiled in (True, False):
-      data = _whole(parts, normalizer, pre_tokenizer, precompiled)
+      data = tokenizer_json(parts, normalizer, pre_tokenizer, precompiled)
       try:
         model = unigram.sentencepiece_model(data, "x")
       except ValueError as error:
@@ -165,7 +137,7 @@ def test_every_arrangement_is_exact_or_refused(
 
 def test_more_than_the_steps_counts(parts):
   good = ([STRIP, SPACES], [META])
-  unigram.sentencepiece_model(_whole(parts, *good), "x")
+  unigram.sentencepiece_model(tokenizer_json(parts, *good), "x")
   model, charsmap = parts
   crossing = {**model, "vocab": [*model["vocab"], ["▁on▁a", -0.1]]}
   lowercase = {"type": "TemplateProcessing", "single": [], "pair": []}
@@ -182,50 +154,32 @@ def test_more_than_the_steps_counts(parts):
     ({"pre_tokenizer": "Metaspace"}, "damaged step"),
   ):
     with pytest.raises(ValueError, match=message):
-      unigram.sentencepiece_model(_whole(parts, *good, **changes), "x")
-
-
-def test_the_proof_finds_a_model_that_differs(parts):
-  pytest.importorskip("tokenizers", reason="the proof needs it")
-  model, charsmap = parts
-  data = _whole(parts, [], [SPLIT, META])
-  from mpt_jax.text import tokenizer_proof
-
-  other = sentencepiece_model_pb2.ModelProto()
-  other.ParseFromString(unigram.sentencepiece_model(data, "x"))
-  tokenizer_proof.prove(other.SerializeToString(), data, "x")
-  for piece in other.pieces[3:]:
-    piece.score = -5.0
-  with pytest.raises(ValueError, match="x gives .* other ids than sentencep"):
-    tokenizer_proof.prove(other.SerializeToString(), data, "x")
-
-
-def test_a_panic_of_the_proofs_library_is_one_line(parts, capfd):
-  pytest.importorskip("tokenizers", reason="the proof needs it")
-  from mpt_jax.text import tokenizer_proof
-
-  model = unigram.sentencepiece_model(_whole(parts, [], [SPLIT, META]), "x")
-  # The table of characters ends in its middle.
-  damaged = {**parts[1], "precompiled_charsmap": "AAAA"}
-  data = _whole((parts[0], damaged), [], [SPLIT, META])
-  with pytest.raises(ValueError, match="^x is not a tokenizer.json: "):
-    tokenizer_proof.prove(model, data, "x")
-  assert capfd.readouterr().err == ""
+      unigram.sentencepiece_model(tokenizer_json(parts, *good, **changes), "x")
 
 
 def test_spiece_beside_tokenizer_json(parts, tmp_path):
   """Both files are read by somebody, so they must say the same."""
+  make = functools.partial(tokenizer_json, parts)
   path = write_spiece(tmp_path)
   whole = tmp_path / "tokenizer.json"
   model, _ = parts
-  whole.write_bytes(_whole(parts, [], [SPLIT, META]))
+  whole.write_bytes(make([], [SPLIT, META]))
   unigram.check_same(whole, path)
   changed = [*model["vocab"][:40], ["zzz", -1.0], *model["vocab"][41:]]
   scored = [*model["vocab"][:40], [model["vocab"][40][0], -1e-3]]
   for data, message in (
-    (_whole(parts, [{"type": "Lowercase"}], [SPLIT, META]), "no counterpart"),
-    (_whole(parts, [], [META], model={**model, "vocab": changed}), "piece 40"),
-    (_whole(parts, [], [META], model={**model, "vocab": scored}), "piece 40"),
+    (
+      tokenizer_json(parts, [{"type": "Lowercase"}], [SPLIT, META]),
+      "no counterpart",
+    ),
+    (
+      tokenizer_json(parts, [], [META], model={**model, "vocab": changed}),
+      "piece 40",
+    ),
+    (
+      tokenizer_json(parts, [], [META], model={**model, "vocab": scored}),
+      "piece 40",
+    ),
     (b"[1]", "tokenizer.json"),
     (b'{"model": {"type": "Unigram", "vocab": 3}}', "tokenizer.json"),
   ):

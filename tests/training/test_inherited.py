@@ -1,13 +1,16 @@
 """Settings that come from the prompts that an experiment starts from."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from prompt_fixtures import random_params
 
 from mpt_jax.data.batches import BatchConfig, batch_config
 from mpt_jax.launchers import gin_config
-from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.bank import PromptBank, load_bank
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.slots import Slot
 from mpt_jax.training.experiment import Experiment
 
@@ -80,6 +83,25 @@ def test_prompts_of_several_runs(tmp_path):
   assert sizes(make(first, other, prompt_length=5, rank=1))[:2] == (5, 1)
 
 
+def test_a_kind_brings_its_own_rank(tmp_path):
+  assert sizes(make(prompt_kind="dpt"))[:3] == (100, 10, "dpt")
+  assert sizes(make(prompt_kind="plain"))[:3] == (100, 0, "plain")
+  # The rank of MPT's factors says nothing about ULPT's codes.
+  source = save_run(tmp_path / "run")
+  assert sizes(make(source, prompt_kind="ulpt"))[:3] == (5, 64, "ulpt")
+  assert sizes(make(source, prompt_kind="ulpt", rank=3))[1] == 3
+  config = PromptConfig(num_slots=1, prompt_length=5, rank=7, kind="ulpt")
+  bank = load_bank(source)
+  params = random_params(config, 4)
+  dataclasses.replace(bank, params=params).save(tmp_path / "u.safetensors")
+  other = str(tmp_path / "u.safetensors")
+  assert sizes(make(other))[:3] == (5, 7, "ulpt")
+  assert sizes(make(source, other, prompt_kind="ulpt"))[1] == 7
+  assert sizes(make(source, other, prompt_kind="multitask"))[1] == 2
+  with pytest.raises(ValueError, match="Experiment.prompt_kind must be given"):
+    make(source, other)
+
+
 def test_prompts_that_are_not_there_yet(tmp_path):
   assert sizes(make(str(tmp_path / "later"))) == (100, 1, "multitask", 256, 16)
 
@@ -102,6 +124,25 @@ def test_gin_files_take_them_too(tmp_path):
     "PROMPT_LENGTH = 3", 'TASK_FEATURE_LENGTHS = {"inputs": 8, "targets": 4}'
   )
   assert sizes(made) == (3, 2, "multitask", 8, 4)
+  assert sizes(load('KIND = "residual"'))[:3] == (5, 400, "residual")
+
+
+def test_a_table_has_a_method_for_any_kind():
+  bindings = [
+    "MODEL_DIR = 'x'",
+    "MIXTURE_OR_TASK_NAME = 'sarcasm'",
+    'METHODS = ("scratch",)',
+    "TUNED_SCALES = (0.1, 1.0)",
+    'KIND = "dpt"',
+  ]
+  arguments, _ = gin_config.load_config(["gin/mpt_compare.gin"], bindings, ())
+  made = arguments["experiment"]
+  assert sizes(made)[:3] == (100, 10, "dpt")
+  assert [slot.name for slot in made.slots] == [
+    "sarcasm_scratch-lr_x0.1",
+    "sarcasm_scratch-lr_x1",
+  ]
+  assert all(slot.train_factors for slot in made.slots)
 
 
 def test_lengths_that_are_left_to_the_experiment():

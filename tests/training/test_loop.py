@@ -25,7 +25,7 @@ from train_fixtures import (
 from mpt_jax.data import pipeline
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.mixing import MixConfig
-from mpt_jax.inference import engine
+from mpt_jax.inference.engine import engine
 from mpt_jax.io import locks, signals
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.faults import Fault
@@ -528,6 +528,41 @@ def test_checkpoints_by_the_clock_change_nothing(teacher_run, tmp_path):
     shutil.rmtree(tmp_path / "each" / "checkpoints" / str(number))
   run(experiment, tmp_path / "each", checkpoint_minutes=0, **rare)
   assert_same_run(tmp_path / "none", tmp_path / "each")
+
+
+def test_prompts_of_some_steps_are_kept(teacher_run, tmp_path, monkeypatch):
+  """They are those that a run which stops at this step has."""
+  experiment, folder, _ = teacher_run
+  steps = range(1, 9)
+  with monkeypatch.context() as patch:
+    stop_in(patch, *STOPS["a line of metrics"])
+    with pytest.raises(signals.Stopped):
+      run(experiment, tmp_path / "run", prompt_steps=steps)
+  found = checkpoints.Checkpoints(tmp_path / "run").latest_step
+  assert 0 < found < 8
+
+  def prompts(name):
+    return bank.load_bank(tmp_path / "run" / "prompts" / f"{name}.safetensors")
+
+  stopped, kept = prompts("last"), prompts(f"step_{found}")
+  np.testing.assert_array_equal(stopped.composed, kept.composed)
+  run(experiment, tmp_path / "run", prompt_steps=steps)
+  last, kept = prompts("last"), prompts("step_8")
+  np.testing.assert_array_equal(last.composed, kept.composed)
+  assert not np.array_equal(stopped.composed, last.composed)
+  files = list((tmp_path / "run" / "prompts").glob("step_*"))
+  assert {p.name for p in files} == {f"step_{n}.safetensors" for n in steps}
+  for file in files:
+    file.unlink()
+  # All else is as without them.
+  assert_same_run(folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize("steps", [(9,), (0,), 3, (1.5,)])
+def test_steps_to_keep_that_are_none(teacher_run, tmp_path, steps):
+  experiment, _, _ = teacher_run
+  with pytest.raises(ValueError, match="train.prompt_steps"):
+    run(experiment, tmp_path / "run", prompt_steps=steps)
 
 
 def test_a_run_in_a_thread(teacher_run, tmp_path):

@@ -184,8 +184,10 @@ def test_packed_and_plain_rows_train_alike(
   bank_of_three, params, lists, plain_run
 ):
   state, metrics, _ = run(bank_of_three, params, lists, pack=False)
-  assert_close(state.params, plain_run[0].params)
-  assert_close(metrics, plain_run[1])
+  # Other shapes are summed in another order, and CPUs differ in it too.
+  close = functools.partial(assert_close, rtol=1e-4, atol=1e-5)
+  close(state.params, plain_run[0].params)
+  close(metrics, plain_run[1])
 
 
 @pytest.mark.parametrize("num_model_partitions", [1, 2])

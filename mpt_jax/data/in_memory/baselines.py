@@ -47,6 +47,25 @@ def answer(
   }
 
 
+def answer_task(
+  task, split: str = "test", max_examples: int | None = None
+) -> tuple[dict[str, list[str]], list[str]]:
+  """Answers a classification task by both baselines.
+
+  Args:
+    task: a task over `text_tasks.ExamplesSource`; a few-shot draw has the
+      draw's training texts.
+    split: the split to answer.
+    max_examples: answer the first so many of its examples; None for all.
+
+  Returns:
+    ({MAJORITY: labels, TFIDF: labels}, the right labels).
+  """
+  texts, labels = zip(*task.source.examples("train"), strict=True)
+  asked, right = zip(*task.source.examples(split)[:max_examples], strict=True)
+  return answer("labels", texts, labels, asked), list(right)
+
+
 def _by_tfidf(kind, texts, targets, asked):
   from sklearn.feature_extraction.text import TfidfVectorizer
   from sklearn.linear_model import LogisticRegression, Ridge

@@ -17,7 +17,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from mpt_jax.inference.engine import NotFiniteError
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.serve.http import fields, pages, task_routes
 from mpt_jax.serve.http.answers import Answer
 from mpt_jax.serve.http.fields import Bounds, read_json

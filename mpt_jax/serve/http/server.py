@@ -10,8 +10,8 @@ import sys
 
 import uvicorn
 
+from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.loading import Loaded, load
-from mpt_jax.inference.steady.engine import SteadyEngine
 from mpt_jax.io import paths, signals
 from mpt_jax.model import partitioning
 from mpt_jax.prompts import run_settings
@@ -128,7 +128,7 @@ def load_service(config: ServeConfig, observe) -> Service:
   dtype = config.dtype or settings[0].get("dtype")
   loaded: Loaded = load(first, backbone, dtype)
   own = next(iter(lengths))
-  engine = SteadyEngine(
+  engine = Engine(
     loaded.backbone.config,
     loaded.backbone.params,
     first.composed[:1],

@@ -9,7 +9,7 @@ import pytest
 
 from mpt_jax.data.batches import make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference import decoding
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model.accelerator.plan import KEEPS, Accelerated
 from mpt_jax.model.network import T5
 from mpt_jax.model.objective import DistillConfig, LossConfig, Model

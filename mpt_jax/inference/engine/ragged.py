@@ -16,9 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.inference.decoding import START_ID
+from mpt_jax.inference.engine.decoding import START_ID
+from mpt_jax.model import partitioning
 
 
 class Programs(NamedTuple):
@@ -40,25 +42,25 @@ class Programs(NamedTuple):
   release: Callable
 
 
-def make_programs(network, max_length: int, top_k: int, sharding) -> Programs:
+def make_programs(network, max_length: int, top_k: int, mesh) -> Programs:
   """Makes the functions of a table.
 
   Args:
     network: a `network.T5`.
     max_length: T, the longest output with the end of sequence.
     top_k: top-k sampling; 0 disables it.
-    sharding: the sharding of the small arrays that the host reads.
+    mesh: the devices, over which the rows are divided.
   """
   return Programs(
     start=jax.jit(
-      functools.partial(_start, network, max_length),
+      functools.partial(_start, network, max_length, mesh),
       static_argnames=("num_rows", "length"),
     ),
     admit=jax.jit(
-      functools.partial(_admit, network, max_length), donate_argnums=1
+      functools.partial(_admit, network, max_length, mesh), donate_argnums=1
     ),
     run=jax.jit(
-      functools.partial(_run, network, max_length, top_k, sharding),
+      functools.partial(_run, network, max_length, top_k, mesh),
       donate_argnums=1,
     ),
     release=jax.jit(_release, donate_argnums=0),
@@ -71,7 +73,7 @@ def _cache(network, params, states, segment_ids, max_length):
   )
 
 
-def _start(network, max_length, params, num_rows, length):
+def _start(network, max_length, mesh, params, num_rows, length):
   """Makes a table of free rows.
 
   Its entries are [B, ...]: "cache", the decoder's cache; "last" int32, the last
@@ -84,7 +86,7 @@ def _start(network, max_length, params, num_rows, length):
     (num_rows, length, network.config.emb_dim), network.config.dtype
   )
   segment_ids = jnp.zeros((num_rows, length), jnp.int32)
-  return {
+  table = {
     "cache": _cache(network, params, states, segment_ids, max_length),
     "last": jnp.zeros(num_rows, jnp.int32),
     "index": jnp.zeros(num_rows, jnp.int32),
@@ -94,11 +96,13 @@ def _start(network, max_length, params, num_rows, length):
     "temperature": jnp.zeros(num_rows),
     "keys": jnp.zeros((num_rows, 2), jnp.uint32),
   }
+  return _divide(table, mesh)
 
 
 def _admit(
   network,
   max_length,
+  mesh,
   params,
   table,
   states,
@@ -119,14 +123,21 @@ def _admit(
     "keys": keys,
   }
   # A new row replaces all that the one before it left, NaN included.
-  return jax.tree.map(lambda x, y: x.at[rows].set(y, mode="drop"), table, new)
+  table = jax.tree.map(lambda x, y: x.at[rows].set(y, mode="drop"), table, new)
+  return _divide(table, mesh)
+
+
+def _divide(table, mesh):
+  """Divides the rows of a table over the devices."""
+  on_data = NamedSharding(mesh, PartitionSpec("data"))
+  return jax.tree.map(lambda x: lax.with_sharding_constraint(x, on_data), table)
 
 
 def _release(table, leave):
   return {**table, "done": table["done"] | leave}
 
 
-def _run(network, max_length, top_k, sharding, params, table, steps, enough):
+def _run(network, max_length, top_k, mesh, params, table, steps, enough):
   def body(state):
     step, table = state
     index, done = table["index"], table["done"]
@@ -161,9 +172,12 @@ def _run(network, max_length, top_k, sharding, params, table, steps, enough):
     return (step < steps) & (free < jnp.minimum(enough, len(table["done"])))
 
   _, table = lax.while_loop(goes_on, body, (jnp.int32(0), table))
-  if sharding is not None:
-    for name in ("done", "index", "tokens", "total"):
-      table[name] = lax.with_sharding_constraint(table[name], sharding)
+  table = _divide(table, mesh)
+  # The host reads these.
+  for name in ("done", "index", "tokens", "total"):
+    table[name] = lax.with_sharding_constraint(
+      table[name], partitioning.replicated(mesh)
+    )
   return table
 
 

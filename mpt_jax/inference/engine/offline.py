@@ -1,11 +1,10 @@
-"""Generates outputs for many examples at once, by a `SteadyEngine`."""
+"""Generates outputs for many examples at once, by an `Engine`."""
 
 import jax
 import numpy as np
 
-from mpt_jax.inference import decoding
-from mpt_jax.inference.engine import NotFiniteError
-from mpt_jax.inference.steady import ragged
+from mpt_jax.inference.engine import decoding, ragged
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.model import partitioning
 
 
@@ -48,7 +47,7 @@ def search(engine, examples, length, members, row_ids, results, advance):
     encoded, chosen, ids = waiting.take(count)
     numbers = np.zeros(count, np.int32)
     numbers[: len(ids)] = row_ids[ids]
-    tokens = engine.programs(engine.plan).generate(
+    tokens = engine.programs().generate(
       engine.params,
       engine.rows(encoded, chosen, count),
       partitioning.put_batch(engine.mesh, numbers),

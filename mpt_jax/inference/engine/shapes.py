@@ -1,4 +1,4 @@
-"""The shapes that the steady engine gives to examples, on the host.
+"""The shapes that the engine gives to examples, on the host.
 
 Each depends on the example and the settings alone, or changes no bit of an
 answer: the number of joined positions, and the number of rows that the encoder
@@ -12,16 +12,19 @@ import functools
 
 import jax
 
-from mpt_jax.inference import batching
+from mpt_jax.inference.engine import memory as memories
+from mpt_jax.model import choice
 from mpt_jax.model.cpu import segment_attention
+from mpt_jax.model.cpu.strategy import BySegments
+from mpt_jax.model.plan import DENSE, Dense
 
 # XLA rounds in another order on a CPU if a product has fewer rows than this, or
 # a sum over an axis has fewer elements in all. Above, the bits of a row do not
-# depend on the number of rows; `tests/inference/steady` checks it.
+# depend on the number of rows; `tests/inference/engine` checks it.
 FEWEST_ROWS = 64
 FEWEST_ELEMENTS = 4096
 # Decoder positions of a row with candidates; see `target_length`.
-TARGET_LENGTHS = (8, 32, batching.LONG_TARGETS)
+TARGET_LENGTHS = (8, 32, memories.LONG_TARGETS)
 # Rows on each device for which candidates are scored at once, on a CPU.
 SCORE_ROWS = 16
 # Rows on each device that the encoder gets, unless they are joined.
@@ -40,7 +43,7 @@ def target_length(candidates) -> int:
   """
   total = sum(map(len, candidates))
   fitting = [n for n in TARGET_LENGTHS if n >= total]
-  longest = batching.next_count(max(map(len, candidates)))
+  longest = memories.next_count(max(map(len, candidates)))
   return fitting[0] if fitting else max(TARGET_LENGTHS[-1], longest)
 
 
@@ -57,6 +60,7 @@ class Shapes:
     devices: devices that the rows are divided over.
     joined: whether the encoder gets examples without padding between them.
     memory: the bound on memory.
+    on_cpu: whether the devices are CPUs, which gain nothing by more rows.
   """
 
   prompt_length: int
@@ -66,7 +70,40 @@ class Shapes:
   num_beams: int
   devices: int
   joined: bool
-  memory: batching.Memory
+  memory: memories.Memory
+  on_cpu: bool = True
+
+  @classmethod
+  def of_engine(cls, config, params, mesh, *, joins: bool, **sizes) -> "Shapes":
+    """Returns the shapes of an engine.
+
+    Args:
+      config: the `T5Config`.
+      params: the T5's parameters, or their shapes.
+      mesh: the devices.
+      joins: whether long rows are joined for the encoder.
+      **sizes: the attributes from `prompt_length` to `num_beams`.
+    """
+    leaves = jax.tree.leaves(params)
+    taken = sum(x.size * x.dtype.itemsize for x in leaves)
+    taken //= mesh.shape["model"]
+    longest = sizes["prompt_length"] + sizes["inputs_length"]
+    return cls(
+      **sizes,
+      devices=mesh.shape["data"],
+      joined=joins and longest > choice.SHORT_ROW,
+      memory=memories.Memory(config, max(memories.MAX_BYTES, taken)),
+      on_cpu=mesh.devices.flat[0].platform == "cpu",
+    )
+
+  @functools.cached_property
+  def plan(self) -> Dense:
+    """How the network attends: by segments if rows are joined."""
+    if not self.joined:
+      return DENSE
+    # Every example has at least its prompt and the end of sequence.
+    shortest = self.prompt_length + 1
+    return BySegments(self.prompt_length + self.inputs_length, shortest)
 
   @functools.cached_property
   def _squares(self):
@@ -82,6 +119,15 @@ class Shapes:
     longest = self.prompt_length + self.inputs_length
     return tuple(dict.fromkeys(min(longest, n) for n in self._squares))
 
+  def size(self, example) -> int:
+    """Encoder positions of an example, prompt included."""
+    return self.prompt_length + min(len(example.inputs), self.inputs_length)
+
+  def most_prompts(self, shape) -> int:
+    """The most prompts that (rows, positions) of the encoder hold."""
+    rows, length = shape
+    return length // (self.prompt_length + 1) if self.joined else rows
+
   def row_length(self, size: int) -> int:
     """Returns L for an example with so many positions, prompt included."""
     return next(n for n in self.lengths if n >= size)
@@ -96,7 +142,7 @@ class Shapes:
   def score_rows(self, length: int, targets: int) -> int:
     """Rows for which candidates of T positions are scored at once."""
     wanted = self.devices * SCORE_ROWS
-    if jax.default_backend() != "cpu":
+    if not self.on_cpu:
       wanted = max(wanted, self.batch_size)
     return self._within(wanted, self.memory.ranking_rows(length, targets))
 
@@ -128,7 +174,7 @@ class Shapes:
     """
     if not self.joined:
       return self._take_plain(sizes)
-    most = FEW_POSITIONS[-1] if few else batching.JOINED_ROW
+    most = FEW_POSITIONS[-1] if few else memories.JOINED_ROW
     most = max(most, self._squares[-1])
     chosen, start, needed = [], 0, self._fewest_positions
     for i, size in enumerate(sizes):
@@ -138,7 +184,13 @@ class Shapes:
         chosen.append(i)
         start, needed = start + size, max(needed, end)
     shapes = [n for n in FEW_POSITIONS if n >= needed] if few else []
-    return chosen, (1, shapes[0] if shapes else batching.next_size(needed))
+    return chosen, (1, shapes[0] if shapes else memories.next_size(needed))
+
+  @property
+  def _encode_rows(self):
+    """The numbers of rows that the encoder gets, unless they are joined."""
+    rows = [self.devices * n for n in ENCODE_ROWS]
+    return rows if self.on_cpu else [*rows, max(rows[-1], self.batch_size)]
 
   def _take_plain(self, sizes):
     length = self.row_length(sizes[0])
@@ -149,8 +201,8 @@ class Shapes:
     fewest = max(fewest, -(-FEWEST_ELEMENTS // (heads * length**2)))
     counts = sorted(
       {
-        self._within(self.devices * max(n, fewest), fitting)
-        for n in ENCODE_ROWS
+        self._within(max(n, self.devices * fewest), fitting)
+        for n in self._encode_rows
       }
     )
     chosen = chosen[: counts[-1]]

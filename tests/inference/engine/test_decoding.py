@@ -10,8 +10,7 @@ import pytest
 
 from mpt_jax.data.batches import EOS_ID, make_batch
 from mpt_jax.data.packing import BatchLayout
-from mpt_jax.inference import decoding
-from mpt_jax.inference.batching import join_rows
+from mpt_jax.inference.engine import decoding
 from mpt_jax.model.cpu.strategy import BySegments
 from mpt_jax.model.objective import Model
 from mpt_jax.model.plan import Dense
@@ -115,9 +114,17 @@ def test_greedy_equals_uncached(case, next_log_probs):
 
 def _join(network, params, batch):
   """The batch with states of its rows joined into one long row."""
-  present = int((batch["encoder_segment_ids"] > 0).sum())
+  present = batch["encoder_segment_ids"] > 0
   encoder = {k: v for k, v in batch.items() if k.startswith("encoder_")}
-  joined, positions = join_rows(encoder, (1, present + 5))
+  numbers = np.arange(1, len(present) + 1)[:, None]
+  encoder["encoder_segment_ids"] = np.where(present, numbers, 0)
+  # Five positions of padding follow.
+  joined = {
+    name: np.pad(array[present], (0, 5))[None].astype(np.int32)
+    for name, array in encoder.items()
+  }
+  positions = np.where(present, np.cumsum(present).reshape(present.shape), 1)
+  positions = positions - 1
   states = jax.jit(decoding.encode, static_argnums=0)(network, params, joined)
   return {
     "encoded": states[0][positions],

@@ -1,4 +1,4 @@
-"""The steady engine: the same bits whatever shares a batch."""
+"""The engine gives an example the same bits whatever shares its batch."""
 
 import jax
 import numpy as np
@@ -6,12 +6,9 @@ import pytest
 from jax.sharding import AxisType
 
 from mpt_jax.data.batches import EOS_ID
-from mpt_jax.inference.batching import Memory
-from mpt_jax.inference.decoding import Generation
-from mpt_jax.inference.engine import Engine, Example, NotFiniteError
-from mpt_jax.inference.steady import ragged
-from mpt_jax.inference.steady.engine import SteadyEngine
-from mpt_jax.inference.steady.shapes import FEW_POSITIONS, Shapes
+from mpt_jax.inference.engine import ragged
+from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import Example, NotFiniteError
 from mpt_jax.model import partitioning
 from mpt_jax.model.objective import Model
 
@@ -39,15 +36,14 @@ def _one_device():
   )
 
 
-def _make(parts, inputs_length, kind=SteadyEngine, mesh=None, **changes):
-  return kind(
+def _make(parts, inputs_length, mesh=None):
+  return Engine(
     *parts,
     mesh=mesh or _one_device(),
     inputs_length=inputs_length,
     targets_length=T,
     batch_size=8,
     joins=mesh is None,
-    **changes,
   )
 
 
@@ -93,28 +89,6 @@ def test_tokens_are_the_same_in_any_mixture(engine):
     chosen = rng.permutation(20)[:count]
     made = engine.generate([examples[i] for i in chosen])
     np.testing.assert_array_equal(made, everything[chosen])
-
-
-@pytest.mark.parametrize(
-  "generation",
-  [
-    Generation(),
-    Generation(num_beams=2),
-    Generation(temperature=1.5, seed=3),
-    Generation(temperature=1.5, seed=3, top_k=5),
-  ],
-)
-def test_answers_are_those_of_the_plain_engine(parts, generation):
-  """Another implementation, whose batches and loop are its own."""
-  rng = np.random.default_rng(3)
-  examples = _examples(rng, 12, SHORT)
-  steady = _make(parts, SHORT, generation=generation)
-  plain = _make(parts, SHORT, kind=Engine, generation=generation)
-  np.testing.assert_array_equal(
-    steady.generate(examples), plain.generate(examples)
-  )
-  for a, b in zip(steady.rank(examples), plain.rank(examples), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_a_prompt_may_be_given_itself(engine, parts):
@@ -167,52 +141,6 @@ def test_rows_enter_a_table_while_others_go_on(engine):
   for row, end in zip(expected, index, strict=True):
     ends = np.flatnonzero(row == EOS_ID)
     assert end == (ends[0] if len(ends) else T - 1)
-
-
-def test_a_server_needs_few_shapes(make_config):
-  shapes = _make_shapes(make_config, joined=True)
-  seen = set()
-  for seed in range(50):
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(101, 357, rng.integers(1, 60)).tolist()
-    chosen, shape = shapes.take_batch(sizes, few=True)
-    seen.add(shape)
-    assert chosen[0] == 0
-    assert sum(sizes[i] for i in chosen) <= shape[1]
-  assert seen <= {(1, n) for n in FEW_POSITIONS}
-
-
-def _make_shapes(make_config, **changes):
-  values = dict(
-    prompt_length=100,
-    inputs_length=256,
-    targets_length=16,
-    batch_size=64,
-    num_beams=1,
-    devices=1,
-    joined=False,
-    memory=Memory(make_config(emb_dim=64)),
-  )
-  return Shapes(**{**values, **changes})
-
-
-def test_windows_stay_within_the_row(make_config):
-  """The squares of 101 to 356 positions are 168, 232, 296 and 360 wide."""
-  shapes = _make_shapes(make_config, joined=True)
-  assert shapes.lengths == (168, 232, 296, 356)
-  # One example of 110 positions needs its square of 168.
-  assert shapes.take_batch([110])[1] == (1, 192)
-  # The second begins at 110 and its square ends at 278.
-  assert shapes.take_batch([110, 110])[1] == (1, 320)
-  # No fewer than 4096 numbers of width 16.
-  short = _make_shapes(
-    make_config,
-    prompt_length=1,
-    inputs_length=7,
-    joined=True,
-    memory=Memory(make_config()),
-  )
-  assert short.take_batch([3])[1] == (1, 256)
 
 
 def test_an_input_that_is_too_long_is_cut(engine):

@@ -1,1 +1,0 @@
-"""An engine whose answers do not depend on what shares a batch."""

@@ -1,0 +1,1 @@
+"""Kinds of prompt from later papers, from their formulas; one file each."""
