@@ -1,1 +1,1 @@
-"""`mpt sweep`: trains, evaluates and prints the tables of a paper."""
+"""`mpt sweep`: trains and evaluates the tables of a paper, and the arena."""

@@ -25,7 +25,7 @@ from mpt_jax.sweeps.contest import MAJORITY, NO_PROMPT, TFIDF, trial
 from mpt_jax.training.run_folder import prompts_of_step
 
 ANSWERS, BASELINE_FOLDER = "answers", "baselines"
-SETTINGS, TEXTS = "settings.json", "texts.json"
+SETTINGS, EXAMPLES = "settings.json", "examples.jsonl"
 # Slots that are answered before the answers are written.
 CHUNK = 128
 
@@ -167,22 +167,43 @@ def _fingerprint(run, steps) -> str:
 def keep_texts(folder, tasks):
   """Keeps the inputs of test examples as texts, for those who show them.
 
-  They are texts of others, so they are in a file of their own.
+  They are texts of others, so they are in a file of their own, which has a line
+  {"target", "index", "text"} for each example.
 
   Args:
     folder: the contest's folder.
     tasks: {task name: `EvalTask`}. Of two with the same name the one with more
       examples counts.
   """
-  path = pathlib.Path(folder) / TEXTS
-  known = json.loads(path.read_text()) if path.is_file() else {}
+  known = read_texts(folder)
   found = {
     name: task.texts()
     for name, task in tasks.items()
     if len(task.inputs) > len(known.get(name, ()))
   }
   if found:
-    files.write_text(path, json.dumps({**known, **found}) + "\n")
+    write_texts(folder, {**known, **found})
+
+
+def read_texts(folder) -> dict[str, list[str]]:
+  """The texts of a folder: {target: texts}; damaged lines are left out."""
+  path, found = pathlib.Path(folder) / EXAMPLES, {}
+  if path.is_file():
+    for _, row in digests.read_lines(path):
+      if row is not None:
+        found.setdefault(row["target"], []).append(row["text"])
+  return found
+
+
+def write_texts(folder, texts: dict[str, list[str]]):
+  """Writes the texts of targets into a folder."""
+  rows = [
+    {"target": target, "index": index, "text": text}
+    for target, own in texts.items()
+    for index, text in enumerate(own)
+  ]
+  lines = [json.dumps(row) + "\n" for row in rows]
+  files.write_text(pathlib.Path(folder) / EXAMPLES, "".join(lines))
 
 
 def answer_baselines(contest, finished, folder, console):

@@ -194,10 +194,16 @@ def check_run(contest: Contest, run, planned):
 
   Raises:
     ValueError: neither the contest nor another run uses the run, a step that a
-      view asks for is not kept, two slots are the same trial, or a contest that
-      chooses would read a task that is closed to it.
+      view asks for is not kept, or one to keep comes after the last, two slots
+      are the same trial, or a contest that chooses would read a task that is
+      closed to it.
   """
   kept = run.arguments.get("prompt_steps", ())
+  total_steps = run.experiment.total_steps
+  if any(step > total_steps for step in kept):
+    raise ValueError(
+      f"train.prompt_steps={kept} has a step after the last one, {total_steps}"
+    )
   used = any(run.name in other.uses for other in planned)
   for view in contest.all_views:
     by_steps = contest.slots(view, run)
@@ -207,7 +213,7 @@ def check_run(contest: Contest, run, planned):
         raise ValueError(
           f"step {steps} is asked for (view {view.name!r}, or Contest.tuned),"
           f" but train.prompt_steps={kept} and the run has"
-          f" {run.experiment.total_steps} steps"
+          f" {total_steps} steps"
         )
     trials = [trial(slot) for slots in by_steps.values() for slot in slots]
     for one, count in collections.Counter(trials).items():

@@ -1,8 +1,8 @@
 """The standings of a contest: its answers in one file, its scores in tables.
 
 TABLE/outcomes.json has all answers of the main view, TABLE/views/VIEW those of
-the others; `mpt compare` reads both. TABLE/TABLE.json has a row of each score,
-and TABLE/TABLE.md the means.
+the others; `mpt compare` and `mpt report` read both. TABLE/TABLE.json has a row
+of each score, and TABLE/standings.md the means.
 """
 
 import dataclasses
@@ -14,10 +14,15 @@ import numpy as np
 from mpt_jax.io import files, paths
 from mpt_jax.judgement import outcomes as outcomes_files
 from mpt_jax.judgement.outcomes import Outcomes, Trial
-from mpt_jax.sweeps.answers import ANSWERS, BASELINE_FOLDER
+from mpt_jax.sweeps.answers import (
+  ANSWERS,
+  BASELINE_FOLDER,
+  read_texts,
+  write_texts,
+)
 from mpt_jax.sweeps.contest import MAIN
 
-VIEWS = "views"
+VIEWS, TABLES = "views", "standings.md"
 MISSING = "–"
 
 
@@ -78,14 +83,25 @@ def write(contest, name: str, planned, model_dir) -> dict[str, Outcomes]:
     See `collect`.
   """
   folder = pathlib.Path(model_dir) / name
-  found = collect(contest, planned, folder)
+  found, texts = collect(contest, planned, folder), read_texts(folder)
   for view, outcomes in found.items():
     place = folder if view == MAIN else folder / VIEWS / view
     outcomes.save(place)
     files.write_text(place / f"{name}.json", as_lines(outcomes.rows()))
     text = markdown(outcomes)
-    files.write_text(place / f"{name}.md", f"# {name}, {view}\n\n{text}")
+    files.write_text(place / TABLES, f"# {name}, {view}\n\n{text}")
+    if view != MAIN:
+      write_texts(place, _shown(outcomes, texts))
   return found
+
+
+def _shown(outcomes, texts) -> dict[str, list[str]]:
+  """The texts of the examples that a view has."""
+  return {
+    name: texts[name][: target.answers.size]
+    for name, target in outcomes.targets.items()
+    if name in texts
+  }
 
 
 def read(name: str, model_dir) -> str:
@@ -95,7 +111,7 @@ def read(name: str, model_dir) -> str:
     name: the table's name.
     model_dir: parent of its folder.
   """
-  path = pathlib.Path(paths.absolute(model_dir)) / name / f"{name}.md"
+  path = pathlib.Path(paths.absolute(model_dir)) / name / TABLES
   return path.read_text() if path.is_file() else ""
 
 

@@ -117,7 +117,7 @@ ARENA = dict(
   TUNED={"mpt": {16: {"scale": 0.5, "steps": 1}}},
 )
 ONLY = (
-  *("--only", "sources/*", "arena/k16", "arena/digits"),
+  *("--only", "sources/*", "arena/k16", "arena/k16_dept", "arena/digits"),
   "arena/finetune_k16/arena_goods*",
 )
 
@@ -137,7 +137,7 @@ def outcomes_of(folder, view=""):
 METHODS = {
   *("majority", "tfidf_lr", "no_prompt", "mpt", "prompt_tuning", "spot"),
   *("spot_mean", "mpt_group", "mpt_no_distillation", "mpt_no_decomposition"),
-  "finetune",
+  *("dept", "finetune"),
 }
 
 
@@ -160,7 +160,7 @@ def test_every_score_follows_from_the_answers(arena):
   folder = arena.path / "runs" / "arena"
   rows = json.loads((folder / "arena.json").read_text())
   found = outcomes_of(arena)
-  texts = json.loads((folder / "texts.json").read_text())
+  texts = answers.read_texts(folder)
   assert len(rows) == len(found.predictions)
   run = arena.path / "runs" / "arena" / "k16"
   config = EvalConfig(split="test", max_examples=6)
@@ -211,7 +211,7 @@ def test_the_standings_can_be_compared(arena, capsys):
   options = ("--method", "mpt", "--samples", "50")
   assert cli.main(["compare", folder, *options]) == 0
   assert "k = 16 per class" in capsys.readouterr().out
-  text = (pathlib.Path(folder) / "arena.md").read_text()
+  text = (pathlib.Path(folder) / "standings.md").read_text()
   assert "| method | arena_goods_words | arena_mails_words | related |" in text
 
 

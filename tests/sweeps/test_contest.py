@@ -101,6 +101,11 @@ WRONG = {
     planned("adapt", *slots_of("mpt"), kept=(2,)),
     r"step 3 is asked for \(view 'early'.*prompt_steps=\(2,\).*has 8 steps",
   ),
+  "a step to keep after the last one": (
+    {},
+    planned("adapt", *slots_of("mpt"), kept=(3, 9)),
+    r"prompt_steps=\(3, 9\) has a step after the last one, 8",
+  ),
   "a tuned step that is not kept": (
     dict(tuned={"mpt": {4: {"steps": 3}}}),
     planned("adapt", *slots_of("mpt")),
