@@ -4,7 +4,7 @@ import json
 import re
 import types
 
-from mpt_jax.io import digests, provenance
+from mpt_jax.io import digests, provenance, signals
 
 
 def test_a_process_in_words():
@@ -15,7 +15,7 @@ def test_a_process_in_words():
   assert "devices" not in provenance.describe([cpu])
   assert re.fullmatch(r"mpt_jax \d+\.\d+\.\d+", made["version"])
   assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", made["date"])
-  assert "pytest" in made["command"]
+  assert made["command"] == signals.typed_command()
   assert re.search(r"., \d+ cores$", made["processor"])
 
 
