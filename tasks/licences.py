@@ -8,7 +8,8 @@ def licence(task: str) -> str | None:
   """Says where a task's data is from and under which licence.
 
   Args:
-    task: the name of a task, or a part of it such as "NAME_prefixed".
+    task: the name of a task, which may end in "_prefixed", "_words" or
+      "_digits".
 
   Returns:
     A text, None for a task that this package does not declare.
@@ -18,7 +19,9 @@ def licence(task: str) -> str | None:
   >>> licence("my_reviews") is None
   True
   """
-  name = task.removesuffix("_prefixed")
+  name = task
+  for ending in ("prefixed", *sources.LABELS):
+    name = name.removesuffix(f"_{ending}")
   if name in sources.SOURCES:
     packages = [PACKAGES[key] for key in sources.SOURCES[name].packages]
     if not packages:

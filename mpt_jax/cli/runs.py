@@ -124,8 +124,18 @@ def _sweep(arguments):
     report.print_table(table, lines, console)
   else:
     print(standings.read(table.name, model_dir))
+  _write_report(table, model_dir)
+  return ExitCode.DIVERGED if any(faults) else ExitCode.DONE
+
+
+def _write_report(table, model_dir):
+  """Writes the page of a table, in the folder of its contest if it has one."""
   from mpt_jax.report import writing
+  from mpt_jax.report.readers.comparison import has_answers
   from mpt_jax.tasks.licences import licence
 
-  writing.write_report([model_dir], licences=licence)
-  return ExitCode.DIVERGED if any(faults) else ExitCode.DONE
+  folder = os.path.join(model_dir, table.name)
+  path = writing.write_report(
+    [folder if has_answers(folder) else model_dir], licences=licence
+  )
+  print(f"report: {path}", file=sys.stderr)

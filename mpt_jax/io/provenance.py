@@ -71,10 +71,15 @@ def read(folder) -> dict:
   return digests.read_sealed(path, "what is said about a run")
 
 
-def add_start(folder, devices=()):
+def add_start(folder, devices=(), **fields):
   """Adds this process to the starts of a run in its about.json.
 
   A damaged file is replaced, because it must not stop a run.
+
+  Args:
+    folder: the run's folder.
+    devices: see `describe`.
+    **fields: more fields, which replace those of the file.
   """
   try:
     about = read(folder)
@@ -82,6 +87,6 @@ def add_start(folder, devices=()):
     about = {}
   starts = about.get("starts")
   starts = starts if isinstance(starts, list) else []
-  about = {**about, "starts": [*starts, describe(devices)]}
+  about = {**about, **fields, "starts": [*starts, describe(devices)]}
   text = json.dumps(digests.seal(about), indent=2) + "\n"
   files.write_text(epath.Path(folder) / FILE, text)

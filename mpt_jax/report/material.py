@@ -259,6 +259,7 @@ class Material:
     title: the heading of its page.
     notes: what is missing, and what its writer has to say.
     results: its scores.
+    views: other ways to look at the methods of the first results.
     trainings: the runs of training in it.
     answers: right and wrong answers.
     confusions: confusion by class.
@@ -274,6 +275,7 @@ class Material:
   title: str
   notes: tuple[str, ...] = ()
   results: tuple[Results, ...] = ()
+  views: tuple[Results, ...] = ()
   trainings: tuple[Training, ...] = ()
   answers: tuple[Answers, ...] = ()
   confusions: tuple[Confusion, ...] = ()

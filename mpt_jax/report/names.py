@@ -12,8 +12,14 @@ NAMES = {
   "student": "student",
   "finetune": "full fine-tuning",
   "prompt_tuning": "prompt tuning",
+  "residual": "residual prompts",
+  "dpt": "DPT",
+  "ulpt": "ULPT",
+  "dept": "DePT",
   "spot": "SPoT",
+  "spot_mean": "SPoT, mean of teachers",
   "mpt": "MPT",
+  "mpt_group": "MPT, shared P*",
 }
 # Methods that are not listed come between these two groups.
 _FIRST = (MAIN, "prompt_tuning", "spot")
@@ -46,7 +52,7 @@ def title(method: str) -> str:
   """The name of a method for people.
 
   >>> title("mpt"), title("mpt_no_distill"), title("dept")
-  ('MPT', 'MPT, no distill', 'dept')
+  ('MPT', 'MPT, no distill', 'DePT')
   """
   if method in NAMES:
     return NAMES[method]

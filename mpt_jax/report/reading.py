@@ -1,7 +1,6 @@
 """From folders to what a page shows.
 
-A page is made of these files of a folder; each is optional, and all but the
-last four are written by the programs themselves:
+A page is made of these files of a folder. Each is optional:
 
 - `experiment.json`, `metrics.jsonl`, `config.gin`, `prompts/`: a run of
   training, see `mpt_jax.training.loop.train`. Folders below, such as the stages
@@ -14,10 +13,10 @@ last four are written by the programs themselves:
   `mpt_jax.judgement.outcomes.Outcomes`. A method whose name goes on after that
   of another, such as "mpt_no_distill" or "mpt-rank_2", is a variant of it, and
   the page shows the difference as an ablation.
-- `examples.jsonl`: the texts of these test examples, a line for each:
-  {"target": "bbc_topic", "index": 17, "text": "..."}; `index` counts the
-  target's answers in outcomes.json from 0. Examples without a line are not
-  shown, so the file may have some of them alone.
+- `texts.json`: the texts of these test examples, {target: [text, ...]} in the
+  order of the target's answers. They may go on after these.
+- `views/NAME/outcomes.json`: answers of the same methods in another way, such
+  as after fewer steps.
 - `predictions.jsonl`: lines of `mpt predict --out`, of rows that have the right
   answer in a field `target`, `label` or `answer`.
 - `about.json`: what has no other place. {"title": heading of the page, "notes":
@@ -190,10 +189,10 @@ def _runs_below(folder, below, name) -> Material:
 def _merge(parts: Sequence[Material]) -> Material:
   """Puts what several kinds of files say into one, the first one's name."""
   first = parts[0]
-  names = ("notes", "results", "trainings", "answers", "confusions", "data")
+  names = ("notes", "results", "views", "trainings", "answers")
   several = {
     name: tuple(x for one in parts for x in getattr(one, name))
-    for name in (*names, "facts", "commands")
+    for name in (*names, "confusions", "data", "facts", "commands")
   }
   found = [one.prompts for one in parts if one.prompts is not None]
   return dataclasses.replace(

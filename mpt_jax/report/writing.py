@@ -21,6 +21,7 @@ from mpt_jax.report.sections.run import side_by_side, what_was_run
 from mpt_jax.report.sections.tables import score_table
 from mpt_jax.report.sections.trends import over_parameters, over_shots
 from mpt_jax.report.sections.verdicts import verdict_list
+from mpt_jax.report.sections.views import other_views
 
 FILE = "report.html"
 
@@ -51,6 +52,7 @@ def sections_of(material: Material, shots: int | None = None) -> list[Section]:
       if x is not None
     ]
   made += [
+    *(other_views(results, material.views) for results in material.results[:1]),
     learning_curves(material.trainings),
     gains(material.trainings),
     answer_lists(material.answers),

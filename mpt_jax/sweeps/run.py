@@ -129,6 +129,7 @@ def _write(table, planned, model_dir, say) -> list:
     return lines
   found = standings.write(table.contest, table.name, planned, model_dir)
   folder = pathlib.Path(model_dir) / table.name
+  standings.write_about(table, planned, folder)
   if table.contest.chooses and all(run.finished for run in planned):
     path = tuning.write(table.contest, found, folder)
     say(f"{path} has the settings that were chosen")

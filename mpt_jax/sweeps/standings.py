@@ -9,18 +9,20 @@ import dataclasses
 import json
 import pathlib
 
+import jax
 import numpy as np
 
-from mpt_jax.io import files, paths
+from mpt_jax.io import files, paths, provenance
 from mpt_jax.judgement import outcomes as outcomes_files
 from mpt_jax.judgement.outcomes import Outcomes, Trial
+from mpt_jax.sweeps import contest as contests
 from mpt_jax.sweeps.answers import (
   ANSWERS,
   BASELINE_FOLDER,
   read_texts,
   write_texts,
 )
-from mpt_jax.sweeps.contest import MAIN
+from mpt_jax.sweeps.results import t5_config, trained_parameters
 
 VIEWS, TABLES = "views", "standings.md"
 MISSING = "–"
@@ -85,12 +87,12 @@ def write(contest, name: str, planned, model_dir) -> dict[str, Outcomes]:
   folder = pathlib.Path(model_dir) / name
   found, texts = collect(contest, planned, folder), read_texts(folder)
   for view, outcomes in found.items():
-    place = folder if view == MAIN else folder / VIEWS / view
+    place = folder if view == contests.MAIN else folder / VIEWS / view
     outcomes.save(place)
     files.write_text(place / f"{name}.json", as_lines(outcomes.rows()))
     text = markdown(outcomes)
     files.write_text(place / TABLES, f"# {name}, {view}\n\n{text}")
-    if view != MAIN:
+    if view != contests.MAIN:
       write_texts(place, _shown(outcomes, texts))
   return found
 
@@ -113,6 +115,35 @@ def read(name: str, model_dir) -> str:
   """
   path = pathlib.Path(paths.absolute(model_dir)) / name / TABLES
   return path.read_text() if path.is_file() else ""
+
+
+def write_about(table, planned, folder):
+  """Writes about.json: what the contest's report says besides the answers.
+
+  Args:
+    table: the table, with its contest.
+    planned: all runs.
+    folder: the contest's folder.
+  """
+  main, methods = table.contest.all_views[0], {}
+  for run in planned:
+    by_method = {}
+    for slots in table.contest.slots(main, run).values():
+      for slot in slots:
+        method = contests.trial(slot).method
+        by_method.setdefault(method, []).append(slot)
+    if by_method:
+      config, _ = t5_config(table.preset(run.variant), run.experiment)
+    for method, slots in by_method.items():
+      count = trained_parameters(run.experiment, slots, config) / len(slots)
+      methods.setdefault(method, {"parameters": count})
+  provenance.add_start(
+    folder,
+    jax.devices(),
+    title=table.title,
+    notes=list(table.notes),
+    methods=methods,
+  )
 
 
 def as_lines(rows) -> str:

@@ -29,9 +29,10 @@ def test_each_start_is_added(tmp_path):
   path = tmp_path / "about.json"
   about = {**provenance.read(tmp_path), "title": "kept"}
   path.write_text(json.dumps(digests.seal(about)))
-  provenance.add_start(tmp_path)
+  provenance.add_start(tmp_path, notes=["a"])
   about = provenance.read(tmp_path)
   assert len(about["starts"]) == 2 and about["title"] == "kept"
+  assert about["notes"] == ["a"]
   # A damaged file stops no run.
   for text in ("{", '{"starts": 3}'):
     path.write_text(text)

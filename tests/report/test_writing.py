@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import pytest
-from report_pages import Checker, charts, make_outcomes, write_lines, write_run
+from report_pages import Checker, charts, make_outcomes, write_run
 
 from mpt_jax.report import writing
 
@@ -18,10 +18,9 @@ def arena(tmp_path_factory):
   """Answers with texts and parameters, and a run of training."""
   folder = tmp_path_factory.mktemp("arena")
   make_outcomes().save(folder)
-  lines = [
-    {"target": "near", "index": i, "text": f"<b>{i}</b>"} for i in range(20)
-  ]
-  write_lines(folder / "examples.jsonl", lines)
+  texts = {"near": [f"<b>{i}</b>" for i in range(20)]}
+  (folder / "texts.json").write_text(json.dumps(texts))
+  make_outcomes(shots=(16,)).save(folder / "views" / "decode")
   about = {
     "title": "The <arena>",
     "methods": {
@@ -49,6 +48,7 @@ def test_every_section_has_its_place(page):
     "More examples",
     "Trained parameters",
     "Ablations",
+    "Other views",
     "Learning curves",
     "Speed of learning",
     "Answers, right and wrong",

@@ -206,6 +206,25 @@ def test_views_are_kept_apart(arena):
   assert min(d.min() for d in digits.predictions.values()) >= 0
 
 
+def test_the_report_is_of_the_answers(arena):
+  folder = arena.path / "runs" / "arena"
+  about = json.loads((folder / "about.json").read_text())
+  # A T5 of 16 numbers and prompts of length 2: 2 · 16, and the factors 2 + 16.
+  # Two targets share P* in a group.
+  counts = {k: v["parameters"] for k, v in about["methods"].items()}
+  assert counts["prompt_tuning"] == counts["spot"] == 32
+  assert counts["mpt"] == 50 and counts["mpt_group"] == 34
+  page = (folder / "report.html").read_text()
+  assert "<h1>The arena</h1>" in page and "written before the run" in page
+  for title in ("Result", "Is it better?", "Other views", "Ablations"):
+    assert f"<h2>{title}</h2>" in page
+  found = outcomes_of(arena)
+  scores = [
+    100 * found.score(Trial("spot", TARGETS[1], 16, seed)) for seed in (0, 1)
+  ]
+  assert f"SPoT {np.mean(scores):.1f}" in page
+
+
 def test_the_standings_can_be_compared(arena, capsys):
   folder = str(arena.path / "runs" / "arena")
   options = ("--method", "mpt", "--samples", "50")

@@ -1,11 +1,11 @@
 """Reads the answers of methods: outcomes.json, and the texts beside it."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
 
-from mpt_jax.io import digests
 from mpt_jax.io.errors import reading
 from mpt_jax.judgement.bootstrap import find_draws, find_trial
 from mpt_jax.judgement.outcomes import FILE, NO_LABEL, Outcomes
@@ -13,7 +13,7 @@ from mpt_jax.report import judging
 from mpt_jax.report.material import Answer, Answers, Confusion, Material
 from mpt_jax.report.sections.picture import shots_name
 
-EXAMPLES = "examples.jsonl"
+TEXTS, VIEWS = "texts.json", "views"
 # Right and wrong answers of a target; texts are cut at this many letters.
 MOST, LONGEST = 10, 280
 
@@ -39,30 +39,19 @@ def read_comparison(
     ValueError: a file is damaged.
   """
   outcomes = Outcomes.load(folder)
-  methods = about.get("methods", {})
-  results = judging.from_outcomes(
-    outcomes,
-    title="Methods on targets",
-    given_names={
-      method: fields["name"]
-      for method, fields in methods.items()
-      if "name" in fields
-    },
-    parameters={
-      method: fields["parameters"]
-      for method, fields in methods.items()
-      if "parameters" in fields
-    },
-    num_samples=num_samples,
-  )
+  results = _results(outcomes, "Methods on tasks", about, num_samples)
   shown = results.shown_shots(shots)
-  texts = read_texts(epath.Path(folder) / EXAMPLES, outcomes)
+  texts = read_texts(epath.Path(folder) / TEXTS)
   main = results.main
   return Material(
     name=name,
     kind="comparison of methods",
     title="Methods compared",
     results=(results,),
+    views=tuple(
+      _results(Outcomes.load(path), path.name, about, num_samples)
+      for path in _views(folder)
+    ),
     answers=tuple(
       answers
       for target in results.targets
@@ -76,29 +65,46 @@ def read_comparison(
   )
 
 
-def read_texts(path, outcomes: Outcomes) -> dict[tuple[str, int], str]:
-  """{(target, number of the test example): its text}; {} without the file.
+def _views(folder) -> list:
+  """The folders of other ways to look at the methods, in their order."""
+  views = epath.Path(folder) / VIEWS
+  if not views.is_dir():
+    return []
+  found = [path for path in views.iterdir() if has_answers(path)]
+  # steps_30 comes before steps_100.
+  return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def _results(outcomes, title, about, num_samples):
+  methods = about.get("methods", {})
+  return judging.from_outcomes(
+    outcomes,
+    title=title,
+    given_names={
+      method: fields["name"]
+      for method, fields in methods.items()
+      if "name" in fields
+    },
+    parameters={
+      method: fields["parameters"]
+      for method, fields in methods.items()
+      if "parameters" in fields
+    },
+    num_samples=num_samples,
+  )
+
+
+def read_texts(path) -> dict[str, list[str]]:
+  """{target: the texts of its test examples}; {} without the file.
 
   Raises:
-    ValueError: a line is damaged, or belongs to no test example.
+    ValueError: the file is damaged.
   """
   if not path.exists():
     return {}
-  made = {}
-  for number, row in digests.read_lines(path):
-    with reading(path, f"texts of test examples (line {number})"):
-      if row is None:
-        raise ValueError(f"{path}, line {number}, is damaged")
-      target, index = row["target"], row["index"]
-      if target in outcomes.targets:
-        size = outcomes.targets[target].answers.size
-        if not 0 <= index < size:
-          raise ValueError(
-            f"{path}, line {number}: index must be in [0, {size}), the test"
-            f" examples of {target!r}, got {index}"
-          )
-        made[target, index] = str(row["text"])
-  return made
+  with reading(path, "texts of test examples"):
+    texts = json.loads(path.read_text(encoding="utf-8"))
+    return {target: list(map(str, own)) for target, own in texts.items()}
 
 
 def _trials(outcomes, method, target, shots) -> list:
@@ -121,11 +127,11 @@ def _answers(outcomes, results, method, target, shots, texts) -> Answers | None:
   known, labels = outcomes.targets[target], outcomes.targets[target].labels
   right, wrong = [], []
   predictions = outcomes.predictions[trials[0]]
-  pairs = zip(known.answers, predictions, strict=True)
-  for index, (truth, answer) in enumerate(pairs):
-    text = texts.get((target, index))
+  # The texts may go on after the examples that were tested.
+  triples = zip(texts.get(target, ()), known.answers, predictions, strict=False)
+  for text, truth, answer in triples:
     found = right if truth == answer else wrong
-    if text is not None and len(found) < MOST:
+    if len(found) < MOST:
       found.append(
         Answer(
           text=cut(text), truth=labels[truth], answer=_names(labels, answer)

@@ -1,5 +1,7 @@
 """Reads the tables of a sweep: NAME.json."""
 
+import json
+
 from etils import epath
 
 from mpt_jax.io import digests
@@ -20,10 +22,13 @@ def find_tables(folder) -> list[tuple[object, dict]]:
   found = []
   for path in sorted(epath.Path(folder).glob("*.json")):
     # The table in Markdown stands beside it, so other files stay closed.
-    if path.with_suffix(".md").exists():
-      fields = digests.read_sealed(path, "a table")
-      if _FIELDS <= set(fields):
-        found.append((path, fields))
+    if not path.with_suffix(".md").exists():
+      continue
+    with reading(path, "a table of a sweep"):
+      fields = json.loads(path.read_text(encoding="utf-8"))
+    # A contest has a list of scores under such a name.
+    if isinstance(fields, dict) and _FIELDS <= set(fields):
+      found.append((path, digests.unseal(fields, path)))
   return found
 
 

@@ -21,7 +21,7 @@ def verdict_list(results: Results) -> page.Section | None:
   if not results.verdicts:
     return None
   figures = [
-    _figure(results, one) for one in results.verdicts if one.comparisons
+    figure(results, one) for one in results.verdicts if one.comparisons
   ]
   body = page.fill(
     "verdicts.html",
@@ -32,7 +32,14 @@ def verdict_list(results: Results) -> page.Section | None:
   return page.Section("Is it better?", body)
 
 
-def _figure(results, verdicts: Verdicts) -> Figure:
+def figure(results: Results, verdicts: Verdicts, before: str = "") -> Figure:
+  """A chart of the main method less each other one.
+
+  Args:
+    results: where the names of the methods are.
+    verdicts: the comparisons.
+    before: stands before the title.
+  """
   colors = names.colors(results.methods, results.main)
   rows = [
     charts.Row(
@@ -51,10 +58,10 @@ def _figure(results, verdicts: Verdicts) -> Figure:
     for one in verdicts.comparisons
   )
   main = results.name(results.main)
-  label = f"Dot chart, {verdicts.title}: {main} less {told}."
+  label = f"Dot chart, {before}{verdicts.title}: {main} less {told}."
   svg = charts.dots(rows, label, f"{main} less the other, points", zero=True)
   where, _, count = verdicts.title.partition("; ")
-  return Figure(svg, where, count)
+  return Figure(svg, before + where, count)
 
 
 def _signed(value: float) -> str:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from report_pages import make_outcomes, write_lines
+from report_pages import make_outcomes
 
 from mpt_jax.judgement.outcomes import Trial
 from mpt_jax.report.readers import comparison
@@ -20,12 +20,12 @@ def folder(tmp_path):
   return tmp_path
 
 
-def lines_of(size=20):
-  return [
-    {"target": target, "index": i, "text": f"{target} text {i}"}
-    for target in ("near", "far")
-    for i in range(size)
-  ]
+def write_texts(folder, size=20):
+  texts = {
+    target: [f"{target} text {i}" for i in range(size)]
+    for target in ("near", "far", "other")
+  }
+  (folder / "texts.json").write_text(json.dumps(texts))
 
 
 def test_without_texts_there_are_no_answers(folder):
@@ -36,7 +36,7 @@ def test_without_texts_there_are_no_answers(folder):
 
 
 def test_answers_are_those_of_the_first_draw(folder):
-  write_lines(folder / "examples.jsonl", lines_of())
+  write_texts(folder)
   outcomes = make_outcomes()
   known = outcomes.targets["near"]
   predictions = outcomes.predictions[Trial("mpt", "near", 16, 0)]
@@ -52,11 +52,15 @@ def test_answers_are_those_of_the_first_draw(folder):
     assert answer.answer == known.labels[predictions[i]] != answer.truth
 
 
-def test_some_texts_are_enough(folder):
-  write_lines(folder / "examples.jsonl", [lines_of()[3]])
+@pytest.mark.parametrize("size", [3, 30])
+def test_there_may_be_fewer_texts_or_more(folder, size):
+  write_texts(folder, size)
   material = read(folder)
-  assert len(material.answers) == 1
-  assert len(material.answers[0].right + material.answers[0].wrong) == 1
+  assert len(material.answers) == 2
+  for one in material.answers:
+    shown = one.right + one.wrong
+    numbers = [int(answer.text.split()[-1]) for answer in shown]
+    assert len(shown) >= 3 and max(numbers) < min(size, 20)
 
 
 def test_the_confusion_is_of_all_draws(folder):
@@ -78,7 +82,7 @@ def test_answers_without_a_label(folder):
   predictions = outcomes.predictions[Trial("mpt", "far", 16, 0)]
   predictions[:3] = -1
   outcomes.save(folder)
-  write_lines(folder / "examples.jsonl", lines_of())
+  write_texts(folder)
   material = read(folder)
   assert material.confusions[1].answers[-1] == "(no label)"
   assert sum(row[-1] for row in material.confusions[1].counts) == 3
@@ -93,15 +97,22 @@ def test_names_and_parameters_are_taken(folder):
   assert results.verdicts[0].sentences[0].startswith("ours and SPoT differ by")
 
 
-@pytest.mark.parametrize(
-  ("line", "message"),
-  [
-    ({"target": "near", "index": 20, "text": ""}, r"line 1: index must be in"),
-    ({"target": "near", "text": "x"}, "line 1.*'index'"),
-    ({"digest": "0", "target": "near"}, "line 1, is damaged"),
-  ],
-)
-def test_damaged_texts_are_one_line(folder, line, message):
-  (folder / "examples.jsonl").write_text(json.dumps(line) + "\n")
-  with pytest.raises(ValueError, match=f"examples.jsonl.*{message}"):
+def test_other_views_are_read_beside_it(folder):
+  for name in ("steps_100", "steps_30", "decode"):
+    make_outcomes(shots=(16,)).save(folder / "views" / name)
+  (folder / "views" / "empty").mkdir()
+  material = read(folder)
+  assert [v.title for v in material.views] == [
+    "decode",
+    "steps_30",
+    "steps_100",
+  ]
+  assert material.views[0].cells["mpt", "far", 16].mean > 50
+  assert len(material.results) == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"near": 3}'])
+def test_damaged_texts_are_one_line(folder, text):
+  (folder / "texts.json").write_text(text)
+  with pytest.raises(ValueError, match="texts.json cannot be read"):
     read(folder)

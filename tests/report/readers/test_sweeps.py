@@ -98,8 +98,10 @@ def test_other_files_are_no_tables(tmp_path):
   (tmp_path / "b.md").write_text("")
   assert sweeps.find_tables(tmp_path) == []
   (tmp_path / "a.md").write_text("")
-  with pytest.raises(ValueError, match="a.json is damaged"):
+  with pytest.raises(ValueError, match="a.json cannot be read"):
     sweeps.find_tables(tmp_path)
+  (tmp_path / "a.json").write_text("[]")
+  assert sweeps.find_tables(tmp_path) == []
   fields = table_of(("MPT", None, 60.0))
   del fields["rows"][0]["here"]
   (tmp_path / "a.json").write_text(json.dumps(fields))
