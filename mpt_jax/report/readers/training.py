@@ -230,11 +230,17 @@ def read_run(folder, name: str) -> Material:
 
 
 def read_prompts(folder) -> Prompts | None:
-  """The prompts of a run at their best step; None if there are none."""
+  """The prompts of a run at their best step; None if there are none.
+
+  Prompts that also add to the embeddings of the input are left out, because
+  their rows are only a part of them.
+  """
   path = epath.Path(folder) / "prompts" / "best.safetensors"
   if not path.exists():
     return None
   bank = load_bank(path)
+  if bank.config.find_kind().has_offsets:
+    return None
   return Prompts(names=bank.names, composed=bank.composed)
 
 

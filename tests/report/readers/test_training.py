@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from prompt_fixtures import random_params
 from report_pages import write_lines, write_run
 
 from mpt_jax.io import digests
+from mpt_jax.prompts.bank import PromptBank
+from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.report.readers import training
 
 
@@ -143,3 +146,18 @@ def test_scores_of_an_evaluation_come_first(tmp_path):
   (run / "results.json").write_text('{"eval": {}, "rows": []}')
   with pytest.raises(ValueError, match="results.json cannot be read"):
     training.read_run(run, "x")
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("dept", False), ("dpt", True)])
+def test_prompts_that_are_more_than_rows_are_left_out(kind, shown, tmp_path):
+  assert training.read_prompts(tmp_path) is None
+  sizes = {"inputs_length": 4} if kind == "dept" else {}
+  config = PromptConfig(
+    num_slots=2, prompt_length=3, rank=2, kind=kind, **sizes
+  )
+  slots = ({"task": "a"}, {"task": "b"})
+  bank = PromptBank(random_params(config, 6), ("a", "b"), (0, 1), "f", slots)
+  (tmp_path / "prompts").mkdir()
+  bank.save(tmp_path / "prompts" / "best.safetensors")
+  found = training.read_prompts(tmp_path)
+  assert (found is not None) == shown
