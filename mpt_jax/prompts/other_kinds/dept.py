@@ -28,7 +28,7 @@ class ShortPromptWithOffsets(Kind):
 
   arXiv 2309.05173. `short_prompt` [N, P, D] is the prompt, `offset_left`
   [N, S, R] is A and `offset_right` [N, R, D] is B. x_i is the embedding of
-  token i of the input. With the paper's P = 40, R = 45 and S = 256, T5-Base
+  token i of the input. With its authors' P = 40, R = 45 and S = 256, T5-Base
   trains 40·768 + (256 + 768)·45 = 76,800 numbers per task.
   """
 
