@@ -289,7 +289,7 @@ def load_backbone(
 
   Args:
     path: "default" for the model in this package, a folder of ours, a Hugging
-      Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, ByT5), or a
+      Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, UMT5, ByT5), or a
       checkpoint of t5x.
     dtype: type of the arrays and of the computation, "float32" or "bfloat16".
       None takes the type in our folder's config, and float32 for all other

@@ -90,7 +90,9 @@ def hf_tensors(folder):
   return tensors
 
 
+_TABLE = "layer.0.SelfAttention.relative_attention_bias"
 _PARTS = {
+  "relpos_bias": _TABLE,
   "pre_attention_layer_norm": "layer.0.layer_norm",
   "attention": "layer.0.SelfAttention",
   "pre_self_attention_layer_norm": "layer.0.layer_norm",
@@ -112,14 +114,14 @@ def _hf_name(name):
   'encoder.block.3.layer.1.DenseReluDense.wi_0.weight'
   >>> _hf_name("decoder/layers_0/encoder_decoder_attention/out/kernel")
   'decoder.block.0.layer.1.EncDecAttention.o.weight'
+  >>> _hf_name("encoder/layers_3/relpos_bias/rel_embedding")
+  'encoder.block.3.layer.0.SelfAttention.relative_attention_bias.weight'
   """
   if name in _TOP:
     return _TOP[name]
   stack, part, *rest = name.split("/")
   if part == "relpos_bias":
-    return (
-      f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    )
+    return f"{stack}.block.0.{_TABLE}.weight"
   if part == f"{stack}_norm":
     return f"{stack}.final_layer_norm.weight"
   block = f"{stack}.block.{part.removeprefix('layers_')}"

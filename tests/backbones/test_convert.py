@@ -38,8 +38,13 @@ def t5(request, make_config, make_params):
 
 @pytest.mark.parametrize(
   "changes",
-  [{}, {"model_type": "mt5"}, {"feed_forward_proj": "gated-silu"}],
-  ids=["t5", "mt5", "ul2"],
+  [
+    {},
+    {"model_type": "mt5"},
+    {"model_type": "umt5"},
+    {"feed_forward_proj": "gated-silu"},
+  ],
+  ids=["t5", "mt5", "umt5", "ul2"],
 )
 def test_hugging_face_folders_convert(changes, tmp_path):
   model = make_hf(tmp_path / "hf", **changes)
