@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from mpt_jax.backbones import hub
 from mpt_jax.backbones.backbone import open_backbone, write_backbone
 from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.io import files
@@ -75,7 +76,7 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
       "fingerprint": fingerprint,
       "source": {
         "kind": opened.kind,
-        "path": str(pathlib.Path(source).absolute()),
+        **_where(source, opened),
         "files": _hashed_files(opened),
       },
       "vocabulary": _vocabulary_entry(path),
@@ -93,6 +94,15 @@ def convert(source, out, dtype="float32", vocabulary=None) -> list[str]:
       f" model into {out} as sentencepiece.model"
     )
   return lines
+
+
+def _where(source, opened):
+  """Where the source is: a folder, or a name and a commit on the hub."""
+  name = hub.find_name(source)
+  if name is None:
+    return {"path": str(pathlib.Path(source).absolute())}
+  # huggingface_hub names a folder of its cache by the commit.
+  return {"hub": name.model, "commit": opened.folder.name}
 
 
 def _vocabulary(given, opened):

@@ -37,7 +37,8 @@ def _add_convert(command):
   sub.add_argument(
     "source",
     metavar="SRC",
-    help="Hugging Face folder, or a t5x checkpoint (its newest step is used)",
+    help="Hugging Face folder, a model on the Hugging Face hub (owner/model or"
+    " owner/model@revision), or a t5x checkpoint (its newest step is used)",
   )
   sub.add_argument("--out", required=True, metavar="DIR", help="a new folder")
   sub.add_argument(

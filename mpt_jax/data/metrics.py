@@ -5,6 +5,7 @@ sacrebleu reports it. Class ids are ints. The id -1 stands for a prediction
 that is not a label, and counts as wrong.
 """
 
+import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ def _check_lengths(targets, predictions, answers=False):
   if not answers and any(isinstance(target, list) for target in targets):
     raise ValueError(
       "a target has several right answers, which only the metrics exact_match,"
-      " squad and those of BLEU can compare"
+      " squad and those of BLEU and ROUGE can compare"
     )
 
 
@@ -322,6 +323,90 @@ def bleu_webnlg(
   return {"bleu_webnlg": made}
 
 
+# The values of `rouge_score`'s scorer, and the names of ours.
+_ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+@functools.cache
+def _rouge_scorer():
+  from rouge_score import rouge_scorer
+
+  return rouge_scorer.RougeScorer(_ROUGE, use_stemmer=False)
+
+
+# A bootstrap scores the same pairs again and again.
+@functools.lru_cache(maxsize=2**16)
+def _rouge_of(answers: tuple[str, ...], prediction: str) -> dict[str, float]:
+  made = _rouge_scorer().score_multi(answers, prediction)
+  return {name: float(score.fmeasure) for name, score in made.items()}
+
+
+def _rouge(name, targets, predictions):
+  _check_lengths(targets, predictions, answers=True)
+  scores = [
+    _rouge_of(tuple(map(str, _answers(target))), str(prediction))[name]
+    for target, prediction in zip(targets, predictions, strict=True)
+  ]
+  return {name: float(np.mean(scores))}
+
+
+def rouge1(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns ROUGE-1 (Lin, 2004): the mean F1 of words, in 0..1.
+
+  The library `rouge_score` computes it, without stemming. Words are the Latin
+  letters and digits of a text in lower case; another script has no words.
+
+  Args:
+    targets: the reference, or the list of references, of each example; the best
+      reference counts.
+    predictions: one text per example.
+
+  >>> rouge1(["a b c d"], ["b a"])["rouge1"]  # P = 1, R = 1/2
+  0.6666666666666666
+  """
+  return _rouge("rouge1", targets, predictions)
+
+
+def rouge2(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns ROUGE-2: the mean F1 of pairs of neighbouring words; see `rouge1`.
+
+  >>> rouge2(["a b c"], ["a b d"])
+  {'rouge2': 0.5}
+  """
+  return _rouge("rouge2", targets, predictions)
+
+
+def rougeL(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns ROUGE-L: the mean F1 of the longest common subsequence of words.
+
+  See `rouge1`.
+
+  >>> rougeL(["a b c d"], ["a c x y"])
+  {'rougeL': 0.5}
+  """
+  return _rouge("rougeL", targets, predictions)
+
+
+def rougeLsum(
+  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+  r"""Returns ROUGE-L of summaries: as `rougeL`, but line by line.
+
+  Each line of a text is a sentence. The subsequences of a sentence with all
+  sentences of the other text count together.
+
+  >>> rougeLsum(["a b\nc d"], ["c d\na b"])
+  {'rougeLsum': 1.0}
+  """
+  return _rouge("rougeLsum", targets, predictions)
+
+
 METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
   "accuracy": accuracy,
   "balanced_accuracy": balanced_accuracy,
@@ -335,4 +420,8 @@ METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
   "bleu": bleu,
   "bleu_e2e": bleu_e2e,
   "bleu_webnlg": bleu_webnlg,
+  "rouge1": rouge1,
+  "rouge2": rouge2,
+  "rougeL": rougeL,
+  "rougeLsum": rougeLsum,
 }

@@ -79,7 +79,7 @@ def export_prompts(
     details["num_layers"] = config.num_encoder_layers
     details["num_heads"] = config.num_heads
     if base_model is None and is_hugging_face(backbone):
-      details["base_model"] = str(pathlib.Path(backbone).resolve())
+      details |= peft.name_base(backbone)
   if how == "safetensors":
     bank.save(out)
   elif how == "npz":

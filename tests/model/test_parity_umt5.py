@@ -1,6 +1,7 @@
 """UMT5 against transformers, with all plans: each layer has its own table.
 
-PyTorch's side is `UMT5ForConditionalGeneration` with prompts in `inputs_embeds`.
+PyTorch's side is `UMT5ForConditionalGeneration`, with prompts in
+`inputs_embeds`.
 """
 
 import functools
@@ -111,9 +112,7 @@ def test_states_and_logits(umt5, plan):
   plan = PLANS[plan]
   batch, _ = make_batch(examples, layout(pack=False))
   network = make_network(backbone, plan)
-  run = jax.jit(
-    lambda p, b: network.apply({"params": p}, b, all_hidden=True)
-  )
+  run = jax.jit(lambda p, b: network.apply({"params": p}, b, all_hidden=True))
   output = run(plan.prepare(as_params(backbone, bank)), batch)
   targets = [[0, *e["targets"][:-1]] for e in examples]
   theirs = model(
