@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+# For each example the right text, or a list of right texts.
+Texts = Sequence[str | Sequence[str]]
+
 
 def _check_lengths(targets, predictions, answers=False):
   """Checks the arguments of a metric.
@@ -197,9 +200,7 @@ def _number(value):
   return number if np.isfinite(number) else 0.0
 
 
-def exact_match(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def exact_match(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns the share of predictions that equal a right answer, both stripped.
 
   Args:
@@ -222,9 +223,7 @@ def _answers(target) -> list:
   return list(target) if isinstance(target, list | tuple) else [target]
 
 
-def squad(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def squad(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns SQuAD's exact match and token F1, for the best matching answer.
 
   Texts are compared in lower case, without punctuation and articles
@@ -290,16 +289,12 @@ def _bleu(targets, predictions, missing, **options):
   )
 
 
-def bleu(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
   return {"bleu": _bleu(targets, predictions, None)}
 
 
-def bleu_e2e(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu_e2e(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns BLEU in 0..100 as the E2E challenge computes it.
 
   Its e2e-metrics run mteval-v13a, which ignores case, in an edition in which a
@@ -309,9 +304,7 @@ def bleu_e2e(
   return {"bleu_e2e": _bleu(targets, predictions, None, lowercase=True)}
 
 
-def bleu_webnlg(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu_webnlg(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns BLEU in 0..100 as the WebNLG challenge of 2020 computes it.
 
   Its GenerationEval runs multi-bleu-detok.perl on one file per reference. Where
@@ -319,25 +312,16 @@ def bleu_webnlg(
   counts as a reference of length 0. A prediction of at most half the length of
   the shortest other reference therefore has no brevity penalty.
   """
-  made = _bleu(targets, predictions, "", smooth_method="none")
-  return {"bleu_webnlg": made}
-
-
-# The values of `rouge_score`'s scorer, and the names of ours.
-_ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-
-
-@functools.cache
-def _rouge_scorer():
-  from rouge_score import rouge_scorer
-
-  return rouge_scorer.RougeScorer(_ROUGE, use_stemmer=False)
+  return {"bleu_webnlg": _bleu(targets, predictions, "", smooth_method="none")}
 
 
 # A bootstrap scores the same pairs again and again.
 @functools.lru_cache(maxsize=2**16)
 def _rouge_of(answers: tuple[str, ...], prediction: str) -> dict[str, float]:
-  made = _rouge_scorer().score_multi(answers, prediction)
+  from rouge_score import rouge_scorer
+
+  scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"])
+  made = scorer.score_multi(answers, prediction)
   return {name: float(score.fmeasure) for name, score in made.items()}
 
 
@@ -350,17 +334,14 @@ def _rouge(name, targets, predictions):
   return {name: float(np.mean(scores))}
 
 
-def rouge1(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def rouge1(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns ROUGE-1 (Lin, 2004): the mean F1 of words, in 0..1.
 
-  The library `rouge_score` computes it, without stemming. Words are the Latin
-  letters and digits of a text in lower case; another script has no words.
+  `rouge_score` computes it, without stemming. A text's words are its Latin
+  letters and digits, in lower case.
 
   Args:
-    targets: the reference, or the list of references, of each example; the best
-      reference counts.
+    targets: the references of each example; the best of them counts.
     predictions: one text per example.
 
   >>> rouge1(["a b c d"], ["b a"])["rouge1"]  # P = 1, R = 1/2
@@ -369,9 +350,7 @@ def rouge1(
   return _rouge("rouge1", targets, predictions)
 
 
-def rouge2(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def rouge2(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns ROUGE-2: the mean F1 of pairs of neighbouring words; see `rouge1`.
 
   >>> rouge2(["a b c"], ["a b d"])
@@ -380,12 +359,8 @@ def rouge2(
   return _rouge("rouge2", targets, predictions)
 
 
-def rougeL(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
-  """Returns ROUGE-L: the mean F1 of the longest common subsequence of words.
-
-  See `rouge1`.
+def rougeL(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
+  """Returns ROUGE-L: F1 of the longest common subsequence; see `rouge1`.
 
   >>> rougeL(["a b c d"], ["a c x y"])
   {'rougeL': 0.5}
@@ -393,13 +368,11 @@ def rougeL(
   return _rouge("rougeL", targets, predictions)
 
 
-def rougeLsum(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def rougeLsum(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   r"""Returns ROUGE-L of summaries: as `rougeL`, but line by line.
 
-  Each line of a text is a sentence. The subsequences of a sentence with all
-  sentences of the other text count together.
+  Each line is a sentence. What a sentence has in common with any sentence of
+  the other text counts.
 
   >>> rougeLsum(["a b\nc d"], ["c d\na b"])
   {'rougeLsum': 1.0}
