@@ -31,7 +31,8 @@ def read_facts(prompts) -> dict:
     prompts: a prompt file or a run folder.
 
   Returns:
-    "settings", "about" and "scores", as far as there are such files.
+    "settings", "about" (the last start) and "scores", as far as there are such
+    files.
 
   Raises:
     ValueError: a file is damaged.
@@ -40,11 +41,10 @@ def read_facts(prompts) -> dict:
   path = epath.Path(paths.absolute(prompts))
   for folder in (path, path.parent.parent):
     if (folder / run_settings.FILE).is_file():
-      for name, file in (("about", provenance.FILE), ("scores", SCORES)):
-        if (folder / file).is_file():
-          facts[name] = digests.read_sealed(
-            folder / file, f"the {name} of a run"
-          )
+      starts = provenance.read(folder).get("starts")
+      facts["about"] = starts[-1] if starts else {}
+      if (folder / SCORES).is_file():
+        facts["scores"] = digests.read_sealed(folder / SCORES, "a fit's scores")
       break
   return facts
 
@@ -124,16 +124,25 @@ def _scores(bank, scores):
   for name, slot in zip(bank.names, bank.slots, strict=True):
     own = tasks.get(slot.get("task"))
     if own is not None:
-      low, high = own["interval"]
-      interval, count = f"{low:.4f} to {high:.4f}", own["examples"]
-      row = (own["task"], own["metric"], f"{own['score']:.4f}", interval, count)
+      interval = " to ".join(map(_number, own["interval"]))
+      score, count = _number(own["score"]), own["examples"]
+      row = (name, own["metric"], score, interval, count)
       lines.append(f"| {' | '.join(map(_cell, row))} |")
       continue
     for metric, value in (slot.get("metrics") or {}).items():
       if isinstance(value, int | float) and metric not in ("step", "examples"):
-        row = (name, f"validation {metric}", f"{value:.4f}", "", "")
-        lines.append(f"| {' | '.join(row)} |")
+        row = (name, f"validation {metric}", _number(value), "", "")
+        lines.append(f"| {' | '.join(map(_cell, row))} |")
   return "\n".join(lines) if len(lines) > 4 else ""
+
+
+def _number(value) -> str:
+  """A score as the card shows it. A score that is not finite is kept as None.
+
+  >>> _number(0.25), _number(None)
+  ('0.2500', 'none')
+  """
+  return "none" if value is None else f"{value:.4f}"
 
 
 def _training(bank, facts):
