@@ -4,6 +4,19 @@ from mpt_jax.tasks.public import sources
 from mpt_jax.tasks.public.package_list import PACKAGES
 
 
+def base_name(task: str) -> str:
+  """Returns the task of which another one is a form.
+
+  >>> base_name("vader_tweets_prefixed"), base_name("my_words")
+  ('vader_tweets', 'my_words')
+  """
+  for ending in ("prefixed", *sources.LABELS):
+    base = task.removesuffix(f"_{ending}")
+    if base in sources.SOURCES or ending == "prefixed":
+      task = base
+  return task
+
+
 def licence(task: str) -> str | None:
   """Says where a task's data is from and under which licence.
 
@@ -19,9 +32,7 @@ def licence(task: str) -> str | None:
   >>> licence("my_reviews") is None
   True
   """
-  name = task
-  for ending in ("prefixed", *sources.LABELS):
-    name = name.removesuffix(f"_{ending}")
+  name = base_name(task)
   if name in sources.SOURCES:
     packages = [PACKAGES[key] for key in sources.SOURCES[name].packages]
     if not packages:

@@ -1,15 +1,74 @@
-"""What `mpt tasks` prints: which data a task reads, and a check of it."""
+"""What `mpt tasks` prints: the tasks, which data they read, and a check."""
 
 import rich.table
+import seqio
 from rich.text import Text
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import text_tasks
-from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
+from mpt_jax.tasks import (
+  licences,
+  registry,  # noqa: F401  Registers the tasks.
+)
 from mpt_jax.tasks.benchmarks import datasets
+from mpt_jax.tasks.public import sources
+from mpt_jax.tasks.public.package_list import PACKAGES
 from mpt_jax.tasks.user_files import data_dir
 
 MISSING = "–"
+
+
+def is_task(name: str) -> bool:
+  """Returns whether a task has this name."""
+  return name in seqio.TaskRegistry.names()
+
+
+def list_tasks(console, words=()):
+  """Prints a line for each task: its size, labels, source and licence.
+
+  The forms of a task, which end in "_prefixed", "_words" and "_digits", are
+  left out.
+
+  Args:
+    console: a rich console.
+    words: only tasks that have all of these words, in any case, in their name,
+      input, labels, source or licence.
+
+  Raises:
+    ValueError: there is no such task; the message has the nearest names.
+  """
+  table = _table("task", "size", "labels", "source and licence")
+  for name in sorted(seqio.TaskRegistry.names()):
+    task = text_tasks.get_task(name)
+    if licences.base_name(name) != name:
+      continue
+    template = getattr(task, "template", None) or ""
+    row = (name, _size(name), _labels(task), licences.licence(name) or MISSING)
+    told = " ".join((*row, template, *_more(name))).lower()
+    if all(word.lower() in told for word in words):
+      table.add_row(*map(Text, row))
+  if words and not table.row_count:
+    # Raises an error with the nearest names.
+    text_tasks.get_task(" ".join(words))
+  console.print(table)
+
+
+def _size(name) -> str:
+  """The size of a task's download, as far as it is known."""
+  source = sources.SOURCES.get(name)
+  if source is not None:
+    megabytes = sum(PACKAGES[key].megabytes for key in source.packages)
+    return f"{megabytes:.1f} MB" if megabytes else MISSING
+  dataset = datasets.DATASETS.get(name)
+  return dataset.files.size if dataset else MISSING
+
+
+def _more(name):
+  """Yields more texts about a task in which words are looked for."""
+  if name in sources.SOURCES:
+    yield sources.SOURCES[name].prefix
+  if name in datasets.DATASETS:
+    yield datasets.DATASETS[name].files.origin
 
 
 def list_datasets(console, check: bool) -> bool:
@@ -102,7 +161,7 @@ def _metric(task) -> str:
 
 
 def _labels(task) -> str:
-  names = getattr(task.postprocessor, "label_names", None)
+  names = getattr(getattr(task, "postprocessor", None), "label_names", None)
   return ", ".join(names) if names else "none; the text is generated"
 
 

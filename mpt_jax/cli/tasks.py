@@ -12,11 +12,15 @@ def add_tasks(command):
   sub = command(
     "tasks",
     _tasks,
-    "Print which data the tasks read, where it comes from, and whether it is"
+    "Find tasks by a word; print their data, its licence, and whether it is"
     " here.",
   )
   sub.add_argument(
-    "name", nargs="?", metavar="NAME", help="a task (default: all datasets)"
+    "words",
+    nargs="*",
+    metavar="WORD",
+    help="a task's name, or words of its name, its input, its labels or its"
+    " source, such as 'sentiment' (default: all tasks)",
   )
   sub.add_argument(
     "--check",
@@ -33,8 +37,16 @@ def _tasks(arguments):
   from mpt_jax.cli import task_report
 
   console = rich.console.Console()
-  if arguments.name is not None:
-    task_report.describe_task(arguments.name, console, arguments.check)
-  elif not task_report.list_datasets(console, arguments.check):
-    return ExitCode.MISTAKE
+  words, check = arguments.words, arguments.check
+  if len(words) == 1 and task_report.is_task(words[0]):
+    task_report.describe_task(words[0], console, check)
+  elif words:
+    if check:
+      raise ValueError("--check takes the name of one task, or none")
+    task_report.list_tasks(console, words)
+  else:
+    task_report.list_tasks(console)
+    console.print()
+    if not task_report.list_datasets(console, check):
+      return ExitCode.MISTAKE
   return ExitCode.DONE

