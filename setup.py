@@ -20,6 +20,9 @@ SERVE = [
   "uvicorn>=0.54",
 ]
 
+# What takes a T5 from the Hugging Face hub by its name.
+HUB = ["huggingface_hub>=1.0"]
+
 setuptools.setup(
   name="mpt_jax",
   version="0.1.0",
@@ -74,6 +77,7 @@ setuptools.setup(
     "orbax-checkpoint>=0.12",
     "protobuf>=7.36",
     "rich>=15.0",
+    "rouge-score>=0.1.2",
     "sacrebleu>=2.6",
     "safetensors>=0.8",
     "scikit-learn>=1.9",
@@ -90,8 +94,10 @@ setuptools.setup(
     # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
     "tpu": ["jax[tpu]>=0.10"],
     "serve": SERVE,
+    "hub": HUB,
     "test": [
       *SERVE,
+      *HUB,
       # The tests talk to the server with clients that others wrote.
       "httpx>=0.28",
       "openai>=3.57",
