@@ -74,6 +74,8 @@ setuptools.setup(
     # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
     "tpu": ["jax[tpu]>=0.10"],
     "serve": SERVE,
+    # `mkdocs build --strict` makes the site of docs/.
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
     "test": [
       *SERVE,
       # The tests talk to the server with clients that others wrote.

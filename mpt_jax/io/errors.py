@@ -166,9 +166,10 @@ def _report(error, show) -> int:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     diverged = isinstance(error, TrainingDiverged)
     return ExitCode.DIVERGED if diverged else ExitCode.MISTAKE
-  if isinstance(error, ModuleNotFoundError) and error.name in NOT_LIGHT:
+  missing = isinstance(error, ModuleNotFoundError) and error.name or ""
+  if (package := missing.partition(".")[0]) in NOT_LIGHT:
     print(
-      f"error: this command needs {error.name}, which requirements/light.txt"
+      f"error: this command needs {package}, which requirements/light.txt"
       " leaves out; install all requirements with pip install -e . in a clone",
       file=sys.stderr,
     )
