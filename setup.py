@@ -1,6 +1,7 @@
 """Installs mpt_jax: `pip install -e .`, or `pip install -e '.[test]'`."""
 
 import pathlib
+import re
 
 import setuptools
 
@@ -21,10 +22,16 @@ def requirements(name):
 
 
 SERVE = requirements("serve")
+# The version stands in the package alone, and no package is imported here.
+(VERSION,) = re.findall(
+  r'^__version__ = "(.+)"$',
+  pathlib.Path("mpt_jax", "__init__.py").read_text(encoding="utf-8"),
+  re.MULTILINE,
+)
 
 setuptools.setup(
   name="mpt_jax",
-  version="0.1.0",
+  version=VERSION,
   description="Multitask Prompt Tuning for T5 in JAX and Flax",
   long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",

@@ -22,7 +22,7 @@ Example::
 import importlib.util
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each public name and the module that defines it.
 _PUBLIC = {
