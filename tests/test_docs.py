@@ -47,6 +47,7 @@ FILES = ("CONTRIBUTING.md", "benchmarks/README.md")
 NOT_RUN = {
   "pip install": ".ci/run installs, in a fresh environment",
   "hf download": "it takes 0.9 GB from the network",
+  "google/flan-t5-base": "the same; test_hub.py has a small hub",
   "mpt quickstart": ".ci/run and tests/quickstart/ run it",
   "python -m pytest": "these are the tests themselves",
   "python -m t5x.": "t5x is not on PyPI; tests/t5x runs it where it is",

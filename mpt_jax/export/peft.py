@@ -238,7 +238,8 @@ def check_base(folder, fields, base: Base | None) -> Base | None:
     base = base or named
   elif name and base is not None:
     # The folder may be a copy of the model that the adapter names.
-    last = pathlib.Path(base.name).resolve().name
+    on_hub = hub.find_name(base.name)
+    last = pathlib.Path(on_hub.model if on_hub else base.name).resolve().name
     if name.rstrip("/").rpartition("/")[2] != last:
       warnings.warn(
         f"{folder} was trained on {name!r} (base_model_name_or_path); whether"
