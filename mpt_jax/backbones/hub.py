@@ -87,24 +87,33 @@ def fetch(name: Name) -> pathlib.Path:
   """
   try:
     import huggingface_hub.errors
+    import huggingface_hub.utils
   except ImportError as error:
     raise FileNotFoundError(
       f"there is no folder {str(name)!r}; to fetch it from the Hugging Face"
       " hub, install huggingface_hub: pip install 'mpt_jax[hub]'"
     ) from error
 
-  def get(patterns):
+  def download(patterns, **options):
     # A pattern is matched with the whole path of a file, so files in folders
     # are left out.
+    return huggingface_hub.snapshot_download(
+      name.model, allow_patterns=list(patterns), **options
+    )
+
+  def get(patterns, bar=huggingface_hub.utils.tqdm):
+    options = {"revision": name.revision, "tqdm_class": bar}
     try:
-      folder = huggingface_hub.snapshot_download(
-        name.model, revision=name.revision, allow_patterns=list(patterns)
-      )
+      folder = download(patterns, **options)
     except (huggingface_hub.errors.HTTPError, OSError) as error:
       raise _explained(name, error) from error
     return pathlib.Path(folder)
 
-  folder = get(_SMALL)
+  class Silent(huggingface_hub.utils.tqdm):
+    def __init__(self, *args, **kwargs):
+      super().__init__(*args, **{**kwargs, "disable": True})
+
+  folder = get(_SMALL, Silent)
   if not (folder / CONFIG).is_file():
     raise FileNotFoundError(
       f"{str(name)!r} on the Hugging Face hub is no T5 that can be read here:"
@@ -113,9 +122,14 @@ def fetch(name: Name) -> pathlib.Path:
   fields = files.read_json(folder / CONFIG)
   if "model_type" in fields:
     hf_config(fields, folder)
-  folder = get(_SAFETENSORS)
-  if not any(folder.glob("*.safetensors")):
-    folder = get(_PYTORCH)
+  for patterns in (_SAFETENSORS, _PYTORCH):
+    try:
+      # What is in the cache needs no bar.
+      download(patterns, revision=folder.name, local_files_only=True)
+    except FileNotFoundError:
+      folder = get(patterns)
+    if any(folder.glob("*.safetensors")):
+      break
   return folder
 
 

@@ -49,13 +49,14 @@ def read_facts(prompts) -> dict:
   return facts
 
 
-def make_card(bank: PromptBank, title: str, base_model, facts) -> str:
+def make_card(bank: PromptBank, title: str, base_model, revision, facts) -> str:
   """Returns the text of a card.
 
   Args:
     bank: the prompts of one adapter.
     title: its heading.
     base_model: the name or the folder of the T5 for transformers, or None.
+    revision: the revision of a name on the hub, or None.
     facts: the result of `read_facts`, or an empty dict.
   """
   settings = facts.get("settings", {})
@@ -69,7 +70,7 @@ def make_card(bank: PromptBank, title: str, base_model, facts) -> str:
     "## Training",
     "\n".join(f"- {line}" for line in _training(bank, facts)),
     "## Use",
-    _use(bank, base_model, settings),
+    _use(bank, base_model, revision, settings),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -172,21 +173,20 @@ def _training(bank, facts):
       yield f"{name}: `{_cell(about[name])}`"
 
 
-def _use(bank, base_model, settings):
+def _use(bank, base_model, revision, settings):
   """The section with code that runs in the adapter's folder."""
-  text, base = "", base_model or "t5"
+  text, base = "", json.dumps(base_model or "t5")
+  if revision is not None:
+    base += f", revision={json.dumps(revision)}"
   if base_model is None:
     source = run_settings.backbone(settings) if settings else "T5"
     text = (
       "The adapter does not name its T5. This writes it for transformers:\n\n"
       f"```sh\nmpt convert {source} --to huggingface --out t5\n```\n\n"
     )
-  slot = bank.slots[0]
-  example = "a text"
-  if slot.get("template"):
-    # The fields of a template stand in braces.
-    example = slot["template"]
-  more = ""
+  slot, more = bank.slots[0], ""
+  # The fields of a template stand in braces.
+  example = json.dumps(slot.get("template") or "a text")
   if bank.config.can_share:
     more = ", task_ids=torch.tensor([0])"
   code = [
@@ -194,15 +194,15 @@ def _use(bank, base_model, settings):
     "from peft import PeftModel",
     "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
     "",
-    f"tokenizer = AutoTokenizer.from_pretrained({base!r})",
-    f"model = AutoModelForSeq2SeqLM.from_pretrained({base!r})",
+    f"tokenizer = AutoTokenizer.from_pretrained({base})",
+    f"model = AutoModelForSeq2SeqLM.from_pretrained({base})",
     'model = PeftModel.from_pretrained(model, ".").eval()  # this folder',
-    f"text = {example!r}  # fill the braces",
+    f"text = {example}  # fill the braces",
     'inputs = tokenizer(text, return_tensors="pt")',
   ]
   if slot.get("label_names"):
     code += [
-      f"for label in {list(slot['label_names'])!r}:",
+      f"for label in {json.dumps(list(slot['label_names']))}:",
       '  labels = tokenizer(label, return_tensors="pt").input_ids',
       "  with torch.no_grad():",
       f"    loss = model(**inputs, labels=labels{more}).loss",

@@ -120,7 +120,11 @@ def _write_adapters(bank, out, details, facts):
       tensors = digests.file_sha256(temporary / folder / peft.TENSORS)
       _write_notes(temporary / folder, {**part.fields, _SHA256: tensors})
       text = card.make_card(
-        part, (out / folder).name, details["base_model"], facts
+        part,
+        (out / folder).name,
+        details["base_model"],
+        details.get("revision"),
+        facts,
       )
       (temporary / folder / card.FILE).write_text(text, encoding="utf-8")
       lines.append(f"{out / folder}: {_describe(part)}")

@@ -1,5 +1,6 @@
 """T5s by their names on the Hugging Face hub, from a server on loopback."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from hf_folders import check_logits, make_hf
 from hub_server import COMMIT, Hub, serving
+from prompt_fixtures import make_bank
 from safetensors.numpy import load_file
 from tokenizer_folders import write_spiece
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones.hub import Name, fetch, find_name
 from mpt_jax.cli import main as cli
+from mpt_jax.export import prompt_files
 
 REASON = "needs huggingface_hub (the extra hub)"
 OTHERS = {
@@ -77,7 +80,7 @@ def test_what_is_a_name(tmp_path, monkeypatch):
   assert find_name("google/flan-t5-base") is None
 
 
-def test_a_model_loads_and_only_its_files_are_sent(t5, hub, tmp_path):
+def test_a_model_loads_and_only_its_files_are_sent(t5, hub, tmp_path, capsys):
   model, hub.models["tiny/t5"] = t5
   loaded = backbones.load_backbone("tiny/t5")
   check_logits(loaded, model)
@@ -91,11 +94,12 @@ def test_a_model_loads_and_only_its_files_are_sent(t5, hub, tmp_path):
   ]
   folder = backbones.load_backbone(t5[1])
   assert folder.fingerprint == loaded.fingerprint
-  # It is in huggingface_hub's cache, and not sent again.
+  # It is in huggingface_hub's cache, and not sent again, and shows no bar.
+  assert "Fetching 1 files" in capsys.readouterr().err
   kept = tmp_path / "cache" / "models--tiny--t5" / "snapshots" / COMMIT
   assert fetch(Name("tiny/t5", COMMIT)) == kept
   assert fetch(Name("tiny/t5", "main")) == kept
-  assert len(hub.sent) == 4
+  assert len(hub.sent) == 4 and capsys.readouterr().err == ""
 
 
 def test_shards(hub, tmp_path):
@@ -169,6 +173,25 @@ def test_a_gated_model_with_a_token(t5, hub, monkeypatch):
   hub.gated.add("tiny/gated")
   monkeypatch.setenv("HF_TOKEN", Hub.TOKEN)
   check_logits(backbones.load_backbone("tiny/gated"), model)
+
+
+def test_an_adapter_names_the_model_and_its_revision(t5, hub, tmp_path):
+  _, hub.models["tiny/t5"] = t5
+  bank = make_bank("tiny/t5", 0, groups=(0,), names=("a",))
+  wide = np.ones((1, 5, 16), np.float32)
+  bank = dataclasses.replace(bank, params={"shared_prompt": wide})
+  out = tmp_path / "adapter"
+  prompt_files.export_prompts(bank, "peft", out, backbone="tiny/t5@main")
+  fields = json.loads((out / "adapter_config.json").read_text())
+  assert fields["base_model_name_or_path"] == "tiny/t5"
+  assert fields["revision"] == "main"
+  card = (out / "README.md").read_text()
+  assert 'base_model: "tiny/t5"' in card
+  assert 'from_pretrained("tiny/t5", revision="main")' in card
+  # The notes beside it are removed, as in an adapter of PEFT's own.
+  (out / "mpt_jax.json").unlink()
+  back = prompt_files.import_prompts([out], "peft", backbone="tiny/t5@main")
+  assert back.backbone == bank.backbone
 
 
 def test_without_huggingface_hub(monkeypatch):

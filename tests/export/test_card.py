@@ -74,7 +74,7 @@ def test_what_a_card_says(run, tmp_path):
     "- command: `mpt fit a.csv`",
   ):
     assert line in text.splitlines(), line
-  assert 'from_pretrained("owner/t5")' in text.replace("'", '"')
+  assert 'AutoTokenizer.from_pretrained("owner/t5")' in text
   # A prompt file of the run says the same, and PEFT's folder reads back.
   facts = card.read_facts(run / "prompts" / "best.safetensors")
   assert facts == card.read_facts(run)
@@ -116,7 +116,7 @@ def test_its_code_predicts_as_we_do(
   assert cli.main(argv) == 0
   text = (out / card.FILE).read_text(encoding="utf-8")
   (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-  filled = code.replace("'a: {x}'", repr(f"a: {TEXT}"))
+  filled = code.replace('"a: {x}"', repr(f"a: {TEXT}"))
   assert filled != code
   monkeypatch.chdir(out)
   capsys.readouterr()

@@ -87,6 +87,7 @@ REFUSED = [
   (t5, "T5Config.emb_dim", [0, 64.0, True]),
   (t5, "T5Config.mlp_activations", [(), "relu", ("tanh",)]),
   (t5, "T5Config.logits_via_embedding", [1]),
+  (t5, "T5Config.relpos_in_layers", [1]),
   (t5, "T5Config.dtype", ["float16"]),
   (t5, "T5Config.dropout_rate", [1, nan]),
   (Method, "Method.name", ["", None]),
