@@ -4,7 +4,6 @@ Needs t5x, as `test_adapter.py` does.
 """
 
 import json
-import shutil
 import signal
 import subprocess
 
@@ -74,22 +73,6 @@ def test_the_best_step_is_the_native_launchers(folder):
       for row in rows
       if row["kind"] == "eval"
     ]
-
-
-@pytest.mark.parametrize("kind", ["dpt", "ulpt", "residual", "dept"])
-def test_every_kind_of_prompt_trains_and_resumes(folder, kind):
-  arguments = (folder, "t5x.train", "adapt", kind, BOTH, f'KIND="{kind}"')
-  arguments += ("SOURCE=None", 'INIT="vocabulary"', "RANK=2", "TRAIN_STEPS=2")
-  arguments += ("CHECKPOINT_PERIOD=1", "EVAL_PERIOD=1")
-  launch(*arguments)
-  run, whole = folder / kind, folder / f"{kind}_whole"
-  bank = load_bank(run)
-  assert bank.config.kind == kind and bank.names == ("first", "second")
-  shutil.copytree(run, whole)
-  shutil.rmtree(run / "checkpoint_2")
-  shutil.rmtree(run / "prompts")
-  launch(*arguments)
-  assert_equal_runs(run, whole)
 
 
 def stop(folder, run, signum, *bindings):
