@@ -7,10 +7,11 @@ RUN pip wheel --no-deps --wheel-dir /wheels .
 
 FROM python:3.13-slim
 COPY --from=build /wheels /wheels
+COPY requirements /requirements
 # Give --build-arg JAX="jax[tpu]" on a TPU VM, or "jax[cuda13]" for a GPU.
 ARG JAX=jax
-RUN pip install --no-cache-dir "$JAX" /wheels/*.whl \
-      'prometheus_client>=0.26' 'starlette>=1.10' 'uvicorn>=0.54' \
+RUN pip install --no-cache-dir "$JAX" -r /requirements/light.txt \
+  && pip install --no-cache-dir --no-deps /wheels/*.whl \
   && useradd --create-home mpt
 USER mpt
 WORKDIR /home/mpt

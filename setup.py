@@ -1,6 +1,7 @@
 """Installs mpt_jax: `pip install -e .`, or `pip install -e '.[test]'`."""
 
 import pathlib
+import re
 
 import setuptools
 
@@ -13,16 +14,27 @@ LIBRARY = setuptools.find_packages(
   include=["mpt_jax", "mpt_jax.*"], exclude=["mpt_jax.tasks*"]
 )
 
-# What `mpt serve` needs.
-SERVE = [
-  "prometheus_client>=0.26",
-  "starlette>=1.10",
-  "uvicorn>=0.54",
-]
+
+def requirements(name):
+  """Returns the packages that requirements/NAME.txt lists."""
+  lines = pathlib.Path("requirements", f"{name}.txt").read_text().splitlines()
+  return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+SERVE = requirements("serve")
+# The version stands in the package alone, and no package is imported here.
+(VERSION,) = re.findall(
+  r'^__version__ = "(.+)"$',
+  pathlib.Path("mpt_jax", "__init__.py").read_text(encoding="utf-8"),
+  re.MULTILINE,
+)
+
+# What takes a T5 from the Hugging Face hub by its name.
+HUB = ["huggingface_hub>=1.0"]
 
 setuptools.setup(
   name="mpt_jax",
-  version="0.1.0",
+  version=VERSION,
   description="Multitask Prompt Tuning for T5 in JAX and Flax",
   long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
@@ -55,43 +67,29 @@ setuptools.setup(
     "mpt_jax.report": ["templates/*"],
   },
   install_requires=[
+    *requirements("light"),
+    # Tasks of seqio's registry and of TensorFlow Datasets, TensorBoard's files
+    # and gin files need these.
     "clu>=0.0.12",
-    "etils[epath]>=1.15",
-    # jax limits the size of its compilation cache with it.
-    "filelock>=4.2",
-    # jax.export reads and writes programs with it, but does not require it.
-    "flatbuffers>=25.9",
-    "flax>=0.12",
     "gin-config>=0.5",
     # tensorflow-datasets imports it, but requires it for old Pythons only.
     "importlib_resources>=6.4",
-    "jax>=0.10",
-    "jinja2>=3.1",
-    "matplotlib>=3.11",
-    "ml_dtypes>=0.6",
-    "numpy>=2.4",
-    "optax>=0.2.8",
-    "orbax-checkpoint>=0.12",
-    "protobuf>=7.36",
-    "rich>=15.0",
-    "sacrebleu>=2.6",
-    "safetensors>=0.8",
-    "scikit-learn>=1.9",
-    "scipy>=1.17",
-    "sentencepiece>=0.2.3",
     "seqio>=0.0.20",
     "tensorboard>=2.21",
     "tensorflow>=2.21",
     "tensorflow-datasets>=4.9.10",
-    "tensorstore>=0.1.86",
   ],
   extras_require={
     # The TPU's runtime and compiler, libtpu, in the version that fits jax. A
     # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
     "tpu": ["jax[tpu]>=0.10"],
     "serve": SERVE,
+    "hub": HUB,
+    # `mkdocs build --strict` makes the site of docs/.
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
     "test": [
       *SERVE,
+      *HUB,
       # The tests talk to the server with clients that others wrote.
       "httpx>=0.28",
       "openai>=3.57",

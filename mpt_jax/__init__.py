@@ -19,10 +19,10 @@ Example::
   mpt.Predictor("runs/teach").predict([{"text": "a quiet, moving film"}])
 """
 
-import importlib
+import importlib.util
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each public name and the module that defines it.
 _PUBLIC = {
@@ -48,7 +48,8 @@ _PUBLIC = {
   "teach": "fitting.stages",
   "train": "training.loop",
 }
-# Their users name tasks, so the built-in ones are registered with seqio first.
+# Their users name tasks, so the built-in ones are registered with seqio first,
+# unless seqio is not installed (requirements/light.txt).
 _USE_TASKS = ("evaluate", "train")
 __all__ = ["__version__", *_PUBLIC]
 
@@ -56,7 +57,7 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name):
   if name not in _PUBLIC:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  if name in _USE_TASKS:
+  if name in _USE_TASKS and importlib.util.find_spec("seqio"):
     importlib.import_module("mpt_jax.tasks.registry")
   value = getattr(importlib.import_module(f"mpt_jax.{_PUBLIC[name]}"), name)
   globals()[name] = value

@@ -37,6 +37,7 @@ CONTINUES = {
   "docs/pytorch_service.md": "docs/real_t5.md",
   "docs/ahead_of_time.md": "docs/real_t5.md",
   "docs/getting_started.md": "README.md",
+  "docs/from_peft.md": "docs/getting_started.md",
   "docs/weights_and_prompts.md": "docs/getting_started.md",
   "docs/reports.md": "docs/getting_started.md",
 }
@@ -310,7 +311,7 @@ def anchors(path):
 
 
 def test_the_readme_is_short():
-  assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1000
+  assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -443,11 +444,15 @@ def run_page(tmp_path_factory):
 
 
 EXPECTED = {
-  "README.md": ("vader_amazon", "prediction", "my_reviews"),
+  "README.md": ("vader_amazon", "prediction", "'score'"),
   "docs/getting_started.md": ("vader_amazon", "prediction"),
   "docs/python.md": ("vader_amazon_k16_s1 accuracy",),
   "docs/reports.md": ("report: compared.html", "report: runs/mine/report.html"),
   "docs/datasets.md": ("super_glue_record", "own/adapt", "mails, headlines"),
+  "docs/choosing.md": ("737,668,096", "103,524"),
+  "docs/concepts.md": ("83,744",),
+  "docs/from_peft.md": ("'score'", "MULTITASK_PROMPT_TUNING"),
+  "docs/from_prompt_tuning.md": ("sst2",),
   "docs/arena.md": ("0.75", "arena/k64", "hotels, spam_words"),
   "docs/paper_tables.md": ("glue/adapt", "python -m mpt_jax.train"),
   "docs/weights_and_prompts.md": ("MULTITASK_PROMPT_TUNING", "prompts.npz"),

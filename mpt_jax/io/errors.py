@@ -28,6 +28,10 @@ class TrainingDiverged(RuntimeError):
   """The loss became NaN or infinite; the last checkpoint is still good."""
 
 
+# What requirements/light.txt leaves out, by the names that are imported.
+NOT_LIGHT = ("clu", "gin", "seqio", "tensorflow", "tensorflow_datasets")
+
+
 def one_line(error, most: int = 500) -> str:
   """Returns the text of an error in one line of at most so many characters."""
   return " ".join(str(error).split())[:most]
@@ -162,6 +166,14 @@ def _report(error, show) -> int:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     diverged = isinstance(error, TrainingDiverged)
     return ExitCode.DIVERGED if diverged else ExitCode.MISTAKE
+  missing = isinstance(error, ModuleNotFoundError) and error.name or ""
+  if (package := missing.partition(".")[0]) in NOT_LIGHT:
+    print(
+      f"error: this command needs {package}, which requirements/light.txt"
+      " leaves out; install all requirements with pip install -e . in a clone",
+      file=sys.stderr,
+    )
+    return ExitCode.MISTAKE
   raise error
 
 

@@ -45,6 +45,16 @@ def test_a_programming_mistake_is_raised():
     errors.run_and_report(lambda x: x / 0, 1)
 
 
+def test_a_package_that_the_light_install_lacks_is_one_line(capsys):
+  missing = ModuleNotFoundError("No module named x", name="gin.config")
+  assert errors.run_and_report(raises(missing)) == 2
+  line = capsys.readouterr().err
+  assert line.startswith("error: this command needs gin, which requirements/")
+  assert line.count("\n") == 1
+  with pytest.raises(ModuleNotFoundError):
+    errors.run_and_report(raises(ModuleNotFoundError("x", name="my_module")))
+
+
 def test_arguments_reach_the_function(capsys):
   assert errors.run_and_report(print, "a", 1) == 0
   assert capsys.readouterr().out == "a 1\n"
