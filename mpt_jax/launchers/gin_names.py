@@ -4,6 +4,7 @@ Every launcher uses these checks: the native one, and t5x's programs.
 """
 
 import difflib
+import inspect
 import pathlib
 import re
 
@@ -31,6 +32,11 @@ _ELSEWHERE = {
   "num_model_partitions": "under t5x it is called NUM_PARTITIONS",
   "log_period": "under t5x it is called train.stats_period",
   "keep_checkpoints": "under t5x it is called SaveCheckpointConfig.keep",
+  "checkpoint_period": "under t5x it is called CHECKPOINT_PERIOD",
+  "prompt_steps": (
+    "under t5x SaveCheckpointConfig.keep=None keeps all checkpoints"
+  ),
+  "profile_steps": "only the native launcher has it",
   "checkpoint_minutes": "t5x saves by steps alone, see CHECKPOINT_PERIOD",
   "tensorboard": "t5x always writes TensorBoard's events",
   "stats_period": "the native launcher calls it train.log_period",
@@ -58,9 +64,34 @@ def explained(error) -> ValueError:
     for name, hint in _ELSEWHERE.items()
     if re.search(rf"parameter named '{name}'", text)
   ]
+  if not hints:
+    hints = [_near_names(text)]
   return ValueError(
     "the gin configuration is invalid: " + first_lines(error) + "".join(hints)
   )
+
+
+def _near_names(text) -> str:
+  """Names what is near a name that gin does not know; "" if nothing is."""
+  import gin
+
+  found = re.search(r"'([\w./]+)' doesn't have a parameter named '(\w+)'", text)
+  if found:
+    owner, name = found.groups()
+    made = gin.get_configurable(owner)
+    # Gin's subclass of a class hides its arguments.
+    made = made.__init__ if inspect.isclass(made) else made
+    return _did_you_mean(name, inspect.signature(made).parameters)
+  found = re.search(r"No configurable matching '([\w./]+)'", text)
+  if not found:
+    return ""
+  owners = {key.rpartition(".")[0].rpartition(".")[2] for key in statements()}
+  return _did_you_mean(found[1].rpartition(".")[2], owners)
+
+
+def _did_you_mean(name, known) -> str:
+  near = difflib.get_close_matches(name, sorted(known), n=3)
+  return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def without_call(error) -> tuple[str, str | None]:
@@ -233,8 +264,7 @@ def check_used(bindings, root: str | None = None, describes: bool = False):
 
 
 def _unknown(shown, name, known) -> UnusedSetting:
-  near = difflib.get_close_matches(name, sorted(known), n=3)
-  hint = f" Did you mean {' or '.join(near)}?" if near else ""
+  hint = _did_you_mean(name, known)
   if name in _ELSEWHERE:
     hint = f" {_ELSEWHERE[name][0].upper()}{_ELSEWHERE[name][1:]}."
   return UnusedSetting(

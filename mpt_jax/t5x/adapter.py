@@ -189,8 +189,9 @@ class PromptModel(models.BaseTransformerModel):
 
     Returns:
       (tokens [B, T], {"scores": [B]}). For a task with labels these are the
-      likeliest label and its log-probability. Otherwise the tokens are
-      generated, and T5's length penalty is applied to the score.
+      best label and its score, as `EvalConfig.method` says. Otherwise the
+      tokens are generated, and T5's length penalty is applied to the score. If
+      a score is not finite, the tokens are `decoding.NOT_FINITE`.
 
     Raises:
       ValueError: sampling or all beams are asked for.
@@ -216,23 +217,23 @@ class PromptModel(models.BaseTransformerModel):
           num_decodes or self._evaluation.num_beams,
         )
       )
-    if len(answers) == 1:
-      (tokens, scores) = answers[0]
-      return tokens, {"scores": scores}
-    (label, label_score), (text, text_score) = answers
-    length = max(label.shape[1], text.shape[1])
-
-    def pad(x):
-      return jnp.pad(x, ((0, 0), (0, length - x.shape[1])))
-
-    ranked = jnp.asarray(ranks)[slot_ids]
-    return (
-      jnp.where(ranked[:, None], pad(label), pad(text)),
-      {"scores": jnp.where(ranked, label_score, text_score)},
-    )
+    tokens, scores = answers[0]
+    if len(answers) == 2:
+      text, text_scores = answers[1]
+      length = max(tokens.shape[1], text.shape[1])
+      ranked = jnp.asarray(ranks)[slot_ids]
+      tokens, text = (
+        jnp.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in (tokens, text)
+      )
+      tokens = jnp.where(ranked[:, None], tokens, text)
+      scores = jnp.where(ranked, scores, text_scores)
+    is_finite = jnp.isfinite(scores)[:, None]
+    return jnp.where(is_finite, tokens, decoding.NOT_FINITE), {"scores": scores}
 
   def _rank(self, params, batch, slot_ids):
-    """Returns each row's likeliest label [B, T], and its log-probability [B].
+    """Returns each row's best label [B, T], and its score [B].
+
+    The score is NaN if that of any label is not finite.
 
     Args:
       params: all parameters.
@@ -256,10 +257,14 @@ class PromptModel(models.BaseTransformerModel):
 
     # One label after the other, so that many labels need no more memory.
     scores = jax.lax.map(score, jnp.moveaxis(labels, 1, 0))  # [C, B]
-    scores = jnp.where(labels[:, :, 0].T > 0, scores, -jnp.inf)
+    lengths = jnp.sum(labels > 0, axis=-1).T
+    if self._evaluation.method == "rank_per_token":  # See `labels.per_token`.
+      scores = scores / jnp.maximum(lengths, 1)
+    is_sound = jnp.all(jnp.isfinite(scores) | (lengths == 0), axis=0)  # [B]
+    scores = jnp.where(lengths > 0, scores, -jnp.inf)
     rows = jnp.arange(len(slot_ids))
     best = scores.argmax(axis=0)
-    return labels[rows, best], scores[best, rows]
+    return labels[rows, best], jnp.where(is_sound, scores[best, rows], jnp.nan)
 
   def score_batch(self, params, batch, return_intermediates=False):
     """Returns the log-probability [B] of each row's target."""

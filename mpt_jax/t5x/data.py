@@ -79,6 +79,7 @@ def settings_of_run(parts: assembly.Assembly) -> dict:
   return {**experiment, "launcher": "t5x", **written}
 
 
+@functools.lru_cache(maxsize=1)
 def newest_checkpoint(path: str, experiment: Experiment) -> str:
   """Returns the newest good step's folder of a run; a step's folder as it is.
 

@@ -9,10 +9,13 @@ import os
 
 import flax.core
 import jax
+import numpy as np
 import seqio
 import tensorflow as tf
 
+from mpt_jax.inference.engine import decoding
 from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.model import partitioning
 from mpt_jax.prompts.kinds import expand_bank
@@ -158,3 +161,28 @@ class PromptEvaluator:
 
   def close(self):
     """Does nothing: everything is written."""
+
+
+def write_finite(path, answers, examples, mode, vocabulary=None, *, write):
+  """Writes answers of `t5x.infer`, and refuses any that are not finite.
+
+  Args:
+    path: see `t5x.infer.write_inferences_to_file`, as for the next four.
+    answers: (predictions, auxiliary outputs) of the examples.
+    examples: a dataset of them.
+    mode: what the predictions are.
+    vocabulary: of the predicted tokens.
+    write: `t5x.infer.write_inferences_to_file`.
+
+  Raises:
+    NotFiniteError: the scores of an example are NaN or infinite.
+  """
+  for index, made in enumerate(answers[0]):
+    made = np.asarray(made)
+    # A score may be equal to the number that stands for tokens.
+    is_marked = mode != "score" and (made == decoding.NOT_FINITE).any()
+    if is_marked or not np.isfinite(made).all():
+      example = next(iter(examples.skip(index).as_numpy_iterator()))
+      name = f"prompt {example['task'].decode()!r}, example {index + 1}"
+      raise NotFiniteError(index, f"{name} of {os.path.basename(path)}")
+  write(path, answers, examples, mode, vocabulary)

@@ -1,8 +1,11 @@
 """Settings that gin accepts and that nothing would use."""
 
+import inspect
+
 import pytest
 
 from mpt_jax.launchers import gin_config, gin_names
+from mpt_jax.training import loop
 
 RUN = "MODEL_DIR = 'x'"
 
@@ -38,6 +41,11 @@ def test_settings_that_are_used_pass(file, bindings):
     ("teacher", ["USE_CACHED_TASKS = True"], "never from seqio's cache"),
     ("teacher", ["NUM_PARTITIONS = 2"], "train.num_model_partitions"),
     ("teacher", ["train.stats_period = 2"], "calls it train.log_period"),
+    ("teacher", ["EvalConfig.perid = 3"], r"'EvalConfig' .* mean period\?$"),
+    ("teacher", ["a/EvalConfig.perid = 3"], r"'EvalConfig' .* mean period\?$"),
+    ("teacher", ["evaluator.EvalConfg.period = 3"], r"mean EvalConfig\?$"),
+    ("teacher", ["train.log_perod = 3"], "mean log_period"),
+    ("teacher", ["EvalConfig.zzzz = 3"], r"EvalConfig.zzzz = 3$"),
     # Derived values have no setting.
     ("teacher", ["BatchConfig.num_slots = 9"], "'BatchConfig'"),
     ("teacher", ["batch_config.num_slots = 9"], "num_slots"),
@@ -64,6 +72,15 @@ def test_settings_that_are_used_pass(file, bindings):
 def test_settings_that_nothing_uses_are_refused(file, bindings, expected):
   with pytest.raises(ValueError, match=expected):
     load(f"gin/mpt_{file}.gin", *bindings)
+
+
+def test_settings_of_the_native_launcher_alone_have_a_hint():
+  # The others are t5x's too, or no values of gin files.
+  shared = {"experiment", "model_dir"}
+  shared |= {"description", "config_text", "tasks", "prepare"}
+  for name in inspect.signature(loop.train).parameters.keys() - shared:
+    error = ValueError(f"'train' doesn't have a parameter named '{name}'.")
+    assert f" ({name}: " in str(gin_names.explained(error))
 
 
 def test_a_misspelt_macro_in_a_file_is_refused(tmp_path):

@@ -466,6 +466,61 @@ def test_tasks_with_labels_are_ranked_and_others_generate(
 
 
 @needs_t5x
+def test_the_best_label_per_token_is_that_of_the_setting(folder, tiny_tasks):
+  import dataclasses
+
+  import jax
+
+  from mpt_jax.data import batches, packing
+  from mpt_jax.inference.engine.decoding import NOT_FINITE
+  from mpt_jax.inference.evaluator import EvalConfig
+  from mpt_jax.prompts.slots import make_slots
+  from mpt_jax.t5x import adapter as t5x_adapter
+
+  experiment = tiny_experiment(make_slots(tiny_tasks[:2]), str(folder / "t5"))
+  experiment = dataclasses.replace(
+    experiment, eval=EvalConfig(method="rank_per_token")
+  )
+  model = t5x_adapter.PromptModel(experiment)
+  params = {**model.get_initial_variables(jax.random.key(0), {})["params"]}
+  # One token with the end, and three.
+  labels = [[60, 1, 0, 0], [61, 62, 63, 1]]
+  model._labels = np.array([labels, labels], np.int32)
+  examples = [
+    {"inputs": np.array([40 + i, 50, 1]), "slot_id": i % 2} for i in range(8)
+  ]
+
+  layout = packing.BatchLayout(
+    inputs_length=8,
+    targets_length=4,
+    prompt_length=3,
+    num_slots=2,
+    pack=False,
+    num_rows=8,
+  )
+
+  def rows(target):
+    own = [{**e, "targets": np.trim_zeros(np.array(target))} for e in examples]
+    return batches.make_batch(own, layout)[0]
+
+  scores = np.array([model.score_batch(params, rows(y)) for y in labels])
+  scores /= np.array([[2], [4]])
+  best = scores.argmax(axis=0)
+  # The sums favour the short label in all rows.
+  assert best.any()
+  tokens, aux = model.predict_batch_with_aux(params, rows(labels[0]))
+  np.testing.assert_array_equal(tokens, model._labels[0, best])
+  np.testing.assert_allclose(aux["scores"], scores.max(axis=0), rtol=1e-5)
+  # A prompt whose scores are not finite has no answer; the others have theirs.
+  prompt = {k: np.array(x) for k, x in params["prompt"].items()}
+  prompt["shared_prompt"][1] = np.nan
+  params["prompt"] = prompt
+  damaged, _ = model.predict_batch_with_aux(params, rows(labels[0]))
+  assert (np.array(damaged)[1::2] == NOT_FINITE).all()
+  np.testing.assert_array_equal(damaged[::2], tokens[::2])
+
+
+@needs_t5x
 def test_the_loss_of_evaluation_rows_is_of_their_targets(folder, tiny_tasks):
   import jax
 

@@ -14,6 +14,7 @@ from program_runs import needs_t5x
 from train_fixtures import save_tiny_backbone, tiny_experiment, tiny_tasks
 
 from mpt_jax.inference.engine.engine import Engine
+from mpt_jax.inference.engine.example import NotFiniteError
 from mpt_jax.inference.evaluator import Evaluator
 from mpt_jax.prompts.kinds import compose_bank
 from mpt_jax.prompts.slots import make_slots
@@ -122,3 +123,32 @@ def test_t5xs_evaluator_takes_its_parameters_or_the_best_prompts(
   # t5x compiles its functions for rows of these lengths.
   shapes = evaluator.model_feature_shapes
   assert shapes["decoder_target_tokens"] == (parts.layout.targets_length,)
+
+
+@pytest.mark.parametrize(
+  ("mode", "good", "bad"),
+  [
+    ("predict", [[5, 1], [6, 1]], [[5, 1], [-1, -1]]),
+    ("predict_with_aux", [[5, 1], [6, 1]], [[5, 1], [-1, -1]]),
+    # A score of -1 is a number like others.
+    ("score", [-1.0, -2.0], [-1.0, float("nan")]),
+    ("score", [-1.0, -2.0], [-1.0, -float("inf")]),
+  ],
+)
+def test_answers_that_are_not_finite_are_not_written(mode, good, bad):
+  import tensorflow as tf
+
+  from mpt_jax.t5x.evaluation import write_finite
+
+  written = []
+  examples = tf.data.Dataset.from_tensor_slices({"task": ["a", "b"]})
+
+  def write(path, answers, examples, mode, vocabulary):
+    written.append((path, answers, mode, vocabulary))
+
+  good, bad = ([np.array(x) for x in own] for own in (good, bad))
+  write_finite("/out/chunk0", (good, {}), examples, mode, 7, write=write)
+  assert written == [("/out/chunk0", (good, {}), mode, 7)]
+  with pytest.raises(NotFiniteError, match="prompt 'b', example 2 of chunk0"):
+    write_finite("/out/chunk0", (bad, {}), examples, mode, 7, write=write)
+  assert len(written) == 1

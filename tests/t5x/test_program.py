@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     ("t5x.train", "TRAIN_STEPS=2.5", "TRAIN_STEPS must be a whole number of"),
     ("t5x.train", "batch_config.num_slots=9", "argument 'num_slots'"),
     ("t5x.train", "train.num_model_partitions=2", "called NUM_PARTITIONS"),
+    ("t5x.train", "EvalConfig.perid=2", "Did you mean period?"),
     ("t5x.train", "NUM_PARTITIONS=3", "NUM_PARTITIONS=3 does not divide"),
     ("t5x.train", "BATCH_SIZE=[8", "the gin configuration is invalid: "),
   ],

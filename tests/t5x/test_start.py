@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from program_runs import (
   ROOT,
@@ -85,6 +86,70 @@ def test_patterns_and_runs_of_others_are_refused(start, experiment, tmp_path):
   longer = dataclasses.replace(experiment, prompt_length=5)
   with pytest.raises(ValueError, match="prompt_length"):
     start.take_folder(str(run), longer)
+
+
+def test_an_early_end_that_t5x_does_not_know_is_refused(
+  start, experiment, tmp_path
+):
+  config = dataclasses.replace(experiment.eval, patience=1)
+  early = dataclasses.replace(experiment, eval=config)
+  with pytest.raises(ValueError, match="EvalConfig.patience=1: t5x trains to"):
+    start.take_folder(str(tmp_path / "run"), early)
+  assert not (tmp_path / "run").exists()
+
+
+def test_answers_of_other_prompts_do_not_pass_for_new_ones(
+  experiment, tmp_path
+):
+  from mpt_jax.t5x.start import answers_dir
+
+  out, step = tmp_path / "out", tmp_path / "checkpoint_4"
+  first = {"shared_prompt": np.zeros((2, 3, 32), np.float32)}
+  second = {"shared_prompt": np.ones((2, 3, 32), np.float32)}
+
+  def start_answers(prompts, experiment=experiment):
+    assert answers_dir(str(out), experiment, str(step), prompts) == str(out)
+
+  start_answers(first)
+  # Nothing is answered yet.
+  start_answers(second)
+  completed = out / "mpt_mixed-predict.jsonl-00000-of-00001.COMPLETED"
+  begun = out / "tmp-mpt_mixed-00000-of-00001"
+  config = dataclasses.replace(experiment.eval, method="decode")
+  other = dataclasses.replace(experiment, eval=config)
+  for make, remove in (
+    (completed.touch, completed.unlink),
+    (begun.mkdir, begun.rmdir),
+  ):
+    make()
+    start_answers(second)
+    for prompts in (first, None):
+      with pytest.raises(
+        ValueError, match=r"INFER_OUTPUT_DIR=.*/out has .*\(the prompts\)"
+      ):
+        start_answers(prompts)
+    with pytest.raises(ValueError, match=r"settings \(eval.method\), which"):
+      start_answers(second, other)
+    remove()
+  # A checkpoint is known by its digests.
+  step.mkdir()
+  (step / "SHA256SUMS").write_text("1")
+  start_answers(None)
+  completed.touch()
+  start_answers(None)
+  (step / "SHA256SUMS").write_text("2")
+  with pytest.raises(ValueError, match=r"\(the prompts\)"):
+    start_answers(None)
+  known = out / "answers.json"
+  known.write_text(known.read_text().replace("3", "4", 1))
+  with pytest.raises(ValueError, match="answers.json is damaged"):
+    start_answers(None)
+  known.write_text("{}")
+  with pytest.raises(ValueError, match="what made them"):
+    start_answers(None)
+  known.unlink()
+  with pytest.raises(ValueError, match="what made them"):
+    start_answers(None)
 
 
 def test_what_an_interrupted_save_left_is_cleared(start, experiment, tmp_path):
