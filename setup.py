@@ -29,6 +29,9 @@ SERVE = requirements("serve")
   re.MULTILINE,
 )
 
+# What takes a T5 from the Hugging Face hub by its name.
+HUB = ["huggingface_hub>=1.0"]
+
 setuptools.setup(
   name="mpt_jax",
   version=VERSION,
@@ -81,10 +84,12 @@ setuptools.setup(
     # wheel of 210 MB; `mpt compile` needs it for slices of TPUs.
     "tpu": ["jax[tpu]>=0.10"],
     "serve": SERVE,
+    "hub": HUB,
     # `mkdocs build --strict` makes the site of docs/.
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
     "test": [
       *SERVE,
+      *HUB,
       # The tests talk to the server with clients that others wrote.
       "httpx>=0.28",
       "openai>=3.57",

@@ -4,10 +4,13 @@
 
 The same command resumes an interrupted run, to the bit. With `--minutes` the
 run ends at that time instead, the learning rate with it. RUN gets
-`metrics.jsonl` and `checkpoint.npz`; `--export FOLDER` writes the T5.
+`metrics.jsonl` and `checkpoint.npz`; `--export FOLDER` writes the T5. A new run
+with `--start FOLDER --first_shard N` goes on with such a T5 on another machine,
+with the optimizer's state begun anew; it needs the same vocabulary.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import json
@@ -19,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import products
 
 from mpt_jax.model.config import T5Config
 from mpt_jax.model.objective import LossConfig, Model
@@ -49,6 +53,9 @@ class Settings:
     decoder_layers: blocks.
     dtype: of activations.
     seed: of the first parameters.
+    start: folder of the T5 to start from; empty for random parameters.
+    first_shard: number of the first shard, so that a run that goes on with a T5
+      sees new examples.
   """
 
   rows: int = 64
@@ -62,6 +69,8 @@ class Settings:
   decoder_layers: int = 2
   dtype: str = "bfloat16"
   seed: int = 0
+  start: str = ""
+  first_shard: int = 0
 
   def network(self, vocab_size: int) -> T5Config:
     return T5Config(
@@ -110,12 +119,40 @@ def init_params(settings: Settings, vocab_size: int):
   return init(jax.random.key(settings.seed))
 
 
+def first_params(settings: Settings, data, vocab_size: int):
+  """Returns the parameters before the first step, in float32.
+
+  Raises:
+    ValueError: the T5 of `settings.start` has another shape or vocabulary.
+  """
+  if not settings.start:
+    return init_params(settings, vocab_size)
+  from mpt_jax.backbones import backbone  # It needs safetensors.
+
+  t5 = backbone.load_backbone(settings.start)
+  expected = settings.network(vocab_size)
+  if dataclasses.replace(t5.config, dtype=expected.dtype) != expected:
+    raise ValueError(
+      f"--start {settings.start}: the T5 is {t5.config}, and this run trains"
+      f" {expected}"
+    )
+  vocabulary = pathlib.Path(data) / shards.VOCABULARY
+  if vocabulary.read_bytes() != pathlib.Path(t5.vocabulary_path).read_bytes():
+    raise ValueError(
+      f"--start {settings.start}: the T5 has another vocabulary than {data};"
+      f" gather the data with --vocabulary {t5.vocabulary_path}"
+    )
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), t5.params)
+
+
 def make_step(settings: Settings, vocab_size: int):
   """Returns the optimizer and a jitted step.
 
   The step takes (state, batch, factor) and returns (state, metrics). State is
   (params, optimizer state) and is donated.
   """
+  on_cpu = jax.default_backend() == "cpu" and settings.dtype == "bfloat16"
+  ways = products.in_bfloat16 if on_cpu else contextlib.nullcontext
   model = make_model(settings, vocab_size)
   optimizer = optimizers.make_optimizer(
     optimizers.OptimizerConfig(
@@ -134,7 +171,8 @@ def make_step(settings: Settings, vocab_size: int):
     params, opt_state = before
 
     def loss(params):
-      total, metrics = model.loss(params, {}, batch)
+      with ways():
+        total, metrics = model.loss(params, {}, batch)
       return total, metrics["loss"]
 
     grads, (sums, counts) = jax.grad(loss, has_aux=True)(params)
@@ -185,8 +223,10 @@ def train(
   recipe = shards.ShardMaker(data).recipe
   _check_settings(out, settings, recipe)
   optimizer, step_fn = make_step(settings, recipe.vocab_size)
-  params = init_params(settings, recipe.vocab_size)
-  progress = state.Progress((params, optimizer.init(params)))
+  params = first_params(settings, data, recipe.vocab_size)
+  progress = state.Progress(
+    (params, optimizer.init(params)), position=(settings.first_shard, 0)
+  )
   path = out / _CHECKPOINT
   if path.exists():
     progress = state.load_checkpoint(path, progress.state)

@@ -1,5 +1,6 @@
 """Settings of all tests: eight virtual CPU devices, strict broadcasting."""
 
+import importlib.metadata
 import os
 import signal
 
@@ -10,6 +11,13 @@ os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=8",
+    # The tests compile many tiny programs and run each only a few times. These
+    # flags, and the setting below, halve their time.
+    "--xla_cpu_parallel_codegen_split_count=1",
+    # JAX 0.12 does not know this one, and XLA ends the process then.
+    "--xla_cpu_use_fusion_emitters=false"
+    if importlib.metadata.version("jaxlib").startswith("0.10.")
+    else "",
   ]
 )
 
@@ -22,7 +30,6 @@ from mpt_jax.model.config import T5Config
 # A background job of a script ignores SIGINT, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# The tests compile many tiny programs and run each only a few times.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

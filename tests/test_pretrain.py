@@ -1,12 +1,15 @@
 """A tiny pretraining run: resuming to the bit, and the T5 at its end."""
 
 import ast
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pretraining_fixtures
 import pytest
@@ -146,3 +149,81 @@ def test_the_gpu_script_writes_a_t5(data, tmp_path):
   (folder / "sentencepiece.model").write_bytes(joined)
   assert backbone.load_backbone(folder).config.emb_dim == 16
   assert (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_run_goes_on_with_the_t5_of_another(pretrain, data, whole, tmp_path):
+  t5 = tmp_path / "t5"
+  pretrain.export(whole, data, t5, "float32")
+  start = dict(start=str(t5), first_shard=3)
+  settings = pretrain.Settings(**TINY, **start)
+  size = pretrain.shards.ShardMaker(data).recipe.vocab_size
+  expected = backbone.load_backbone(t5).params
+  params = pretrain.first_params(settings, data, size)
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+  pretrain.train(data, tmp_path / "more", settings, 1, workers=0)
+  with np.load(tmp_path / "more" / "checkpoint.npz") as file:
+    assert tuple(file["position"]) == (3, 1)
+  other = dataclasses.replace(settings, mlp_dim=16)
+  with pytest.raises(ValueError, match="--start .*mlp_dim=32.*mlp_dim=16"):
+    pretrain.first_params(other, data, size)
+  (tmp_path / "data").mkdir()
+  (tmp_path / "data" / "sentencepiece.model").write_bytes(b"another")
+  with pytest.raises(ValueError, match="gather the data with --vocabulary"):
+    pretrain.first_params(settings, tmp_path / "data", size)
+
+
+def test_products_in_bfloat16_are_xlas_but_for_the_order_of_sums(pretrain):
+  """Losses and gradients of the T5 with and without them, in float32 bits."""
+  settings = pretrain.Settings(**{**TINY, "dtype": "bfloat16"})
+  model = pretrain.make_model(settings, 32)
+  params = pretrain.init_params(settings, 32)
+  random = np.random.default_rng(0)
+  ones = np.ones((2, 6), np.int32)
+  batch = {
+    "encoder_input_tokens": random.integers(3, 32, (2, 6)),
+    "decoder_input_tokens": random.integers(3, 32, (2, 6)),
+    "decoder_target_tokens": random.integers(3, 32, (2, 6)),
+    "decoder_loss_weights": np.ones((2, 6), np.float32),
+    **{
+      f"{side}_{name}_ids": ones * (name == "segment")
+      for side in ("encoder", "decoder")
+      for name in ("segment", "slot")
+    },
+  }
+
+  def loss(params):
+    return model.loss(params, {}, batch)[0]
+
+  expected = jax.value_and_grad(loss)(params)
+  with pretrain.products.in_bfloat16():
+    actual = jax.value_and_grad(loss)(params)
+    text = str(jax.make_jaxpr(loss)(params))
+  assert "custom_vjp_call" in text and "matmul" in text and "logits" in text
+
+  def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=0.05, atol=0.02 * np.abs(b).max())
+
+  jax.tree.map(close, actual, expected)
+
+
+def test_gradients_of_the_products_are_those_of_float32(pretrain):
+  x, kernel, table = (
+    jax.random.normal(jax.random.key(i), shape)
+    for i, shape in enumerate(((5, 4), (4, 3), (7, 4)))
+  )
+  for product, b, plain in (
+    (pretrain.products.matmul, kernel, lambda x, b: x @ b),
+    (pretrain.products.logits, table, lambda x, b: x @ b.T),
+  ):
+    weights = jax.random.normal(jax.random.key(9), plain(x, b).shape)
+    actual, expected = (
+      jax.value_and_grad(
+        lambda *ab, f=f, w=weights: jnp.sum(f(*ab) * w), (0, 1)
+      )(x, b)
+      for f in (product, plain)
+    )
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+      actual,
+      expected,
+    )

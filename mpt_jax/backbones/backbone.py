@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from mpt_jax.backbones import own_folder
+from mpt_jax.backbones import hub, own_folder
 from mpt_jax.backbones.fingerprints import TensorDigest, fingerprint_of_digest
 from mpt_jax.backbones.hf_config import hf_config, hf_shares_head
 from mpt_jax.backbones.huggingface import (
@@ -67,7 +67,7 @@ class Backbone:
     fingerprint: 16 hex digits, see `fingerprints.fingerprint`. It is that of
       the tensors on disk and does not depend on the dtype that they are loaded
       with. A saved prompt names its T5 by it.
-    name: "default", or the folder's path.
+    name: "default", the folder's path, or the name on the hub.
   """
 
   config: T5Config
@@ -204,6 +204,8 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
         " name another with --backbone DIR (in Python and gin: backbone), for"
         " instance a Hugging Face T5 folder"
       )
+  elif (name := hub.find_name(path)) is not None:
+    folder = hub.fetch(name)
   if not (folder / "config.json").is_file():
     checkpoint = find_checkpoint(folder)
     if checkpoint is not None:
@@ -211,7 +213,8 @@ def open_backbone(path=DEFAULT) -> OpenBackbone:
   if not folder.is_dir():
     raise FileNotFoundError(
       f"no backbone folder {str(path)!r}. Give 'default', a folder written by"
-      " mpt_jax, or a Hugging Face T5 folder or t5x checkpoint on this machine."
+      " mpt_jax, a Hugging Face T5 folder or t5x checkpoint on this machine, or"
+      " a model on the Hugging Face hub, such as google/flan-t5-base."
     )
   config = folder / "config.json"
   if not config.is_file():
@@ -289,8 +292,9 @@ def load_backbone(
 
   Args:
     path: "default" for the model in this package, a folder of ours, a Hugging
-      Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, ByT5), or a
-      checkpoint of t5x.
+      Face folder of a T5 1.0 or 1.1 (LM-adapted, Flan, mT5, UMT5, ByT5), a
+      checkpoint of t5x, or a model on the Hugging Face hub as `owner/model` or
+      `owner/model@revision`; see `hub`.
     dtype: type of the arrays and of the computation, "float32" or "bfloat16".
       None takes the type in our folder's config, and float32 for all other
       backbones. float32 weights are exact whatever is on disk.
@@ -340,7 +344,9 @@ def _checked_fingerprint(opened, digest):
 
 
 def is_hugging_face(path) -> bool:
-  """Whether a folder's config.json is one of Hugging Face's."""
+  """Whether a path is a name on the hub, or a folder of Hugging Face's."""
+  if hub.find_name(path) is not None:
+    return True
   config = pathlib.Path(path) / "config.json"
   return config.is_file() and "model_type" in files.read_json(config)
 

@@ -69,7 +69,8 @@ def fingerprint(config: T5Config, params) -> str:
   copies.
 
   Args:
-    config: the shape of the T5. Its dtype and dropout do not count.
+    config: the shape of the T5. Its dtype and dropout do not count, and the
+      names of the tensors say `relpos_in_layers`.
     params: tree of arrays with t5x's names, without `prompt`.
   """
   flat = traverse_util.flatten_dict(params, sep="/")
@@ -82,6 +83,6 @@ def fingerprint(config: T5Config, params) -> str:
 def fingerprint_of_digest(config: T5Config, tensors_sha256: str) -> str:
   """The fingerprint of a T5 whose tensors have been hashed already."""
   fields = dataclasses.asdict(config)
-  del fields["dtype"], fields["dropout_rate"]
+  del fields["dtype"], fields["dropout_rate"], fields["relpos_in_layers"]
   text = json.dumps([fields, tensors_sha256], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

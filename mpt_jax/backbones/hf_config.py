@@ -62,7 +62,7 @@ _OTHER_OBEYED = {
 }
 ARCHITECTURES = {
   f"{name}{kind}"
-  for name in ("T5", "MT5")
+  for name in ("T5", "MT5", "UMT5")
   for kind in ("ForConditionalGeneration", "Model", "WithLMHeadModel")
 }
 # Padding, end and start of a sequence, in config.json and in
@@ -106,6 +106,8 @@ _HARMLESS = {
   *("_name_or_path", "name_or_path", "transformers_version", "_commit_hash"),
   *("_from_model_config", "tokenizer_class", "n_positions", "model_max_length"),
   *("bos_token_id", "sep_token_id", "unk_token_id", "mask_token_id"),
+  # A note in UMT5's files, which transformers does not read.
+  "scalable_attention",
   # The prefixes of tasks, which only transformers' pipelines put in front. A
   # trained prompt takes their place.
   *("task_specific_params", "prefix"),
@@ -168,12 +170,12 @@ def hf_config(fields, folder) -> T5Config:
     folder: its folder.
 
   Raises:
-    ValueError: it is neither a T5 1.0 nor a 1.1 (mT5, ByT5 and UL2 are 1.1), or
-      a field has a value that is not supported.
+    ValueError: it is neither a T5 1.0 nor a 1.1 (mT5, UMT5, ByT5 and UL2 are
+      1.1), or a field has a value that is not supported.
   """
   path = folder / CONFIG
-  if fields["model_type"] not in ("t5", "mt5"):
-    _refuse(path, fields, "model_type", "'t5' or 'mt5'")
+  if fields["model_type"] not in ("t5", "mt5", "umt5"):
+    _refuse(path, fields, "model_type", "'t5', 'mt5' or 'umt5'")
   names = fields.get("architectures")
   if names is not None and (
     not isinstance(names, list)
@@ -207,6 +209,7 @@ def hf_config(fields, folder) -> T5Config:
     num_decoder_layers=layers,
     mlp_activations=_activations(path, fields),
     logits_via_embedding=_is_scaled(path, fields),
+    relpos_in_layers=fields["model_type"] == "umt5",
   )
 
 
@@ -324,7 +327,7 @@ def _is_scaled(path, fields) -> bool:
       _refuse(path, fields, name, "true or false")
   tied = fields.get("tie_word_embeddings") is not False
   scaled = fields.get("scale_decoder_outputs")
-  return fields["model_type"] == "t5" and (tied if scaled is None else scaled)
+  return fields["model_type"] != "mt5" and (tied if scaled is None else scaled)
 
 
 def _known():

@@ -90,7 +90,9 @@ def hf_tensors(folder):
   return tensors
 
 
+_TABLE = "layer.0.SelfAttention.relative_attention_bias"
 _PARTS = {
+  "relpos_bias": _TABLE,
   "pre_attention_layer_norm": "layer.0.layer_norm",
   "attention": "layer.0.SelfAttention",
   "pre_self_attention_layer_norm": "layer.0.layer_norm",
@@ -105,21 +107,21 @@ _TOP = {
 }
 
 
-def _hf_name(name):
+def hf_name(name):
   """Hugging Face's name of a tensor.
 
-  >>> _hf_name("encoder/layers_3/mlp/wi_0/kernel")
+  >>> hf_name("encoder/layers_3/mlp/wi_0/kernel")
   'encoder.block.3.layer.1.DenseReluDense.wi_0.weight'
-  >>> _hf_name("decoder/layers_0/encoder_decoder_attention/out/kernel")
+  >>> hf_name("decoder/layers_0/encoder_decoder_attention/out/kernel")
   'decoder.block.0.layer.1.EncDecAttention.o.weight'
+  >>> hf_name("encoder/layers_3/relpos_bias/rel_embedding")
+  'encoder.block.3.layer.0.SelfAttention.relative_attention_bias.weight'
   """
   if name in _TOP:
     return _TOP[name]
   stack, part, *rest = name.split("/")
   if part == "relpos_bias":
-    return (
-      f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    )
+    return f"{stack}.block.0.{_TABLE}.weight"
   if part == f"{stack}_norm":
     return f"{stack}.final_layer_norm.weight"
   block = f"{stack}.block.{part.removeprefix('layers_')}"
@@ -130,6 +132,50 @@ def _hf_name(name):
     return f"{block}.{mlp}.layer_norm.weight"
   middle = "".join(f".{_PROJECTIONS[p]}" for p in rest[1:-1])
   return f"{block}.{_PARTS[rest[0]]}{middle}.weight"
+
+
+def hf_fields(config: T5Config) -> dict:
+  """The fields of a config.json from which transformers builds this T5.
+
+  Raises:
+    ValueError: transformers has no such feed-forward block.
+  """
+  name, *rest = config.mlp_activations
+  if rest not in ([], ["linear"]):
+    raise ValueError(
+      "transformers has no T5 with mlp_activations="
+      f"{config.mlp_activations}; it has one activation, or one and 'linear'"
+    )
+  # transformers takes "gated-gelu" for the GELU with tanh, as T5 has it.
+  if name == "gelu" and not rest:
+    name = "gelu_new"
+  kind = "UMT5" if config.relpos_in_layers else "T5"
+  return {
+    "architectures": [f"{kind}ForConditionalGeneration"],
+    "model_type": kind.lower(),
+    "vocab_size": config.vocab_size,
+    "d_model": config.emb_dim,
+    "d_kv": config.head_dim,
+    "d_ff": config.mlp_dim,
+    "num_heads": config.num_heads,
+    "num_layers": config.num_encoder_layers,
+    "num_decoder_layers": config.num_decoder_layers,
+    "feed_forward_proj": f"gated-{name}" if rest else name,
+    "relative_attention_num_buckets": config.num_relpos_buckets,
+    "relative_attention_max_distance": config.max_relpos_distance,
+    "tie_word_embeddings": config.logits_via_embedding,
+    "layer_norm_epsilon": 1e-6,
+    "dropout_rate": config.dropout_rate,
+    "is_encoder_decoder": True,
+    "decoder_start_token_id": 0,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+  }
+
+
+def to_hf(name, array):
+  """(Hugging Face's name, array in its layout) of one of our tensors."""
+  return hf_name(name), np.ascontiguousarray(_turned(name, array))
 
 
 def hf_to_t5x_params(state_dict, config: T5Config):
@@ -189,7 +235,7 @@ def hf_sources(tensors, config, where, shares_head=False) -> dict[str, str]:
   shape = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
   check_sizes(where, config, [shape(name) for name in tensors])
   shapes = parameter_shapes(config)
-  sources = {name: _hf_name(name) for name in shapes}
+  sources = {name: hf_name(name) for name in shapes}
   embedding = next((n for n in _EMBEDDINGS if n in tensors), _EMBEDDINGS[0])
   sources["token_embedder/embedding"] = embedding
   head = "decoder/logits_dense/kernel"

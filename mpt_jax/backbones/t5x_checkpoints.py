@@ -231,9 +231,10 @@ def _own_name(name) -> str:
 def infer_config(tensors: T5xTensors, where) -> T5Config:
   """Infers the T5Config from the shapes of a T5's tensors.
 
-  The table of relative positions has the number of heads. The shapes do not
-  say max_relpos_distance, which is 128 in every T5. If the feed-forward block
-  has two input matrices, it is a gated GELU.
+  The table of relative positions has the number of heads; it is in the first
+  layer if the layers have tables of their own. The shapes do not say
+  max_relpos_distance, which is 128 in every T5. If the feed-forward block has
+  two input matrices, it is a gated GELU.
 
   Args:
     tensors: the tensors of a checkpoint.
@@ -242,9 +243,11 @@ def infer_config(tensors: T5xTensors, where) -> T5Config:
   Raises:
     ValueError: tensors that are needed for it are missing.
   """
+  in_layers = "encoder/layers_0/relpos_bias/rel_embedding" in tensors
+  where_tables_are = "encoder/layers_0" if in_layers else "encoder"
   needed = {
     "embedding": "token_embedder/embedding",
-    "table": "encoder/relpos_bias/rel_embedding",
+    "table": f"{where_tables_are}/relpos_bias/rel_embedding",
     "query": "encoder/layers_0/attention/query/kernel",
     "wo": "encoder/layers_0/mlp/wo/kernel",
   }
@@ -290,4 +293,5 @@ def infer_config(tensors: T5xTensors, where) -> T5Config:
     mlp_activations=("gelu", "linear") if gated else ("relu",),
     logits_via_embedding="decoder/logits_dense/kernel" not in tensors,
     num_relpos_buckets=num_buckets,
+    relpos_in_layers=in_layers,
   )

@@ -180,7 +180,7 @@ _SAFETENSORS_DTYPES = {
 }
 
 
-def write_tensors(path, shapes, dtype, items, digests):
+def write_tensors(path, shapes, dtype, items, digests, metadata=None):
   """Writes a safetensors file with one tensor in memory at a time.
 
   Args:
@@ -190,6 +190,7 @@ def write_tensors(path, shapes, dtype, items, digests):
     items: (name, array) of that dtype, in the order of `shapes`.
     digests: name -> a `hashlib` object, which `items` may update as it goes.
       The final hex digits become the file's metadata.
+    metadata: more of it, a dict of texts.
 
   Raises:
     OSError: the file cannot be written, or the disk is full.
@@ -197,7 +198,7 @@ def write_tensors(path, shapes, dtype, items, digests):
   # These files are large: do not keep what a killed run left of one.
   files.remove_leftovers(path)
   with files.replacing(path) as temporary, temporary.open("wb") as file:
-    file.write(_header(shapes, dtype, digests))
+    file.write(_header(shapes, dtype, digests, metadata))
     names = iter(shapes)
     for name, array in items:
       if name != next(names) or array.shape != shapes[name]:
@@ -205,16 +206,15 @@ def write_tensors(path, shapes, dtype, items, digests):
       file.write(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8))
     # The digests are known now. They are as long as they were at the start.
     file.seek(0)
-    file.write(_header(shapes, dtype, digests))
+    file.write(_header(shapes, dtype, digests, metadata))
     file.flush()
     os.fsync(file.fileno())
 
 
-def _header(shapes, dtype, digests):
+def _header(shapes, dtype, digests, metadata):
   """The header of a safetensors file: its length and each tensor's place."""
-  fields = {
-    "__metadata__": {name: d.hexdigest() for name, d in digests.items()}
-  }
+  hashed = {name: d.hexdigest() for name, d in digests.items()}
+  fields = {"__metadata__": {**(metadata or {}), **hashed}}
   offset = 0
   for name, shape in shapes.items():
     end = offset + math.prod(shape) * dtype.itemsize

@@ -37,8 +37,9 @@ class Parser(argparse.ArgumentParser):
 def add_backbone(parser):
   parser.add_argument(
     "--backbone",
-    metavar="DIR",
-    help="folder of the T5, or 'default' (default: the T5 of the run)",
+    metavar="T5",
+    help="folder of the T5, its name on the Hugging Face hub (owner/model or"
+    " owner/model@revision), or 'default' (default: the T5 of the run)",
   )
 
 

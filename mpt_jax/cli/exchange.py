@@ -32,14 +32,22 @@ def _add_convert(command):
   sub = command(
     "convert",
     _convert,
-    "Convert a T5 of Hugging Face or t5x to a folder that mpt reads.",
+    "Convert a T5 to a folder that mpt reads, or that transformers reads.",
   )
   sub.add_argument(
     "source",
     metavar="SRC",
-    help="Hugging Face folder, or a t5x checkpoint (its newest step is used)",
+    help="Hugging Face folder, a model on the Hugging Face hub (owner/model or"
+    " owner/model@revision), a t5x checkpoint (its newest step is used), a"
+    " folder of mpt, or 'default'",
   )
   sub.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+  sub.add_argument(
+    "--to",
+    choices=("mpt", "huggingface"),
+    default="mpt",
+    help="whose folder to write (default: %(default)s)",
+  )
   sub.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
@@ -171,14 +179,19 @@ def _add_import(command):
 def _convert(arguments):
   from mpt_jax.backbones import convert
 
-  for line in convert.convert(
-    arguments.source, arguments.out, arguments.dtype, arguments.vocabulary
-  ):
+  where = arguments.source, arguments.out, arguments.dtype
+  if arguments.to == "huggingface":
+    if arguments.vocabulary is not None:
+      raise ValueError("--vocabulary goes with --to mpt only")
+    lines = convert.convert_to_hugging_face(*where)
+  else:
+    lines = convert.convert(*where, arguments.vocabulary)
+  for line in lines:
     print(line)
 
 
 def _export(arguments):
-  from mpt_jax.export import prompt_files
+  from mpt_jax.export import card, prompt_files
   from mpt_jax.prompts.bank import load_bank, merge, select
 
   stablehlo = arguments.to == "stablehlo"
@@ -204,6 +217,7 @@ def _export(arguments):
     arguments.out,
     backbone=arguments.backbone,
     base_model=arguments.base_model,
+    facts=card.read_facts(arguments.prompts),
   ):
     print(line)
 

@@ -79,8 +79,9 @@ def _add_training(sub):
   group.add_argument(
     "--backbone",
     default="default",
-    metavar="DIR",
-    help="folder of the T5 (default: the small one that comes with mpt)",
+    metavar="T5",
+    help="folder of the T5, or its name on the Hugging Face hub, such as"
+    " google/flan-t5-base (default: the small one that comes with mpt)",
   )
   group.add_argument(
     "--from",

@@ -5,6 +5,7 @@ import pathlib
 
 import rich.table
 
+from mpt_jax.backbones import hub
 from mpt_jax.backbones.backbone import identify_backbone, open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.backbones.t5x_checkpoints import find_checkpoint
@@ -119,7 +120,8 @@ def describe_path(path, backbone, console):
   """Prints what a prompt file, a run folder or a backbone folder holds.
 
   Args:
-    path: the file or folder; "default" is the embedded T5.
+    path: the file or folder, or a T5's name on the Hugging Face hub; "default"
+      is the embedded T5.
     backbone: the prompts' T5, or None for the one that their run names.
     console: a `rich.console.Console`.
 
@@ -128,7 +130,7 @@ def describe_path(path, backbone, console):
     ValueError: the path is none of these, or the file is damaged.
   """
   folder = pathlib.Path(path)
-  if str(path) == "default" or _is_backbone(folder):
+  if str(path) == "default" or _is_backbone(folder) or hub.find_name(path):
     _describe_backbone(path, console)
     return
   if not (folder / "prompts").is_dir() and find_checkpoint(folder):

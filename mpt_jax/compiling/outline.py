@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+from mpt_jax.backbones import hub
 from mpt_jax.backbones.backbone import DEFAULT, Backbone, open_backbone
 from mpt_jax.data.batches import EOS_ID, make_batch
 from mpt_jax.model import partitioning
@@ -36,7 +37,9 @@ def backbone_shape(experiment: Experiment) -> Backbone:
   name, vocabulary = experiment.backbone, experiment.vocabulary_path
   if experiment.network is not None:
     config, name = experiment.network, "random"
-  elif name != DEFAULT and not pathlib.Path(name).exists():
+  elif not (
+    name == DEFAULT or pathlib.Path(name).exists() or hub.find_name(name)
+  ):
     try:
       config = T5Config.preset(name)
     except ValueError as error:

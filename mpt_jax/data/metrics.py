@@ -5,11 +5,15 @@ sacrebleu reports it. Class ids are ints. The id -1 stands for a prediction
 that is not a label, and counts as wrong.
 """
 
+import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
+# For each example the right text, or a list of right texts.
+Texts = Sequence[str | Sequence[str]]
 
 
 def _check_lengths(targets, predictions, answers=False):
@@ -30,7 +34,7 @@ def _check_lengths(targets, predictions, answers=False):
   if not answers and any(isinstance(target, list) for target in targets):
     raise ValueError(
       "a target has several right answers, which only the metrics exact_match,"
-      " squad and those of BLEU can compare"
+      " squad and those of BLEU and ROUGE can compare"
     )
 
 
@@ -196,9 +200,7 @@ def _number(value):
   return number if np.isfinite(number) else 0.0
 
 
-def exact_match(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def exact_match(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns the share of predictions that equal a right answer, both stripped.
 
   Args:
@@ -221,9 +223,7 @@ def _answers(target) -> list:
   return list(target) if isinstance(target, list | tuple) else [target]
 
 
-def squad(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def squad(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns SQuAD's exact match and token F1, for the best matching answer.
 
   Texts are compared in lower case, without punctuation and articles
@@ -289,16 +289,12 @@ def _bleu(targets, predictions, missing, **options):
   )
 
 
-def bleu(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns sacrebleu's corpus BLEU in 0..100, for one or more references."""
   return {"bleu": _bleu(targets, predictions, None)}
 
 
-def bleu_e2e(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu_e2e(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns BLEU in 0..100 as the E2E challenge computes it.
 
   Its e2e-metrics run mteval-v13a, which ignores case, in an edition in which a
@@ -308,9 +304,7 @@ def bleu_e2e(
   return {"bleu_e2e": _bleu(targets, predictions, None, lowercase=True)}
 
 
-def bleu_webnlg(
-  targets: Sequence[str | Sequence[str]], predictions: Sequence[str]
-) -> dict[str, float]:
+def bleu_webnlg(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
   """Returns BLEU in 0..100 as the WebNLG challenge of 2020 computes it.
 
   Its GenerationEval runs multi-bleu-detok.perl on one file per reference. Where
@@ -318,8 +312,72 @@ def bleu_webnlg(
   counts as a reference of length 0. A prediction of at most half the length of
   the shortest other reference therefore has no brevity penalty.
   """
-  made = _bleu(targets, predictions, "", smooth_method="none")
-  return {"bleu_webnlg": made}
+  return {"bleu_webnlg": _bleu(targets, predictions, "", smooth_method="none")}
+
+
+# A bootstrap scores the same pairs again and again.
+@functools.lru_cache(maxsize=2**16)
+def _rouge_of(answers: tuple[str, ...], prediction: str) -> dict[str, float]:
+  from rouge_score import rouge_scorer
+
+  scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"])
+  made = scorer.score_multi(answers, prediction)
+  return {name: float(score.fmeasure) for name, score in made.items()}
+
+
+def _rouge(name, targets, predictions):
+  _check_lengths(targets, predictions, answers=True)
+  scores = [
+    _rouge_of(tuple(map(str, _answers(target))), str(prediction))[name]
+    for target, prediction in zip(targets, predictions, strict=True)
+  ]
+  return {name: float(np.mean(scores))}
+
+
+def rouge1(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
+  """Returns ROUGE-1 (Lin, 2004): the mean F1 of words, in 0..1.
+
+  `rouge_score` computes it, without stemming. A text's words are its Latin
+  letters and digits, in lower case.
+
+  Args:
+    targets: the references of each example; the best of them counts.
+    predictions: one text per example.
+
+  >>> rouge1(["a b c d"], ["b a"])["rouge1"]  # P = 1, R = 1/2
+  0.6666666666666666
+  """
+  return _rouge("rouge1", targets, predictions)
+
+
+def rouge2(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
+  """Returns ROUGE-2: the mean F1 of pairs of neighbouring words; see `rouge1`.
+
+  >>> rouge2(["a b c"], ["a b d"])
+  {'rouge2': 0.5}
+  """
+  return _rouge("rouge2", targets, predictions)
+
+
+def rougeL(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
+  """Returns ROUGE-L: F1 of the longest common subsequence; see `rouge1`.
+
+  >>> rougeL(["a b c d"], ["a c x y"])
+  {'rougeL': 0.5}
+  """
+  return _rouge("rougeL", targets, predictions)
+
+
+def rougeLsum(targets: Texts, predictions: Sequence[str]) -> dict[str, float]:
+  r"""Returns ROUGE-L of summaries: as `rougeL`, but line by line.
+
+  Each line is a sentence. What a sentence has in common with any sentence of
+  the other text counts.
+
+  >>> rougeLsum(["a b\nc d"], ["c d\na b"])
+  {'rougeLsum': 1.0}
+  """
+  return _rouge("rougeLsum", targets, predictions)
 
 
 METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
@@ -335,4 +393,8 @@ METRICS: dict[str, Callable[[Sequence, Sequence], dict[str, float]]] = {
   "bleu": bleu,
   "bleu_e2e": bleu_e2e,
   "bleu_webnlg": bleu_webnlg,
+  "rouge1": rouge1,
+  "rouge2": rouge2,
+  "rougeL": rougeL,
+  "rougeLsum": rougeLsum,
 }

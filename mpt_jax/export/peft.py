@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import save
 
+from mpt_jax.backbones import hub
 from mpt_jax.backbones.backbone import identify_backbone
 from mpt_jax.backbones.hf_config import ARCHITECTURES
 from mpt_jax.backbones.tensor_files import TensorFiles, TorchFiles
@@ -37,8 +38,27 @@ def is_adapter(folder) -> bool:
   return (pathlib.Path(folder) / CONFIG).is_file()
 
 
+def name_base(backbone) -> dict[str, str | None]:
+  """Returns how `write_adapter` names a T5: by its name on the hub, or folder.
+
+  >>> name_base("google/flan-t5-base@main")
+  {'base_model': 'google/flan-t5-base', 'revision': 'main'}
+  """
+  name = hub.find_name(backbone)
+  if name is not None:
+    return {"base_model": name.model, "revision": name.revision}
+  return {"base_model": str(pathlib.Path(backbone).resolve())}
+
+
 def write_adapter(
-  folder, params, groups, *, base_model=None, num_layers=None, num_heads=None
+  folder,
+  params,
+  groups,
+  *,
+  base_model=None,
+  revision=None,
+  num_layers=None,
+  num_heads=None,
 ):
   """Writes the prompts of one group as an adapter.
 
@@ -47,6 +67,7 @@ def write_adapter(
     params: the arrays of the bank by name.
     groups: the group of each prompt; all must be 0.
     base_model: name or folder of the T5, for `base_model_name_or_path`.
+    revision: its revision on the hub.
     num_layers: the encoder's layers; with None, PEFT asks the model.
     num_heads: the encoder's heads; None as above.
 
@@ -77,7 +98,7 @@ def write_adapter(
     # Any other start needs a file or a tokenizer when the adapter is loaded.
     "prompt_tuning_init": "RANDOM",
     "prompt_tuning_init_text": None,
-    "revision": None,
+    "revision": revision,
     "task_type": "SEQ_2_SEQ_LM",
     "token_dim": read_sizes(params)[EMBED],
     "tokenizer_name_or_path": None,

@@ -17,7 +17,7 @@ import warnings
 import numpy as np
 
 from mpt_jax.backbones.backbone import identify_backbone, is_hugging_face
-from mpt_jax.export import peft
+from mpt_jax.export import card, peft
 from mpt_jax.export.numpy_files import read_npy, read_npz, to_float32
 from mpt_jax.io import digests, files
 from mpt_jax.io.errors import reading
@@ -45,7 +45,13 @@ _SHA256 = "tensors_file_sha256"
 
 
 def export_prompts(
-  bank: PromptBank, how: str, out, *, backbone=None, base_model=None
+  bank: PromptBank,
+  how: str,
+  out,
+  *,
+  backbone=None,
+  base_model=None,
+  facts=None,
 ) -> list[str]:
   """Writes a bank for other programs.
 
@@ -59,6 +65,8 @@ def export_prompts(
     backbone: the prompts' T5, to be checked; PEFT's config describes it.
     base_model: the model that PEFT's config names. By default it is the
       backbone's folder, if that is one of Hugging Face's.
+    facts: what `card.read_facts` says of the prompts' run, for the README.md of
+      an adapter; None if the run is not known.
 
   Returns:
     Lines that say what was written.
@@ -79,13 +87,13 @@ def export_prompts(
     details["num_layers"] = config.num_encoder_layers
     details["num_heads"] = config.num_heads
     if base_model is None and is_hugging_face(backbone):
-      details["base_model"] = str(pathlib.Path(backbone).resolve())
+      details |= peft.name_base(backbone)
   if how == "safetensors":
     bank.save(out)
   elif how == "npz":
     _write_npz(bank, out)
   else:
-    return _write_adapters(bank, out, details)
+    return _write_adapters(bank, out, details, facts or {})
   return [f"{out}: {bank.listing}"]
 
 
@@ -96,7 +104,7 @@ def _write_npz(bank, out):
     np.savez(file, **arrays)
 
 
-def _write_adapters(bank, out, details):
+def _write_adapters(bank, out, details, facts):
   """Writes adapters into a folder that appears when it is complete."""
   parts = _one_adapter_each(bank)
   folders = [pathlib.Path()]
@@ -111,6 +119,10 @@ def _write_adapters(bank, out, details):
       )
       tensors = digests.file_sha256(temporary / folder / peft.TENSORS)
       _write_notes(temporary / folder, {**part.fields, _SHA256: tensors})
+      text = card.make_card(
+        part, (out / folder).name, details["base_model"], facts
+      )
+      (temporary / folder / card.FILE).write_text(text, encoding="utf-8")
       lines.append(f"{out / folder}: {_describe(part)}")
     if len(parts) > 1:
       _write_notes(temporary, {"names": bank.names})

@@ -26,7 +26,7 @@ class FitConfig:
     share: several tasks share one P*.
     teachers: the run whose prompts teach the shared P*, see `stages.distill`.
     tune: train with three learning rates side by side and keep the best.
-    backbone: "default" or the folder of a T5.
+    backbone: "default", the folder of a T5 or its name on the hub.
     steps: the most steps.
     learning_rate: the learning rate of the prompts.
     prompt_length: P.

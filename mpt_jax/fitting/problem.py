@@ -17,7 +17,8 @@ METRICS = {
   "number": ("pearson_spearman",),
   "text": ("squad", "exact_match"),
 }
-# Generated texts of more words than this are compared by BLEU.
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+# Generated texts of more words than this are compared by BLEU and ROUGE.
 FEW_WORDS = 5
 # The largest class of even classes has at most so many times its even share.
 EVEN = 1.5
@@ -265,7 +266,7 @@ def _metrics(kind, names, counts, rows, asked) -> dict:
     first = [_first(row[TARGET]) for row in rows]
     words = sum(len(text.split()) for text in first) / len(first)
     long = words > FEW_WORDS
-    made = ("bleu", *made) if long else made
+    made = ("bleu", *ROUGE, *made) if long else made
     metric = "bleu" if long else "f1"
   if asked is not None:
     made = tuple(dict.fromkeys((asked, *made)))

@@ -105,7 +105,7 @@ def show_plan(printer: Printer, plan: Plan, tune: bool):
       (
         "note",
         "this T5 is small and knows little, and is here to try things;"
-        " --backbone FOLDER takes a real one",
+        " --backbone google/flan-t5-base takes a real one",
       )
     )
   printer.fields("the run", pairs)

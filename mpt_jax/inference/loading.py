@@ -55,8 +55,8 @@ def load(prompts, backbone: str | None = None, dtype=None) -> Loaded:
   Args:
     prompts: a prompt file, a run folder, a loaded `PromptBank`, or None for
       the T5 alone.
-    backbone: "default" or a folder with a T5. None uses the run's backbone, or
-      "default" if the run is unknown.
+    backbone: "default", the folder of a T5 or its name on the hub. None uses
+      the run's backbone, or "default" if the run is unknown.
     dtype: "float32" or "bfloat16". None uses the run's dtype, or that of the
       T5's folder.
 

@@ -32,6 +32,8 @@ class T5Config:
     num_relpos_buckets: buckets of the relative position table, at least 4.
     max_relpos_distance: all distances from this one on share a bucket; more
       than half of num_relpos_buckets.
+    relpos_in_layers: whether each layer has a relative position table of its
+      own (True for UMT5). Otherwise the layers of a stack share one.
   """
 
   vocab_size: int
@@ -47,6 +49,7 @@ class T5Config:
   dtype: str = "float32"
   num_relpos_buckets: int = 32
   max_relpos_distance: int = 128
+  relpos_in_layers: bool = False
 
   def __post_init__(self):
     check = functools.partial(checks.check_fields, self)
@@ -60,7 +63,7 @@ class T5Config:
     # JSON and gin give lists, but the config must be hashable.
     names = dict(of=checks.choice, what="names", choices=ACTIVATIONS)
     check(checks.sequence, "mlp_activations", **names)
-    check(checks.flag, "logits_via_embedding")
+    check(checks.flag, "logits_via_embedding", "relpos_in_layers")
     check(checks.choice, "dtype", choices=DTYPES)
     check(checks.number, "dropout_rate", low=0, below=1)
 

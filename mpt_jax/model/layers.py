@@ -168,7 +168,7 @@ def distance_buckets(
 
 
 class RelativePositionBias(nn.Module):
-  """The bias of each head for each bucket of distances, shared by a stack."""
+  """The bias of each head for each bucket of distances."""
 
   num_heads: int
   bidirectional: bool

@@ -82,14 +82,15 @@ class Dense:
     """Prepares the self-attention of the encoder.
 
     Args:
-      position_bias: the encoder's bound `layers.RelativePositionBias`.
+      position_bias: the bound `layers.RelativePositionBias` of the encoder, or
+        of one of its layers (`T5Config.relpos_in_layers`).
       segment_ids: [B, L] int. 0 is padding; positions with the same positive
         number are one example, which only attends to itself.
       deterministic: apply no dropout.
 
     Returns:
       A function (attention, x [B, L, D]) -> [B, L, D], which is called in each
-      layer with its `attention.Attention`.
+      layer that has this table, with its `attention.Attention`.
     """
     length = segment_ids.shape[1]
     bias = position_bias(length, length)
@@ -104,7 +105,8 @@ class Dense:
     """Prepares the causal self-attention of the decoder.
 
     Args:
-      position_bias: the decoder's bound `layers.RelativePositionBias`.
+      position_bias: the bound `layers.RelativePositionBias` of the decoder, or
+        of one of its layers.
       segment_ids: [B, T] int, see `encoder_attention`.
       deterministic: apply no dropout.
 

@@ -18,7 +18,10 @@ from mpt_jax.model.plan import Dense
 
 
 class _Block(nn.Module):
-  """The parts that the blocks of both stacks share."""
+  """The parts that the blocks of both stacks share.
+
+  A block has a `relpos_bias` if `T5Config.relpos_in_layers` says so.
+  """
 
   config: T5Config
 
@@ -45,6 +48,8 @@ class EncoderLayer(_Block):
   """Self-attention and the feed-forward block."""
 
   def setup(self):
+    if self.config.relpos_in_layers:
+      self.relpos_bias = _relpos_bias(self.config, bidirectional=True)
     self.pre_attention_layer_norm = self._norm()
     self.attention = self._attention()
     self.pre_mlp_layer_norm = self._norm()
@@ -63,6 +68,8 @@ class DecoderLayer(_Block):
   """Self-attention, attention to the encoder, and the feed-forward block."""
 
   def setup(self):
+    if self.config.relpos_in_layers:
+      self.relpos_bias = _relpos_bias(self.config, bidirectional=False)
     self.pre_self_attention_layer_norm = self._norm()
     self.self_attention = self._attention()
     self.pre_cross_attention_layer_norm = self._norm()
@@ -113,9 +120,8 @@ class Encoder(nn.Module):
 
   def setup(self):
     c = self.config
-    self.relpos_bias = layers.RelativePositionBias(
-      c.num_heads, True, c.num_relpos_buckets, c.max_relpos_distance
-    )
+    if not c.relpos_in_layers:
+      self.relpos_bias = _relpos_bias(c, bidirectional=True)
     self.layers = [EncoderLayer(c) for _ in range(c.num_encoder_layers)]
     self.encoder_norm = layers.RMSNorm(jnp.dtype(c.dtype))
     self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
@@ -123,12 +129,16 @@ class Encoder(nn.Module):
   def __call__(self, x, segment_ids, deterministic):
     """Maps [B, L, D] to a tuple of hidden states [B, L, D], the final last."""
     deterministic = deterministic or self.config.dropout_rate == 0
-    attend = self.plan.encoder_attention(
-      self.relpos_bias, segment_ids, deterministic
-    )
+
+    def prepare(relpos_bias):
+      return self.plan.encoder_attention(
+        relpos_bias, segment_ids, deterministic
+      )
+
+    attend_in = _for_each_layer(self, prepare)
 
     def call(layer, x, _):
-      x = layer(x, attend, deterministic)
+      x = layer(x, attend_in(layer), deterministic)
       return x, x
 
     embedded = self.dropout(x, deterministic=deterministic)
@@ -145,9 +155,8 @@ class Decoder(nn.Module):
 
   def setup(self):
     c = self.config
-    self.relpos_bias = layers.RelativePositionBias(
-      c.num_heads, False, c.num_relpos_buckets, c.max_relpos_distance
-    )
+    if not c.relpos_in_layers:
+      self.relpos_bias = _relpos_bias(c, bidirectional=False)
     self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
     self.decoder_norm = layers.RMSNorm(jnp.dtype(c.dtype))
     self.dropout = nn.Dropout(c.dropout_rate, broadcast_dims=(-2,))
@@ -167,9 +176,13 @@ class Decoder(nn.Module):
   ):
     """Maps [B, T, D] to a tuple of hidden states [B, T, D], the final last."""
     deterministic = deterministic or self.config.dropout_rate == 0
-    attend = self.plan.decoder_attention(
-      self.relpos_bias, segment_ids, deterministic
-    )
+
+    def prepare(relpos_bias):
+      return self.plan.decoder_attention(
+        relpos_bias, segment_ids, deterministic
+      )
+
+    attend_in = _for_each_layer(self, prepare)
     attend_across = self.plan.cross_attention(
       self.config,
       encoded,
@@ -179,7 +192,7 @@ class Decoder(nn.Module):
     )
 
     def call(layer, x, _):
-      x, _ = layer(x, attend, attend_across, deterministic)
+      x, _ = layer(x, attend_in(layer), attend_across, deterministic)
       return x, x
 
     embedded = self.dropout(x, deterministic=deterministic)
@@ -208,18 +221,12 @@ class Decoder(nn.Module):
     `index` is [] for rows at one position, or [B] for rows at their own.
     """
     length = cache["self"][0][0].shape[2]
-    bias = self.relpos_bias(length, length)  # [1, H, T, T]
-    if jnp.ndim(index):
-      bias = jnp.swapaxes(bias[0][:, index], 0, 1)[:, :, None]  # [B, H, 1, T]
-      past = jnp.arange(length)[None] <= index[:, None]
-      past = past[:, None, None]
-    else:
-      bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
-      past = jnp.arange(length)[None, None, None, :] <= index
-    bias = bias + jnp.where(past, 0.0, MASKED)  # [B or 1, H, 1, T]
 
-    def attend(attention, x, keys, values):
-      return attention(x, keys, values, bias)
+    def prepare(relpos_bias):
+      bias = _bias_at(relpos_bias, index, length)
+      return lambda attention, *arrays: attention(*arrays, bias)
+
+    attend_in = _for_each_layer(self, prepare)
 
     def call(layer, x, own):
       keys_values, cross = own
@@ -227,11 +234,56 @@ class Decoder(nn.Module):
       def attend_across(attention, x):
         return self.plan.attend_cached(attention, x, cache["shared"], cross)
 
-      return layer(x, attend, attend_across, True, (*keys_values, index))
+      past = (*keys_values, index)
+      return layer(x, attend_in(layer), attend_across, True, past)
 
     each = list(zip(cache["self"], cache["cross"], strict=True))
     x, updated = self.plan.loop(self, call, x, each)
     return self.decoder_norm(x), {**cache, "self": updated}
+
+
+def _relpos_bias(config, bidirectional):
+  return layers.RelativePositionBias(
+    config.num_heads,
+    bidirectional,
+    config.num_relpos_buckets,
+    config.max_relpos_distance,
+  )
+
+
+def _for_each_layer(stack, prepare):
+  """Prepares attention with the table of the stack, or with that of a layer.
+
+  Args:
+    stack: the bound `Encoder` or `Decoder`.
+    prepare: `layers.RelativePositionBias` -> a way to attend.
+
+  Returns:
+    A function: the bound layer -> its way to attend.
+  """
+  if stack.config.relpos_in_layers:
+    return lambda layer: prepare(layer.relpos_bias)
+  shared = prepare(stack.relpos_bias)
+  return lambda layer: shared
+
+
+def _bias_at(relpos_bias, index, length):
+  """The causal bias of one position, [B or 1, H, 1, T] float32.
+
+  Args:
+    relpos_bias: the bound `layers.RelativePositionBias`.
+    index: the position, [] or [B] int.
+    length: T.
+  """
+  bias = relpos_bias(length, length)  # [1, H, T, T]
+  if jnp.ndim(index):
+    bias = jnp.swapaxes(bias[0][:, index], 0, 1)[:, :, None]  # [B, H, 1, T]
+    past = jnp.arange(length)[None] <= index[:, None]
+    past = past[:, None, None]
+  else:
+    bias = lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
+    past = jnp.arange(length)[None, None, None, :] <= index
+  return bias + jnp.where(past, 0.0, MASKED)
 
 
 def _write(cached, new, index):

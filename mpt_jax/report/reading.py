@@ -13,8 +13,8 @@ A page is made of these files of a folder. Each is optional:
   `mpt_jax.judgement.outcomes.Outcomes`. A method whose name goes on after that
   of another, such as "mpt_no_distill" or "mpt-rank_2", is a variant of it, and
   the page shows the difference as an ablation.
-- `texts.json`: the texts of these test examples, {target: [text, ...]} in the
-  order of the target's answers. They may go on after these.
+- `examples.jsonl`: the texts of these test examples, see
+  `mpt_jax.judgement.texts`. They may go on after these.
 - `views/NAME/outcomes.json`: answers of the same methods in another way, such
   as after fewer steps.
 - `predictions.jsonl`: lines of `mpt predict --out`, of rows that have the right

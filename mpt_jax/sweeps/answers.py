@@ -19,13 +19,14 @@ from mpt_jax.inference.evaluator import EvalConfig, answer
 from mpt_jax.io import digests, files
 from mpt_jax.io.progress import Progress
 from mpt_jax.judgement import outcomes as outcomes_files
+from mpt_jax.judgement import texts
 from mpt_jax.judgement.outcomes import Outcomes, Target, Trial
 from mpt_jax.prompts.slots import make_slots
 from mpt_jax.sweeps.contest import MAJORITY, NO_PROMPT, TFIDF, trial
 from mpt_jax.training.run_folder import prompts_of_step
 
 ANSWERS, BASELINE_FOLDER = "answers", "baselines"
-SETTINGS, EXAMPLES = "settings.json", "examples.jsonl"
+SETTINGS = "settings.json"
 # Slots that are answered before the answers are written.
 CHUNK = 128
 
@@ -167,43 +168,19 @@ def _fingerprint(run, steps) -> str:
 def keep_texts(folder, tasks):
   """Keeps the inputs of test examples as texts, for those who show them.
 
-  They are texts of others, so they are in a file of their own, which has a line
-  {"target", "index", "text"} for each example.
-
   Args:
     folder: the contest's folder.
     tasks: {task name: `EvalTask`}. Of two with the same name the one with more
       examples counts.
   """
-  known = read_texts(folder)
+  known = texts.read(folder)
   found = {
     name: task.texts()
     for name, task in tasks.items()
     if len(task.inputs) > len(known.get(name, ()))
   }
   if found:
-    write_texts(folder, {**known, **found})
-
-
-def read_texts(folder) -> dict[str, list[str]]:
-  """The texts of a folder: {target: texts}; damaged lines are left out."""
-  path, found = pathlib.Path(folder) / EXAMPLES, {}
-  if path.is_file():
-    for _, row in digests.read_lines(path):
-      if row is not None:
-        found.setdefault(row["target"], []).append(row["text"])
-  return found
-
-
-def write_texts(folder, texts: dict[str, list[str]]):
-  """Writes the texts of targets into a folder."""
-  rows = [
-    {"target": target, "index": index, "text": text}
-    for target, own in texts.items()
-    for index, text in enumerate(own)
-  ]
-  lines = [json.dumps(row) + "\n" for row in rows]
-  files.write_text(pathlib.Path(folder) / EXAMPLES, "".join(lines))
+    texts.write(folder, {**known, **found})
 
 
 def answer_baselines(contest, finished, folder, console):

@@ -14,14 +14,10 @@ import numpy as np
 
 from mpt_jax.io import files, paths, provenance
 from mpt_jax.judgement import outcomes as outcomes_files
+from mpt_jax.judgement import texts as example_texts
 from mpt_jax.judgement.outcomes import Outcomes, Trial
 from mpt_jax.sweeps import contest as contests
-from mpt_jax.sweeps.answers import (
-  ANSWERS,
-  BASELINE_FOLDER,
-  read_texts,
-  write_texts,
-)
+from mpt_jax.sweeps.answers import ANSWERS, BASELINE_FOLDER
 from mpt_jax.sweeps.results import t5_config, trained_parameters
 
 VIEWS, TABLES = "views", "standings.md"
@@ -85,7 +81,8 @@ def write(contest, name: str, planned, model_dir) -> dict[str, Outcomes]:
     See `collect`.
   """
   folder = pathlib.Path(model_dir) / name
-  found, texts = collect(contest, planned, folder), read_texts(folder)
+  found = collect(contest, planned, folder)
+  texts = example_texts.read(folder)
   for view, outcomes in found.items():
     place = folder if view == contests.MAIN else folder / VIEWS / view
     outcomes.save(place)
@@ -93,7 +90,7 @@ def write(contest, name: str, planned, model_dir) -> dict[str, Outcomes]:
     text = markdown(outcomes)
     files.write_text(place / TABLES, f"# {name}, {view}\n\n{text}")
     if view != contests.MAIN:
-      write_texts(place, _shown(outcomes, texts))
+      example_texts.write(place, _shown(outcomes, texts))
   return found
 
 

@@ -15,6 +15,7 @@ CONFIG = "tokenizer_config.json"
 _MAP = "special_tokens_map.json"
 _OLD = "added_tokens.json"
 WHOLE = "tokenizer.json"
+FILES = (CONFIG, _MAP, _OLD, WHOLE)
 # transformers gives new ids in this order. The ids of the first three are T5's.
 _T5S_OWN = {"pad_token": 0, "eos_token": 1, "unk_token": 2}
 _NAMED = (

@@ -12,8 +12,10 @@ import pytest
 import sentencepiece
 from flax import traverse_util
 from hf_folders import check_logits, edit_hf, make_hf
+from odd_texts import make_texts
 from safetensors.numpy import load_file, save_file
 from t5x_layouts import check_same, make_flat, write_legacy
+from tokenizer_folders import write_spiece
 
 from mpt_jax.backbones import backbone as backbones
 from mpt_jax.backbones import convert
@@ -38,8 +40,13 @@ def t5(request, make_config, make_params):
 
 @pytest.mark.parametrize(
   "changes",
-  [{}, {"model_type": "mt5"}, {"feed_forward_proj": "gated-silu"}],
-  ids=["t5", "mt5", "ul2"],
+  [
+    {},
+    {"model_type": "mt5"},
+    {"model_type": "umt5"},
+    {"feed_forward_proj": "gated-silu"},
+  ],
+  ids=["t5", "mt5", "umt5", "ul2"],
 )
 def test_hugging_face_folders_convert(changes, tmp_path):
   model = make_hf(tmp_path / "hf", **changes)
@@ -54,6 +61,52 @@ def test_hugging_face_folders_convert(changes, tmp_path):
   )
   assert direct.fingerprint == loaded.fingerprint
   assert backbones.identify_backbone(tmp_path / "hf")[1] == loaded.fingerprint
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"mlp_activations": ("gelu",), "logits_via_embedding": True},
+    {"mlp_activations": ("silu", "linear"), "max_relpos_distance": 60},
+    {"relpos_in_layers": True},
+  ],
+)
+def test_our_t5s_become_folders_of_transformers(
+  changes, make_config, make_params, tmp_path
+):
+  transformers = pytest.importorskip("transformers", reason=REASON)
+  config = make_config("1.1", vocab_size=400, **changes)
+  flat = make_flat(config, make_params)
+  params = traverse_util.unflatten_dict(flat, sep="/")
+  pieces = write_spiece(tmp_path)
+  ours = backbones.save_backbone(tmp_path / "ours", config, params, pieces)
+  out = tmp_path / "hf"
+  argv = ["convert", str(tmp_path / "ours"), "--to", "huggingface"]
+  assert cli.main([*argv, "--out", str(out)]) == 0
+  # It is the same T5 for us, and for transformers.
+  loaded = backbones.load_backbone(out)
+  assert loaded.fingerprint == ours.fingerprint
+  model = transformers.AutoModelForSeq2SeqLM.from_pretrained(out)
+  check_logits(ours, model.eval())
+  # AutoTokenizer reads a UMT5's tokenizer from tokenizer.json alone.
+  kind = "T5Tokenizer" if config.relpos_in_layers else "AutoTokenizer"
+  theirs = getattr(transformers, kind).from_pretrained(out)
+  tokenizer = vocabularies.Tokenizer(ours.vocabulary_path)
+  for text in make_texts():
+    assert theirs(text).input_ids == [*tokenizer.encode(text), 1], text
+
+
+def test_what_transformers_has_not_is_refused(
+  make_config, make_params, tmp_path
+):
+  config = make_config("1.1", mlp_activations=("linear", "gelu"))
+  flat = make_flat(config, make_params)
+  params = traverse_util.unflatten_dict(flat, sep="/")
+  backbones.save_backbone(tmp_path / "ours", config, params)
+  with pytest.raises(ValueError, match="transformers has no T5 with mlp_acti"):
+    convert.convert_to_hugging_face(tmp_path / "ours", tmp_path / "hf")
+  assert not (tmp_path / "hf").exists()
 
 
 @pytest.mark.parametrize("kept", ["encoder", "decoder"])

@@ -24,7 +24,7 @@ def by_hand(config, params):
   tensors = b"a (2,) " + a.astype("<f4").tobytes()
   tensors += b"b/kernel (2, 3) " + kernel.astype("<f4").tobytes()
   fields = dataclasses.asdict(config)
-  for name in ("dtype", "dropout_rate"):
+  for name in ("dtype", "dropout_rate", "relpos_in_layers"):
     del fields[name]
   text = json.dumps(
     [fields, hashlib.sha256(tensors).hexdigest()], sort_keys=True

@@ -185,7 +185,7 @@ def test_what_is_not_applied_is_named_in_one_line(tmp_path):
 
 
 def test_published_configs_give_no_warning(tmp_path):
-  """T5-Base's, mT5-Base's and Flan-T5-Base's, as far as fields go."""
+  """T5's, mT5's, UMT5's and Flan-T5's Base, as far as fields go."""
   common = dict(
     initializer_factor=1.0,
     layer_norm_epsilon=1e-06,
@@ -226,13 +226,28 @@ def test_published_configs_give_no_warning(tmp_path):
     tokenizer_class="T5Tokenizer",
     tie_word_embeddings=False,
   )
-  assert not read(tmp_path, **common, **mt5).logits_via_embedding
+  mt5 = read(tmp_path, **common, **mt5)
+  assert not mt5.logits_via_embedding and not mt5.relpos_in_layers
+  umt5 = dict(
+    model_type="umt5",
+    architectures=["UMT5ForConditionalGeneration"],
+    dense_act_fn="gelu_new",
+    feed_forward_proj="gated-gelu",
+    is_gated_act=True,
+    relative_attention_max_distance=128,
+    scalable_attention=True,
+    tie_word_embeddings=False,
+    tokenizer_class="T5Tokenizer",
+    torch_dtype="float32",
+  )
+  umt5 = read(tmp_path, **common, **umt5)
+  assert not umt5.logits_via_embedding and umt5.relpos_in_layers
 
 
 @pytest.mark.parametrize(
   "changes, message",
   [
-    (dict(model_type="umt5"), "model_type.*'t5' or 'mt5'.*'umt5'"),
+    (dict(model_type="longt5"), "model_type.*'t5', 'mt5' or 'umt5', got 'lon"),
     (dict(feed_forward_proj="glu-relu"), "feed_forward_proj.*glu-relu"),
     (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon"),
     (dict(d_model=None), "config.json: d_model must be a positive.*None"),

@@ -1,5 +1,7 @@
 """The tensors of a T5, counted by hand, and errors about wrong tensors."""
 
+import dataclasses
+
 import pytest
 
 from mpt_jax.backbones import shapes
@@ -30,6 +32,20 @@ def test_parameters_are_counted_as_by_hand():
   assert found["token_embedder/embedding"] == (10, 4)
   assert found["encoder/layers_0/mlp/wo/kernel"] == (5, 4)
   assert not any(name.startswith("prompt") for name in found)
+
+
+def test_each_layer_may_have_a_table():
+  config = dataclasses.replace(
+    CONFIG, num_encoder_layers=3, num_decoder_layers=2, relpos_in_layers=True
+  )
+  found = shapes.parameter_shapes(config)
+  tables = {name for name in found if "relpos_bias" in name}
+  assert tables == {
+    f"{stack}/layers_{i}/relpos_bias/rel_embedding"
+    for stack, count in (("encoder", 3), ("decoder", 2))
+    for i in range(count)
+  }
+  assert {found[name] for name in tables} == {(2, 8)}
 
 
 def test_published_sizes():

@@ -57,10 +57,17 @@ def test_bfloat16_checkpoint(t5, tmp_path):
     check_same(backbone.load_backbone(tmp_path / name), config, exact)
 
 
-@pytest.mark.parametrize("preset", ["t5_small", "t5_1_1_small", "t5_xl"])
-def test_config_is_inferred_from_shapes(preset):
-  # mT5 and ByT5 are 1.1 with other vocabularies and depths.
-  changes = {} if preset != "t5_1_1_small" else dict(num_decoder_layers=4)
+@pytest.mark.parametrize(
+  "preset, changes",
+  [
+    ("t5_small", {}),
+    # mT5 and ByT5 are 1.1 with other vocabularies and depths.
+    ("t5_1_1_small", {"num_decoder_layers": 4}),
+    ("t5_1_1_small", {"relpos_in_layers": True}),  # UMT5
+    ("t5_xl", {}),
+  ],
+)
+def test_config_is_inferred_from_shapes(preset, changes):
   config = T5Config.preset(preset, **changes)
 
   class Shapes(dict):

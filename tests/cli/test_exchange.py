@@ -40,6 +40,10 @@ from mpt_jax.prompts.bank import load_bank
     ("import x --from npy --out .", ". is a folder"),
     ("import nowhere.npy --from npy --out y", "nowhere.npy"),
     ("convert nowhere --out y", "nowhere"),
+    (
+      "convert default --to huggingface --out y --vocabulary bytes",
+      "--vocabulary goes with --to mpt only",
+    ),
   ],
 )
 def test_arguments_that_do_not_go_together(

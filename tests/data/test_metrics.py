@@ -165,6 +165,35 @@ def test_bleu_by_hand():
   assert score == pytest.approx(100 * 0.2**0.25)
 
 
+def all_of_rouge(targets, predictions):
+  names = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+  made = {}
+  for name in names:
+    made |= metrics.METRICS[name](targets, predictions)
+  assert tuple(made) == names
+  return list(made.values())
+
+
+def test_rouge_by_hand():
+  # All 5 words are in the reference of 6: P = 1, R = 5/6. Of the pairs, "on
+  # the", "the mat" and "the cat" are: P = 3/4, R = 3/5. The longest common
+  # subsequence is "on the mat": P = 3/5, R = 3/6.
+  target, prediction = "The cat sat on the mat.", "on the mat the cat"
+  expected = [10 / 11, 2 / 3, 6 / 11, 6 / 11]
+  assert all_of_rouge([target], [prediction]) == pytest.approx(expected)
+  # The better reference counts, and an empty text has nothing in common.
+  several = [["a dog", target], "a dog"]
+  expected = [value / 2 for value in expected]
+  assert all_of_rouge(several, [prediction, ""]) == pytest.approx(expected)
+
+
+def test_rouge_of_lines_by_hand():
+  # As one text, the longest common subsequence is one of the two lines. Line by
+  # line, both are found. Of the 5 pairs of 6 words, "c d" is not: 4/5.
+  made = all_of_rouge(["a b c\nd e f"], ["d e f\na b c"])
+  assert made == pytest.approx([1, 4 / 5, 1 / 2, 1])
+
+
 def test_bleu_of_e2e_by_hand():
   targets, predictions = [["a b c d"]], ["A b x d"]
   # 3/4 words and 1/3 pairs; no triple and no four match: mteval takes 1/2 of a

@@ -75,9 +75,12 @@ def test_a_template_and_a_pair():
     make(data, text=("label",), label="label")
 
 
-def test_long_texts_are_compared_by_bleu():
+def test_long_texts_are_compared_by_bleu_and_rouge():
   summaries = [f"one two three four five six {i}" for i in range(20)]
-  assert make(rows(summaries), kind="text").task.metric == "bleu"
+  task = make(rows(summaries), kind="text").task
+  assert task.metric == "bleu"
+  expected = {"bleu", "rouge1", "rouge2", "rougeL", "rougeLsum"}
+  assert expected < set(task.metric_names)
   assert make(rows([f"w {i}" for i in range(20)]), kind="text").task.metric == (
     "f1"
   )

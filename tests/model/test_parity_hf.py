@@ -26,7 +26,7 @@ torch = pytest.importorskip("torch", reason=REASON)
 transformers = pytest.importorskip("transformers", reason=REASON)
 
 P = 4
-VERSIONS = ("1.0", "1.1")
+VERSIONS = ("1.0", "1.1", "UMT5")
 
 
 def make_hf_model(version, seed=0, **changes):
@@ -44,10 +44,12 @@ def make_hf_model(version, seed=0, **changes):
     tie_word_embeddings=version == "1.0",
     decoder_start_token_id=0,
   )
-  config = transformers.T5Config(**{**values, **changes})
-  model = transformers.T5ForConditionalGeneration(config).eval()
+  kind = "UMT5" if version == "UMT5" else "T5"
+  config = getattr(transformers, f"{kind}Config")(**{**values, **changes})
+  model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+  model.eval()
   generator = torch.Generator().manual_seed(seed)
-  if version == "1.1":
+  if version != "1.0":
     # transformers 5 ties even these until a checkpoint parts them.
     model.lm_head.weight = torch.nn.Parameter(
       torch.empty_like(model.lm_head.weight)
@@ -79,6 +81,7 @@ def our_config(hf_model, **changes):
     logits_via_embedding=not gated,
     num_relpos_buckets=c.relative_attention_num_buckets,
     max_relpos_distance=c.relative_attention_max_distance,
+    relpos_in_layers=c.model_type == "umt5",
     **changes,
   )
 
@@ -269,7 +272,8 @@ def test_ended_outputs_equal_generate(pair):
       array[[1, token]] = array[[token, 1]]
   inputs = batch["encoder_input_tokens"]
   batch["encoder_input_tokens"] = np.where(inputs == token, 1, inputs)
-  model = make_hf_model("1.0" if config.logits_via_embedding else "1.1")
+  version = "1.0" if config.logits_via_embedding else "1.1"
+  model = make_hf_model("UMT5" if config.relpos_in_layers else version)
   model.load_state_dict({k: torch.as_tensor(v) for k, v in weights.items()})
   expected = generate(model, batch)
   ends = {tuple(row == 1) for row in expected}

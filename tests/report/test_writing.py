@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from report_pages import Checker, charts, make_outcomes, write_run
 
+from mpt_jax.judgement import texts as example_texts
 from mpt_jax.report import writing
 
 
@@ -19,7 +20,7 @@ def arena(tmp_path_factory):
   folder = tmp_path_factory.mktemp("arena")
   make_outcomes().save(folder)
   texts = {"near": [f"<b>{i}</b>" for i in range(20)]}
-  (folder / "texts.json").write_text(json.dumps(texts))
+  example_texts.write(folder, texts)
   make_outcomes(shots=(16,)).save(folder / "views" / "decode")
   about = {
     "title": "The <arena>",

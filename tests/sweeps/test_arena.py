@@ -1,5 +1,6 @@
 """The arena on a tiny T5 and small tasks, two steps of each stage."""
 
+import html
 import json
 import pathlib
 
@@ -13,6 +14,7 @@ import gin
 from mpt_jax.cli import main as cli
 from mpt_jax.data import metrics
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
+from mpt_jax.judgement import texts as example_texts
 from mpt_jax.judgement.outcomes import Outcomes, Trial
 from mpt_jax.model import partitioning
 from mpt_jax.prompts import run_settings
@@ -160,7 +162,7 @@ def test_every_score_follows_from_the_answers(arena):
   folder = arena.path / "runs" / "arena"
   rows = json.loads((folder / "arena.json").read_text())
   found = outcomes_of(arena)
-  texts = answers.read_texts(folder)
+  texts = example_texts.read(folder)
   assert len(rows) == len(found.predictions)
   run = arena.path / "runs" / "arena" / "k16"
   config = EvalConfig(split="test", max_examples=6)
@@ -218,6 +220,9 @@ def test_the_report_is_of_the_answers(arena):
   assert "<h1>The arena</h1>" in page and "written before the run" in page
   for title in ("Result", "Is it better?", "Other views", "Ablations"):
     assert f"<h2>{title}</h2>" in page
+  assert "<h2>Answers, right and wrong</h2>" in page
+  first = example_texts.read(folder)[TARGETS[0]][0]
+  assert html.escape(first) in page
   found = outcomes_of(arena)
   scores = [
     100 * found.score(Trial("spot", TARGETS[1], 16, seed)) for seed in (0, 1)

@@ -1,19 +1,18 @@
 """Reads the answers of methods: outcomes.json, and the texts beside it."""
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
 
-from mpt_jax.io.errors import reading
+from mpt_jax.judgement import texts as example_texts
 from mpt_jax.judgement.bootstrap import find_draws, find_trial
 from mpt_jax.judgement.outcomes import FILE, NO_LABEL, Outcomes
 from mpt_jax.report import judging
 from mpt_jax.report.material import Answer, Answers, Confusion, Material
 from mpt_jax.report.sections.picture import shots_name
 
-TEXTS, VIEWS = "texts.json", "views"
+VIEWS = "views"
 # Right and wrong answers of a target; texts are cut at this many letters.
 MOST, LONGEST = 10, 280
 
@@ -41,7 +40,7 @@ def read_comparison(
   outcomes = Outcomes.load(folder)
   results = _results(outcomes, "Methods on tasks", about, num_samples)
   shown = results.shown_shots(shots)
-  texts = read_texts(epath.Path(folder) / TEXTS)
+  texts = example_texts.read(folder)
   main = results.main
   return Material(
     name=name,
@@ -92,19 +91,6 @@ def _results(outcomes, title, about, num_samples):
     },
     num_samples=num_samples,
   )
-
-
-def read_texts(path) -> dict[str, list[str]]:
-  """{target: the texts of its test examples}; {} without the file.
-
-  Raises:
-    ValueError: the file is damaged.
-  """
-  if not path.exists():
-    return {}
-  with reading(path, "texts of test examples"):
-    texts = json.loads(path.read_text(encoding="utf-8"))
-    return {target: list(map(str, own)) for target, own in texts.items()}
 
 
 def _trials(outcomes, method, target, shots) -> list:

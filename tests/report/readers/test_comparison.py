@@ -1,11 +1,10 @@
 """Reads the answers of methods, and the texts beside them."""
 
-import json
-
 import numpy as np
 import pytest
 from report_pages import make_outcomes
 
+from mpt_jax.judgement import texts as example_texts
 from mpt_jax.judgement.outcomes import Trial
 from mpt_jax.report.readers import comparison
 
@@ -25,7 +24,7 @@ def write_texts(folder, size=20):
     target: [f"{target} text {i}" for i in range(size)]
     for target in ("near", "far", "other")
   }
-  (folder / "texts.json").write_text(json.dumps(texts))
+  example_texts.write(folder, texts)
 
 
 def test_without_texts_there_are_no_answers(folder):
@@ -111,8 +110,9 @@ def test_other_views_are_read_beside_it(folder):
   assert len(material.results) == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"near": 3}'])
-def test_damaged_texts_are_one_line(folder, text):
-  (folder / "texts.json").write_text(text)
-  with pytest.raises(ValueError, match="texts.json cannot be read"):
+def test_damaged_texts_are_one_line(folder):
+  write_texts(folder)
+  path = folder / "examples.jsonl"
+  path.write_text(path.read_text().replace("near text 1", "near text 9", 1))
+  with pytest.raises(ValueError, match="examples.jsonl, line 2: damaged"):
     read(folder)
