@@ -86,7 +86,7 @@ def test_fit_predict_eval_export_and_serve(folder):
   assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-3000:]
   answers = (folder / "answers.jsonl").read_text().splitlines()
   assert {json.loads(line)["prediction"] for line in answers} <= {"yes", "no"}
-  (row,) = json.loads((folder / "scores.json").read_text())["results"]
+  (row,) = json.loads((folder / "scores.json").read_text())["rows"]
   assert row["num_examples"] == 8
 
 
