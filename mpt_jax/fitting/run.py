@@ -1,6 +1,7 @@
 """`mpt fit`: reads rows, trains a prompt, scores it and writes a report."""
 
 import dataclasses
+import html
 import itertools
 import json
 import os
@@ -69,16 +70,27 @@ class FitRun:
     return path
 
   def _repr_html_(self) -> str:
-    rows = "".join(
-      f"<tr><th>{name}</th><td>{showing.number(s.score, s.metric)}</td>"
-      f"<td>{showing.number(s.tfidf, s.metric)}</td>"
-      f"<td>{showing.number(s.majority, s.metric)}</td></tr>"
-      for name, s in self.results.items()
+    names = ("task", "metric", "prompt", "interval", "tf-idf", "majority")
+    head = "".join(f"<th>{name}</th>" for name in (*names, "rows"))
+    rows = "".join(_html_row(*item) for item in self.results.items())
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _html_row(name: str, scores: Scores) -> str:
+  """Returns the row of a task in the table that a notebook shows."""
+  score, low, high, tfidf, majority = (
+    showing.number(value, scores.metric)
+    for value in (
+      scores.score,
+      *scores.interval,
+      scores.tfidf,
+      scores.majority,
     )
-    return (
-      "<table><thead><tr><th></th><th>prompt</th><th>tf-idf</th>"
-      f"<th>majority</th></tr></thead><tbody>{rows}</tbody></table>"
-    )
+  )
+  rows = f"{scores.examples:,} {scores.split}"
+  cells = (scores.metric, score, f"{low} to {high}", tfidf, majority, rows)
+  made = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+  return f"<tr><th>{html.escape(name)}</th>{made}</tr>"
 
 
 def _short(scores: Scores) -> dict:

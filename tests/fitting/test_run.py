@@ -14,6 +14,7 @@ import train_fixtures
 import mpt_jax as mpt
 from mpt_jax.data.in_memory import task_files
 from mpt_jax.data.in_memory.row_task import RowTask
+from mpt_jax.fitting.run import FitRun
 from mpt_jax.fitting.showing import Printer
 from mpt_jax.io.digests import read_sealed
 from mpt_jax.prompts.bank import load_bank
@@ -79,10 +80,19 @@ def test_what_a_run_gives(folder, run):
   for said in ("48 train, 12 validation", "'kind': one of 2 labels", "tf-idf"):
     assert said in log
   assert "chose the best step too" in " ".join(log.split())
-  assert made._repr_html_().startswith("<table>")
+  table = made._repr_html_()
+  assert table.startswith("<table>") and "12 validation" in table
+  assert f"<td>{100 * made.scores['score']:.1f} %</td>" in table
   # No line is longer than the terminal is wide, but for commands and paths.
   long = [line for line in log.splitlines() if len(line) > 60]
   assert all(str(folder) in line for line in long)
+
+
+def test_a_notebook_shows_names_as_text(run):
+  made, _ = run
+  (scores,) = made.results.values()
+  table = FitRun("run", {"<b>a</b>": scores})._repr_html_()
+  assert "<th>&lt;b&gt;a&lt;/b&gt;</th>" in table
 
 
 def test_ten_lines_from_rows_to_predictions(run):

@@ -150,6 +150,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_tokenizer_is_seqios(text):
+  pytest.importorskip("seqio", reason="requirements/light.txt has no seqio")
   path = vocabularies.default_vocabulary_path()
   ours, theirs = predict.Tokenizer(path), vocabularies.default_vocabulary()
   ids = list(theirs.encode(text))
@@ -200,6 +201,7 @@ def test_reversed_rows(predictor, predictions, rows):
 
 
 def test_equals_evaluation(tmp_path, predictions, rows, prompts, backbone):
+  pytest.importorskip("seqio", reason="requirements/light.txt has no seqio")
   seen = {}
 
   def metric(name):
