@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 import mpt_jax as mpt
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import metrics
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.engine.engine import Engine

@@ -164,7 +164,7 @@ def pipeline_row(bench, name):
   """
   import ours
 
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+  import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before TensorFlow.
   from mpt_jax.data.batches import make_batch
   from mpt_jax.data.mixing import MixConfig
   from mpt_jax.data.pipeline import ExampleStream

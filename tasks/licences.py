@@ -42,7 +42,7 @@ def licence(task: str) -> str | None:
       for one in packages
     )
   # This imports seqio, which takes seconds.
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before seqio.
+  import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before seqio.
   from mpt_jax.tasks.benchmarks.datasets import DATASETS
 
   if name in DATASETS:

@@ -2,7 +2,7 @@
 
 import functools
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data.shots import few_shot  # noqa: F401
 from mpt_jax.data.slot_tasks import task_names, task_rates  # noqa: F401
 from mpt_jax.data.text_tasks import (  # noqa: F401

@@ -14,7 +14,7 @@ from mpt_jax.backbones.huggingface import hf_fields, to_hf
 from mpt_jax.backbones.shapes import parameter_shapes
 from mpt_jax.backbones.tensor_files import DTYPES, write_tensors
 from mpt_jax.io import files
-from mpt_jax.io.progress import Progress
+from mpt_jax.process.progress import Progress
 from mpt_jax.text import tokenizer_settings, vocabularies, vocabulary_files
 
 MANIFEST = "manifest.json"

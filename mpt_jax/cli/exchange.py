@@ -224,7 +224,7 @@ def _export(arguments):
 
 def _export_stablehlo(bank, arguments):
   from mpt_jax.export import stablehlo
-  from mpt_jax.io.progress import Progress
+  from mpt_jax.process.progress import Progress
   from mpt_jax.prompts import run_settings
 
   if arguments.add:

@@ -150,10 +150,10 @@ def _evaluate(arguments):
   import_modules(arguments.module)
   import rich.console
 
-  from mpt_jax.cli import results
+  from mpt_jax.cli.printing import results
   from mpt_jax.data.in_memory.task_files import has_tasks
   from mpt_jax.inference.evaluator import EvalConfig, evaluate
-  from mpt_jax.io.progress import Progress
+  from mpt_jax.process.progress import Progress
 
   if prompts is None or not has_tasks(prompts):
     from mpt_jax.tasks import registry  # noqa: F401  Registers the tasks.
@@ -354,7 +354,7 @@ def _inspect(arguments):
     )
   import rich.console
 
-  from mpt_jax.cli import inspect as describe
+  from mpt_jax.cli.printing import inspect as describe
 
   console = rich.console.Console()
   if arguments.path is not None:
@@ -387,7 +387,7 @@ def _add_verify(command):
 def _verify(arguments):
   import rich.console
 
-  from mpt_jax.cli import verify
+  from mpt_jax.cli.printing import verify
 
   good = verify.verify(arguments.path, rich.console.Console())
   return ExitCode.DONE if good else ExitCode.DAMAGED

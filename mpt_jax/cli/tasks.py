@@ -34,7 +34,7 @@ def _tasks(arguments):
   import_modules(arguments.module)
   import rich.console
 
-  from mpt_jax.cli import task_report
+  from mpt_jax.cli.printing import task_report
 
   console = rich.console.Console()
   words, check = arguments.words, arguments.check

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 from mpt_jax.backbones import hub
 from mpt_jax.backbones.backbone import DEFAULT, Backbone, open_backbone
 from mpt_jax.data.batches import EOS_ID, make_batch

@@ -10,8 +10,8 @@ from etils import epath
 
 from mpt_jax.data import mixing, sampling
 from mpt_jax.data.mixing import MixConfig
-from mpt_jax.io import stderr
 from mpt_jax.io.errors import calling
+from mpt_jax.process import stderr
 
 # Suffix of the file that stores the number of batches if tf.data cannot save
 # the position of its iterator.

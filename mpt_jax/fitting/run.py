@@ -19,7 +19,7 @@ from mpt_jax.fitting.plan import make_plan
 from mpt_jax.fitting.problem import Problem, make_problem
 from mpt_jax.fitting.showing import Printer
 from mpt_jax.io import digests, files, paths
-from mpt_jax.io.progress import Progress
+from mpt_jax.process.progress import Progress
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.report import writing
 from mpt_jax.report.readers.fits import NOTES, SCORES

@@ -21,7 +21,7 @@ def find_tasks(
     ValueError: a slot names an unknown task, or draws shots of rows in memory.
   """
   if tasks is None:
-    import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+    import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before TensorFlow.
     from mpt_jax.data.slot_tasks import slot_tasks
 
     return slot_tasks(slots, vocabulary_path)

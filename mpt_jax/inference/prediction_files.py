@@ -15,7 +15,7 @@ import time
 from mpt_jax.data import rows
 from mpt_jax.inference.prediction_output import open_output
 from mpt_jax.io import paths
-from mpt_jax.io.progress import Progress
+from mpt_jax.process.progress import Progress
 
 # Rows of this many batches are sorted by length and written together.
 WINDOW_BATCHES = 16

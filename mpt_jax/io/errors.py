@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 
-from mpt_jax.io import signals
+from mpt_jax.process import signals
 
 
 class ExitCode(enum.IntEnum):

@@ -11,7 +11,8 @@ import platform
 
 from etils import epath
 
-from mpt_jax.io import digests, files, signals
+from mpt_jax.io import digests, files
+from mpt_jax.process import signals
 
 FILE = "about.json"
 _CPUS = pathlib.Path("/proc/cpuinfo")

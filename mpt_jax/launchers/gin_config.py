@@ -6,10 +6,10 @@ import re
 import tokenize
 
 from mpt_jax.io import paths as folders
-from mpt_jax.io import signals
 from mpt_jax.io.compilation_cache import use_compilation_cache
 from mpt_jax.io.errors import ExitCode, run_and_report
 from mpt_jax.launchers import gin_names
+from mpt_jax.process import signals
 
 # The function whose arguments `gin/launchers/mpt_jax.train.gin` binds.
 TRAIN = "mpt_jax.training.loop.train"
@@ -308,7 +308,7 @@ def _run(argv):
 def _train(argv):
   # Import these late: a module may ask for the devices on import. TensorFlow
   # comes first, because modules of users import it in their own way.
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401
+  import mpt_jax.process.tensorflow_quietly  # noqa: F401
   from mpt_jax.training import agreement
   from mpt_jax.training import loop as trainer
 

@@ -10,17 +10,17 @@ import hashlib
 import json
 import pathlib
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import identify_backbone
 from mpt_jax.data import labels
 from mpt_jax.data.in_memory import baselines
 from mpt_jax.data.slot_tasks import slot_tasks
 from mpt_jax.inference.evaluator import EvalConfig, answer
 from mpt_jax.io import digests, files
-from mpt_jax.io.progress import Progress
 from mpt_jax.judgement import outcomes as outcomes_files
 from mpt_jax.judgement import texts
 from mpt_jax.judgement.outcomes import Outcomes, Target, Trial
+from mpt_jax.process.progress import Progress
 from mpt_jax.prompts.slots import make_slots
 from mpt_jax.sweeps.contest import MAJORITY, NO_PROMPT, TFIDF, trial
 from mpt_jax.training.run_folder import prompts_of_step

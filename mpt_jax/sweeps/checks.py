@@ -1,6 +1,6 @@
 """Finds, before the first run of a table, what would stop a later one."""
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import shots, slot_tasks, text_tasks
 from mpt_jax.io.checks import near_misses
 from mpt_jax.prompts.kind import start_names

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.backbones.shapes import num_backbone_parameters
 from mpt_jax.data import text_tasks
 from mpt_jax.inference.evaluator import EvalConfig, evaluate
 from mpt_jax.io import digests, files
-from mpt_jax.io.progress import Progress
 from mpt_jax.model.config import T5Config
+from mpt_jax.process.progress import Progress
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.config import PromptConfig
 from mpt_jax.prompts.kind import GROUPS, SLOTS

@@ -11,7 +11,7 @@ import pathlib
 
 import rich.console
 
-import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before all that import it.
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.backbones.backbone import open_backbone
 from mpt_jax.io import digests, files
 from mpt_jax.io.errors import TrainingDiverged

@@ -16,9 +16,9 @@ import tokenize
 from absl import flags, logging
 
 import gin
-from mpt_jax.io import signals
 from mpt_jax.io.errors import TrainingDiverged, run_and_report
 from mpt_jax.launchers import gin_names, launcher_files
+from mpt_jax.process import signals
 from mpt_jax.t5x import start, sums, trainer
 from mpt_jax.training import agreement
 

@@ -12,9 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from t5x import trainer
 
 from mpt_jax.backbones.fingerprints import fingerprint
-from mpt_jax.io import signals
 from mpt_jax.io.errors import ExitCode
 from mpt_jax.model import faults, partitioning
+from mpt_jax.process import signals
 from mpt_jax.prompts.bank import load_bank
 from mpt_jax.prompts.plain import plain_params
 from mpt_jax.t5x import data, evaluation, sums

@@ -4,7 +4,7 @@ import contextlib
 import random
 
 from mpt_jax.io.errors import one_line
-from mpt_jax.io.stderr import silenced
+from mpt_jax.process.stderr import silenced
 
 SPACE = "▁"
 # Unicode's White_Space without the control character U+0085. T5's own

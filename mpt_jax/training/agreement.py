@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import locks, paths, signals
+from mpt_jax.io import locks, paths
+from mpt_jax.process import signals
 
 # Seconds in which every process must see what process 0 wrote to MODEL_DIR.
 SHARED_WAIT = 60

@@ -16,8 +16,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from mpt_jax.io import stderr
 from mpt_jax.io.files import literal
+from mpt_jax.process import stderr
 from mpt_jax.prompts import run_settings
 from mpt_jax.training import checkpoint_files
 

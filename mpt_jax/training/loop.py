@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from etils import epath
 
 from mpt_jax.data.in_memory.row_task import RowTask
-from mpt_jax.io import checks, digests, paths, signals
+from mpt_jax.io import checks, digests, paths
 from mpt_jax.model.faults import Fault
+from mpt_jax.process import signals
 from mpt_jax.prompts import run_settings
 from mpt_jax.prompts.bank import PromptBank
 from mpt_jax.training import agreement, run_folder

@@ -15,10 +15,11 @@ from etils import epath
 from rich.text import Text
 
 from mpt_jax.data import batches
-from mpt_jax.io import digests, errors, files, stderr
+from mpt_jax.io import digests, errors, files
 from mpt_jax.io.errors import TrainingDiverged
-from mpt_jax.io.progress import Progress
 from mpt_jax.model.faults import describe_all, read_faults
+from mpt_jax.process import stderr
+from mpt_jax.process.progress import Progress
 
 
 class MetricsLog:
@@ -235,7 +236,7 @@ def _writing_events(folder):
   """
   import tensorflow as tf
 
-  import mpt_jax.io.tensorflow_quietly  # noqa: F401  Before TensorFlow.
+  import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before TensorFlow.
 
   try:
     with stderr.silenced():

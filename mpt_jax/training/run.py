@@ -7,9 +7,10 @@ import numpy as np
 
 from mpt_jax.data import packing
 from mpt_jax.data.batches import make_batch
-from mpt_jax.io import digests, signals
+from mpt_jax.io import digests
 from mpt_jax.model import partitioning
 from mpt_jax.model.faults import Fault, read_faults
+from mpt_jax.process import signals
 from mpt_jax.training import agreement, run_folder
 from mpt_jax.training.assembly import Setup
 from mpt_jax.training.best import eval_scalars, init_best, update_best

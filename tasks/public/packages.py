@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 
 from mpt_jax.io import cache, files
 from mpt_jax.io.errors import reading
-from mpt_jax.io.progress import Progress
+from mpt_jax.process.progress import Progress
 from mpt_jax.tasks.public import source_archive
 from mpt_jax.tasks.public.package_list import ARCHIVE, PACKAGES, PackageFile
 

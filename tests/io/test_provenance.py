@@ -4,7 +4,8 @@ import json
 import re
 import types
 
-from mpt_jax.io import digests, provenance, signals
+from mpt_jax.io import digests, provenance
+from mpt_jax.process import signals
 
 
 def test_a_process_in_words():

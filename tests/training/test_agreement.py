@@ -8,7 +8,8 @@ import signal
 import numpy as np
 import pytest
 
-from mpt_jax.io import locks, signals
+from mpt_jax.io import locks
+from mpt_jax.process import signals
 from mpt_jax.training import agreement
 
 

@@ -26,10 +26,11 @@ from mpt_jax.data import pipeline
 from mpt_jax.data.batches import BatchConfig
 from mpt_jax.data.mixing import MixConfig
 from mpt_jax.inference.engine import engine
-from mpt_jax.io import locks, signals
+from mpt_jax.io import locks
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.faults import Fault
 from mpt_jax.model.objective import DistillConfig, LossConfig
+from mpt_jax.process import signals
 from mpt_jax.prompts import bank
 from mpt_jax.prompts.slots import Slot, make_slots
 from mpt_jax.training import checkpoints, metrics_log, run_folder, step

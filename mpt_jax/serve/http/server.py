@@ -12,8 +12,9 @@ import uvicorn
 
 from mpt_jax.inference.engine.engine import Engine
 from mpt_jax.inference.loading import Loaded, load
-from mpt_jax.io import paths, signals
+from mpt_jax.io import paths
 from mpt_jax.model import partitioning
+from mpt_jax.process import signals
 from mpt_jax.prompts import run_settings
 from mpt_jax.serve.http.app import make_app
 from mpt_jax.serve.http.fields import Bounds

@@ -6,7 +6,7 @@ import json
 import pytest
 import rich.console
 
-from mpt_jax.cli import results
+from mpt_jax.cli.printing import results
 from mpt_jax.inference.evaluator import EvalConfig
 
 

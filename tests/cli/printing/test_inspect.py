@@ -27,7 +27,7 @@ def test_inspect_counts_as_the_paper(capsys):
 
 
 def test_inspect_rank():
-  from mpt_jax.cli.inspect import counts
+  from mpt_jax.cli.printing.inspect import counts
 
   rows = dict(
     counts(

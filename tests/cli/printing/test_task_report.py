@@ -6,7 +6,7 @@ import official_files
 import pytest
 import rich.console
 
-from mpt_jax.cli import task_report
+from mpt_jax.cli.printing import task_report
 from mpt_jax.tasks.files import register_file_task
 
 

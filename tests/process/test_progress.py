@@ -7,7 +7,7 @@ import pytest
 import rich.console
 import rich.text
 
-from mpt_jax.io.progress import Progress
+from mpt_jax.process.progress import Progress
 
 VALUES = ("loss 1.234", "kl 0.0123", "hidden 0.33", "padding_fraction 0.1")
 LONG = "T5-Base/few_shot/adapt_boolq-k4-s1"

@@ -6,7 +6,7 @@ silences them. Import this module before any module that imports TensorFlow.
 
 import os
 
-from mpt_jax.io.stderr import silenced
+from mpt_jax.process.stderr import silenced
 
 
 def _import():

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mpt_jax.io import signals
+from mpt_jax.process import signals
 
 ROOT = pathlib.Path(__file__).parents[2]
 SAYS = "stopping after this step; a second signal stops at once"
@@ -21,7 +21,8 @@ def begin(body, *prefix):
   """Starts a script, and waits for its line "ready"."""
   code = f"""
 import signal, sys, time
-from mpt_jax.io import errors, signals, stderr
+from mpt_jax.io import errors
+from mpt_jax.process import signals, stderr
 def ready():
   print("ready", flush=True)
 def wait(seconds=60):

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from mpt_jax.io import stderr
+from mpt_jax.process import stderr
 
 
 def test_prints_are_dropped_and_what_is_said_is_not(capfd):

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from mpt_jax.io import stderr
+from mpt_jax.process import stderr
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # `timeout` and some shells send a signal twice. The second one of a user comes

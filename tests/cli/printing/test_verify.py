@@ -17,7 +17,7 @@ from train_fixtures import (
 )
 
 from mpt_jax.backbones.backbone import load_backbone
-from mpt_jax.cli import verify
+from mpt_jax.cli.printing import verify
 from mpt_jax.export import prompt_files, stablehlo, stablehlo_serve
 from mpt_jax.io import digests, provenance
 from mpt_jax.prompts import run_settings

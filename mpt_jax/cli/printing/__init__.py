@@ -1,0 +1,1 @@
+"""What commands print: tasks, results, what a prompt file holds, damage."""
