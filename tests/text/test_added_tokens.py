@@ -3,7 +3,7 @@
 import pytest
 import sentencepiece
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mpt_jax.text import added_tokens
@@ -23,7 +23,12 @@ def split_by_the_library(tokens, text):
   for token in tokens:
     flags = {name: getattr(token, name) for name in FLAGS}
     tokenizer.add_tokens([tokenizers.AddedToken(token.content, **flags)])
-  made = tokenizer.encode(text)
+  try:
+    made = tokenizer.encode(text)
+  except BaseException as error:
+    # Some texts, with tokens that strip spaces, end its code with a panic.
+    assume(type(error).__name__ != "PanicException")
+    raise
   return [
     ("token", tokens[i - 1].content) if i else text[start:end].lower()
     for i, (start, end) in zip(made.ids, made.offsets, strict=True)
