@@ -18,8 +18,7 @@ from mpt_jax.data import batches
 from mpt_jax.io import digests, errors, files
 from mpt_jax.io.errors import TrainingDiverged
 from mpt_jax.model.faults import describe_all, read_faults
-from mpt_jax.process import stderr
-from mpt_jax.process.progress import Progress
+from mpt_jax.process import progress, stderr
 
 
 class MetricsLog:
@@ -61,7 +60,7 @@ class MetricsLog:
         self._writer = metric_writers.SummaryWriter(str(model_dir))
     self._console = rich.console.Console(stderr=True)
     # Without a total the bar moves, until the first step is compiled and done.
-    self._bar = Progress(
+    self._bar = progress.Progress(
       description,
       None,
       first_step,
