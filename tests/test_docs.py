@@ -589,11 +589,11 @@ def test_the_floors_are_those_of_the_import_contract():
 def test_the_hour_has_its_lines():
   text = (ROOT / "docs/find_your_way.md").read_text(encoding="utf-8")
   rows = re.findall(
-    r"^\| \d+ \| `([\w/]+\.py)` \| (\d+) \|", text, re.MULTILINE
+    r"^\| (\d+) \| `([\w/]+\.py)` \| (\d+) \|", text, re.MULTILINE
   )
-  assert len(rows) == 11
+  assert [int(number) for number, _, _ in rows] == list(range(1, 12))
   sizes = []
-  for path, lines in rows:
+  for _, path, lines in rows:
     found = len((ROOT / path).read_text(encoding="utf-8").splitlines())
     # The table may lag behind small changes.
     assert abs(found - int(lines)) <= 10 + found // 20, (path, found)
