@@ -34,6 +34,7 @@ def _tasks(arguments):
   import_modules(arguments.module)
   import rich.console
 
+  import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before task_report.
   from mpt_jax.cli.printing import task_report
 
   console = rich.console.Console()

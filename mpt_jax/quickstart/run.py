@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 
 import mpt_jax as mpt
+import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.io import locks
 from mpt_jax.quickstart import measure, report
 from mpt_jax.quickstart.clock import Clock

@@ -4,7 +4,6 @@ import rich.table
 import seqio
 from rich.text import Text
 
-import mpt_jax.process.tensorflow_quietly  # noqa: F401  Before all that import it.
 from mpt_jax.data import text_tasks
 from mpt_jax.tasks import (
   licences,
